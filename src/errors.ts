@@ -1,0 +1,229 @@
+/**
+ * The error classes of this package, and how an error is told apart by what a server does about it.
+ *
+ * @module
+ */
+
+/**
+ * Thrown by a request handler to end {@linkcode BaseServer.serveForever} of a plain or concurrent server.
+ *
+ * The counterpart of raising `SystemExit` in a Python handler: it is not passed to
+ * {@linkcode BaseServer.handleError}; the request's own connection is closed and the error leaves
+ * `serveForever()` (or `handleRequest()`) as its rejection. The listener stays open.
+ *
+ * @example Stop serving from inside a handler
+ * ```ts
+ * import { ServerExit, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * await using server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, () => {
+ *   throw new ServerExit(3);
+ * });
+ * const serving = server.serveForever().catch((error) => error);
+ * using conn = await Deno.connect(server.serverAddress);
+ * await conn.read(new Uint8Array(1)); // end of file: the handler left
+ * const error = await serving;
+ * assertEquals(error instanceof ServerExit && error.code, 3);
+ * ```
+ */
+export class ServerExit extends Error {
+  /** The exit code that the program may pass to `Deno.exit()`. */
+  readonly code: number;
+
+  /**
+   * Makes the error.
+   *
+   * @param code The exit code to suggest to the program; 0 when it is left out.
+   */
+  constructor(code = 0) {
+    super(`Server exit with code ${code}`);
+    this.name = "ServerExit";
+    this.code = code;
+  }
+}
+
+/**
+ * A line or frame went over its limit before its end was seen.
+ *
+ * What was read stays in the buffer, so that a handler may look at it, answer, and close.
+ *
+ * @example Refuse a line that is too long
+ * ```ts
+ * import { BufferedReader, LineTooLongError } from "@netkit/socketserver";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const reader = BufferedReader.fromBytes(new TextEncoder().encode("a long line\n"));
+ * const error = await assertRejects(() => reader.readline(4), LineTooLongError);
+ * assertEquals(error.limit, 4);
+ * ```
+ */
+export class LineTooLongError extends Error {
+  /** The limit that was passed, in bytes, the delimiter included. */
+  readonly limit: number;
+
+  /**
+   * Makes the error.
+   *
+   * @param limit The limit that was passed, in bytes.
+   */
+  constructor(limit: number) {
+    super(`Cannot read line: no end within ${limit} bytes`);
+    this.name = "LineTooLongError";
+    this.limit = limit;
+  }
+}
+
+/**
+ * The stream ended before {@linkcode BufferedReader.readExactly} had all its bytes.
+ *
+ * @example Keep what arrived
+ * ```ts
+ * import { BufferedReader, IncompleteReadError } from "@netkit/socketserver";
+ * import { assertEquals, assertRejects } from "@std/assert";
+ *
+ * const reader = BufferedReader.fromBytes(Uint8Array.of(1, 2));
+ * const error = await assertRejects(() => reader.readExactly(4), IncompleteReadError);
+ * assertEquals(error.partial, Uint8Array.of(1, 2));
+ * ```
+ */
+export class IncompleteReadError extends Deno.errors.UnexpectedEof {
+  /** The bytes that did arrive, fewer than were asked for. */
+  readonly partial: Uint8Array;
+
+  /**
+   * Makes the error.
+   *
+   * @param partial The bytes that did arrive.
+   * @param expected How many bytes were asked for.
+   */
+  constructor(partial: Uint8Array, expected: number) {
+    super(`Cannot read ${expected} bytes: the stream ended after ${partial.length}`);
+    this.name = "IncompleteReadError";
+    this.partial = partial;
+  }
+}
+
+/**
+ * A datagram was longer than the server's `maxPacketSize`; its handler did not run.
+ *
+ * Python cuts such a datagram silently. Here it reaches {@linkcode BaseServer.handleError}.
+ *
+ * @example See what was refused
+ * ```ts
+ * import { DatagramTooLongError } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(new DatagramTooLongError(512).limit, 512);
+ * ```
+ */
+export class DatagramTooLongError extends Error {
+  /** The server's `maxPacketSize`, in bytes. */
+  readonly limit: number;
+
+  /**
+   * Makes the error.
+   *
+   * @param limit The server's `maxPacketSize`, in bytes.
+   */
+  constructor(limit: number) {
+    super(`Cannot receive datagram: longer than ${limit} bytes ('maxPacketSize')`);
+    this.name = "DatagramTooLongError";
+    this.limit = limit;
+  }
+}
+
+/**
+ * A TLS client did not finish its handshake; its handler did not run.
+ *
+ * The `cause` is the error of the handshake, or a `Deno.errors.TimedOut` where the client was silent.
+ *
+ * @example Count failed handshakes
+ * ```ts
+ * import { TLSHandshakeError, TLSServer } from "@netkit/socketserver";
+ *
+ * class CountingServer extends TLSServer {
+ *   failedHandshakes = 0;
+ *   override handleError(error: unknown): void {
+ *     if (error instanceof TLSHandshakeError) this.failedHandshakes++;
+ *   }
+ * }
+ * ```
+ */
+export class TLSHandshakeError extends Error {
+  /** How long the handshake had taken when it failed, in milliseconds. */
+  readonly elapsed: number;
+
+  /**
+   * Makes the error.
+   *
+   * @param elapsed How long the handshake had taken, in milliseconds.
+   * @param options The `cause`: why the handshake failed.
+   */
+  constructor(elapsed: number, options?: ErrorOptions) {
+    const reason = options?.cause instanceof Error ? options.cause.message : "failed";
+    super(`Cannot finish TLS handshake: ${reason}`, options);
+    this.name = "TLSHandshakeError";
+    this.elapsed = elapsed;
+  }
+}
+
+/** The operating system's code of an error ("EMFILE"), or else the name of its class. */
+export function errorCode(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  const { code } = error as { code?: unknown };
+  return typeof code === "string" ? code : error.name;
+}
+
+/** Whether an error says that the other side went away, which is its right and nobody's fault. */
+export function isPeerGone(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset ||
+    error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.ConnectionAborted ||
+    error instanceof Deno.errors.NotConnected ||
+    error instanceof Deno.errors.UnexpectedEof;
+}
+
+/** Whether an error comes from what the client sent or left out, and not from a fault of the program. */
+export function isPeerFault(error: unknown): boolean {
+  return error instanceof Deno.errors.TimedOut || error instanceof LineTooLongError ||
+    error instanceof DatagramTooLongError;
+}
+
+/** What to do about the common failures of a bind, by error code or class name. */
+const BIND_REMEDIES: Record<string, string> = {
+  EADDRINUSE: "address already in use; stop its owner, or choose another",
+  EADDRNOTAVAIL: "no interface of this machine has this address",
+  EACCES: "permission denied; ports below 1024 need privileges, and a path needs a writable folder",
+  ENOENT: "its folder does not exist; create it first",
+  ENOTDIR: "a part of its path is not a folder",
+};
+
+/**
+ * Makes the one error that a failed bind throws: the class of the original, the address, the remedy.
+ *
+ * @param what The kind of server, as in "TCP server".
+ * @param address The address as a person writes it.
+ * @param error What the bind threw; it becomes the `cause`.
+ * @returns An error of the same class, with the same `code` where there is one.
+ */
+export function bindError(what: string, address: string, error: unknown): Error {
+  const message = error instanceof Error ? error.message : String(error);
+  let reason = BIND_REMEDIES[errorCode(error)] ?? message;
+  if (error instanceof Deno.errors.NotCapable) {
+    reason = message.replace(/^Requires /, "needs "); // Deno's text names the flag to run with
+  } else if (/failed to lookup address|invalid empty host/.test(message)) {
+    reason = "host not found; check the name, or give an IP address";
+  }
+  const text = `Cannot bind ${what} to "${address}": ${reason}`;
+  const wrapped = sameClass(error, text);
+  const { code } = error as { code?: unknown } ?? {};
+  if (code !== undefined) Object.defineProperty(wrapped, "code", { value: code });
+  return wrapped;
+}
+
+/** An error of the class of `error` where that is one of Deno's or a built-in one, else a plain one. */
+function sameClass(error: unknown, message: string): Error {
+  const known = [...Object.values(Deno.errors), TypeError, RangeError];
+  const ErrorClass = known.find((known) => error instanceof Error && error.constructor === known);
+  return new (ErrorClass ?? Error)(message, { cause: error });
+}

@@ -1,0 +1,187 @@
+/**
+ * What servers may be told, and the checks at the door.
+ *
+ * @module
+ */
+import type { ServerLogger } from "./log.ts";
+
+/**
+ * Options of the servers that serve many requests at a time, which are those with {@linkcode ConcurrentMixIn};
+ * the others refuse them.
+ */
+export interface ConcurrencyOptions {
+  /**
+   * How many requests may be under way at once. At the limit nothing is accepted: clients wait in the system's
+   * queue.
+   *
+   * @default {1024}
+   */
+  maxConnections?: number;
+  /**
+   * How many requests of one client may be under way at once; one more is closed at once. `null` for any number.
+   * An IPv6 client counts by its /64 network, an IPv4 address mapped into IPv6 as IPv4. Unix clients all count
+   * as one.
+   *
+   * @default {null}
+   */
+  maxConnectionsPerSource?: number | null;
+  /**
+   * How long one request may take, its TLS handshake included, in milliseconds; `null` for ever. Then it is
+   * aborted, and `handleError()` gets a `Deno.errors.TimedOut`.
+   *
+   * @default {null}
+   */
+  requestTimeout?: number | null;
+  /**
+   * Whether `serverClose()` waits for the requests under way.
+   *
+   * @default {true}
+   */
+  blockOnClose?: boolean;
+}
+
+/** Options of every server. */
+export interface ServerOptions extends ConcurrencyOptions {
+  /**
+   * Whether the constructor binds and activates. With `false` the caller sets instance properties, then
+   * calls `serverBind()` and `serverActivate()`, and closes the server when either fails.
+   *
+   * @default {true}
+   */
+  bindAndActivate?: boolean;
+  /**
+   * How long `handleRequest()` waits for a request, in milliseconds; 0 looks once, `null` waits for ever.
+   *
+   * @default {null}
+   */
+  timeout?: number | null;
+  /** Where log lines go; without it, to the logger "socketserver" of `@std/log`. */
+  logger?: ServerLogger;
+}
+
+/** Options of {@linkcode BaseServer.serveForever}. */
+export interface ServeOptions {
+  /**
+   * How often `serviceActions()` is called while nothing arrives, in milliseconds. Nothing else waits for
+   * it: without an overridden `serviceActions()` there is no timer at all.
+   *
+   * @default {500}
+   */
+  pollInterval?: number;
+  /** Ends the loop as `shutdown()` does when it is aborted; the promise resolves. */
+  signal?: AbortSignal;
+}
+
+/** Options of {@linkcode BaseServer.drain}. */
+export interface DrainOptions {
+  /**
+   * How long running and waiting requests get, in milliseconds; `null` waits for ever.
+   *
+   * @default {10000}
+   */
+  timeout?: number | null;
+}
+
+/** What {@linkcode BaseServer.drain} did. */
+export interface DrainResult {
+  /** Requests that ended by themselves while the server drained. */
+  completed: number;
+  /** Requests that were still running at the time limit and were cut off. */
+  aborted: number;
+}
+
+/** The longest time a timer takes, in milliseconds (2^31 − 1, near 25 days). */
+const MAX_TIMER = 2_147_483_647;
+
+const CONCURRENCY_OPTIONS: readonly (keyof ConcurrencyOptions)[] = [
+  "maxConnections",
+  "maxConnectionsPerSource",
+  "requestTimeout",
+  "blockOnClose",
+];
+
+/**
+ * Refuses an option that a server has no use for.
+ *
+ * @throws {TypeError} When there is one.
+ */
+export function refuseForeignOptions(server: object, options: ServerOptions): void {
+  for (const name of CONCURRENCY_OPTIONS) {
+    if (options[name] === undefined || isSettable(server, name)) continue;
+    throw new TypeError(
+      `Cannot use option '${name}' with ${server.constructor.name}: it serves one request at a time`,
+    );
+  }
+}
+
+function isSettable(object: object | null, name: string): boolean {
+  for (let at = object; at !== null; at = Object.getPrototypeOf(at)) {
+    const property = Object.getOwnPropertyDescriptor(at, name);
+    if (property !== undefined) return property.set !== undefined;
+  }
+  return false;
+}
+
+/** An option, or its default where it was not given; `null` is given, and left to the checks. */
+export function orDefault<T>(option: T | undefined, fallback: T): T {
+  return option === undefined ? fallback : option;
+}
+
+/**
+ * Checks an option that is true or false.
+ *
+ * @throws {TypeError} When it is neither.
+ */
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  throw new TypeError(`Cannot use option '${name}': expected a boolean, got ${shown(value)}`);
+}
+
+/**
+ * Checks an integer option.
+ *
+ * @throws {TypeError} When it is no number.
+ * @throws {RangeError} When it is not an integer from `min` to `max`.
+ */
+export function checkInteger(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value !== "number") {
+    throw new TypeError(`Cannot use option '${name}': expected a number, got ${shown(value)}`);
+  }
+  if (!Number.isInteger(value) || value < min || value > max) {
+    throw new RangeError(
+      `Cannot use option '${name}': expected an integer from ${min} to ${max}, got ${value}`,
+    );
+  }
+  return value;
+}
+
+/**
+ * Checks a time in milliseconds, or `null` for none.
+ *
+ * @throws {TypeError} When it is neither a number nor null.
+ * @throws {RangeError} When it is out of the range of a timer.
+ */
+export function checkTime(name: string, value: unknown, min = 0): number | null {
+  if (value === null) return null;
+  if (typeof value !== "number") {
+    throw new TypeError(
+      `Cannot use option '${name}': expected milliseconds or null, got ${shown(value)}`,
+    );
+  }
+  if (!(value >= min && value <= MAX_TIMER)) {
+    throw new RangeError(
+      `Cannot use option '${name}': expected ${min} to ${MAX_TIMER} milliseconds or null, got ${value}`,
+    );
+  }
+  return value;
+}
+
+/** A value as an error message shows it. */
+function shown(value: unknown): string {
+  return Deno.inspect(value, {
+    compact: true,
+    breakLength: Infinity,
+    strAbbreviateSize: 60,
+    depth: 1,
+  });
+}

@@ -1,0 +1,284 @@
+/**
+ * What the tests share: servers of every family behind one face, clients, and faults.
+ *
+ * @module
+ */
+import { fileURLToPath } from "node:url";
+import {
+  type RequestHandlerLike,
+  type ServerLogger,
+  type StreamSocket,
+  TCPServer,
+  TLSServer,
+  UDPServer,
+  UnixDatagramServer,
+  UnixStreamServer,
+} from "@netkit/socketserver";
+import type { AnyServer, DatagramRequest, SocketAddress } from "@netkit/socketserver";
+
+export const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+
+const examples = new URL("../examples/tls/", import.meta.url);
+/** A certificate for localhost with its key, and the authority that signed it. */
+export const TLS = {
+  cert: Deno.readTextFileSync(new URL("cert.pem", examples)),
+  key: Deno.readTextFileSync(new URL("key.pem", examples)),
+  ca: Deno.readTextFileSync(new URL("ca.pem", examples)),
+};
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder();
+
+/** Text as UTF-8. */
+export function bytes(text: string): Uint8Array<ArrayBuffer> {
+  return encoder.encode(text);
+}
+
+/** UTF-8 as text. */
+export function text(data: Uint8Array): string {
+  return decoder.decode(data);
+}
+
+/** Holds all that the tests of one file put on disk; removed when they are over. */
+let tempRoot: string | undefined;
+
+/** A new empty folder, with a short path: that of a socket has at most 107 bytes. */
+export function tempFolder(): string {
+  if (tempRoot === undefined) {
+    const root = tempRoot = Deno.makeTempDirSync({ prefix: "ss-" });
+    addEventListener("unload", () => Deno.removeSync(root, { recursive: true }));
+  }
+  return Deno.makeTempDirSync({ dir: tempRoot });
+}
+
+/** A path for a socket, in a folder of its own. */
+export function tempSocketPath(): string {
+  return `${tempFolder()}/s.sock`;
+}
+
+/** The project's own settings, for programs that run on their own. */
+export const CONFIG = fileURLToPath(new URL("../deno.json", import.meta.url));
+
+/** How {@linkcode runProgram} runs a program. */
+export interface RunOptions {
+  /** The flags of Deno; all permissions and no check when left out. */
+  flags?: string[];
+  /** The arguments of the program. */
+  args?: string[];
+  /** Runs it as a test. */
+  test?: boolean;
+  /** What to put before the command, such as another user. */
+  wrapper?: string[];
+  /** More of the environment. */
+  env?: Record<string, string>;
+  /** When to kill it, in milliseconds. */
+  limit?: number;
+}
+
+/** What became of a program. */
+export interface RunResult {
+  code: number;
+  signal: Deno.Signal | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a program that is given as text, in a process of its own with the project's settings, to its end. */
+export async function runProgram(program: string, options: RunOptions = {}): Promise<RunResult> {
+  const { flags = ["-A", "--no-check"], args = [], test = false, wrapper = [], env = {} } = options;
+  const folder = tempFolder();
+  const file = `${folder}/${test ? "main_test.ts" : "main.ts"}`;
+  await Deno.writeTextFile(file, program);
+  const config = flags.includes("--config") ? [] : ["--config", CONFIG];
+  const deno = [Deno.execPath(), test ? "test" : "run", "--quiet", "--no-prompt", ...config];
+  const [command, ...rest] = [...wrapper, ...deno, ...flags, file, ...args];
+  const child = new Deno.Command(command!, {
+    args: rest,
+    env: { NO_COLOR: "1", ...env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const timer = options.limit === undefined
+    ? undefined
+    : setTimeout(() => child.kill("SIGKILL"), options.limit);
+  const { code, signal, stdout, stderr } = await child.output();
+  clearTimeout(timer);
+  return { code, signal, stdout: text(stdout), stderr: text(stderr) };
+}
+
+/** A logger that keeps its lines, as "level: message". */
+export class ListLogger implements ServerLogger {
+  readonly lines: string[] = [];
+  debug = (message: string) => this.lines.push(`debug: ${message}`);
+  info = (message: string) => this.lines.push(`info: ${message}`);
+  warn = (message: string) => this.lines.push(`warn: ${message}`);
+  error = (message: string) => this.lines.push(`error: ${message}`);
+}
+
+/** Connects, sends, ends the write side, and reads until the server closes. */
+export async function exchange(
+  address: SocketAddress,
+  data: string | Uint8Array,
+): Promise<string> {
+  return await exchangeOn(await connect(address), data);
+}
+
+/** Sends on a connection, ends its write side, and reads until the server closes. */
+export async function exchangeOn(conn: Deno.Conn, data: string | Uint8Array): Promise<string> {
+  using _ = conn;
+  await writeAll(conn, typeof data === "string" ? bytes(data) : data);
+  await conn.closeWrite();
+  return text(await readAll(conn));
+}
+
+/** Connects to a stream server. */
+export function connect(address: SocketAddress): Promise<Deno.Conn> {
+  if (address.transport === "tcp" || address.transport === "unix") {
+    return address.transport === "tcp" ? Deno.connect(address) : Deno.connect(address);
+  }
+  throw new TypeError(`Cannot connect over ${address.transport}`);
+}
+
+/** Connects over TLS to a server with the certificate of the examples. */
+export function connectTLS(address: SocketAddress): Promise<Deno.TlsConn> {
+  const { port } = address as Deno.NetAddr;
+  return Deno.connectTls({ hostname: "localhost", port, caCerts: [TLS.ca] });
+}
+
+export async function writeAll(conn: Deno.Conn, data: Uint8Array): Promise<void> {
+  for (let sent = 0; sent < data.length;) sent += await conn.write(data.subarray(sent));
+}
+
+/** Reads to the end of the stream. */
+export async function readAll(conn: Deno.Conn): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  const buffer = new Uint8Array(65536);
+  for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+    chunks.push(buffer.slice(0, count));
+  }
+  return new Uint8Array(await new Blob(chunks as BlobPart[]).arrayBuffer());
+}
+
+/** Reads exactly so many bytes. */
+export async function readExactly(conn: Deno.Conn, size: number): Promise<Uint8Array> {
+  const data = new Uint8Array(size);
+  for (let got = 0; got < size;) {
+    const count = await conn.read(data.subarray(got));
+    if (count === null) throw new Error(`the stream ended after ${got} of ${size} bytes`);
+    got += count;
+  }
+  return data;
+}
+
+/** Sends one datagram from a socket of its own and gives the answer. */
+export async function datagramExchange(
+  address: SocketAddress,
+  data: string | Uint8Array,
+): Promise<string> {
+  const client = address.transport === "udp"
+    ? Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 })
+    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
+  try {
+    await client.send(typeof data === "string" ? bytes(data) : data, address);
+    return text((await client.receive())[0]);
+  } finally {
+    client.close();
+  }
+}
+
+/** A server with its loop running, to be closed by `await using`. */
+export interface Started<Server> extends AsyncDisposable {
+  server: Server;
+  serving: Promise<void>;
+}
+
+/** Starts the loop; at the end of the scope the loop is stopped and the server closed. */
+export function start<Server extends AnyServer>(server: Server): Started<Server> {
+  const serving = server.serveForever();
+  serving.catch(() => {}); // a test that expects the rejection awaits `serving`
+  return {
+    server,
+    serving,
+    async [Symbol.asyncDispose]() {
+      await server.serverClose();
+      await server.finished;
+    },
+  };
+}
+
+/** Makes a server; the handler must fit the family. */
+type Make = (handler: never, options?: { logger?: ServerLogger }) => AnyServer;
+
+/** A family of sockets: how to make a server, and how a client says something and hears the answer. */
+export interface Family {
+  name: string;
+  datagram: boolean;
+  make: Make;
+  ask: (address: SocketAddress, data: string) => Promise<string>;
+}
+
+type StreamHandler = RequestHandlerLike<StreamSocket, SocketAddress>;
+type DatagramHandler = RequestHandlerLike<DatagramRequest, SocketAddress>;
+
+/** All families, for tests that hold for each of them. */
+export const FAMILIES: Family[] = [
+  {
+    name: "TCPServer",
+    datagram: false,
+    make: (handler: StreamHandler, options) => new TCPServer(LOOPBACK, handler, options),
+    ask: exchange,
+  },
+  {
+    name: "TLSServer",
+    datagram: false,
+    make: (handler: StreamHandler, options) =>
+      new TLSServer(LOOPBACK, handler, { cert: TLS.cert, key: TLS.key, ...options }),
+    ask: async (address, data) => await exchangeOn(await connectTLS(address), data),
+  },
+  {
+    name: "UnixStreamServer",
+    datagram: false,
+    make: (handler: StreamHandler, options) =>
+      new UnixStreamServer({ path: tempSocketPath() }, handler, options),
+    ask: exchange,
+  },
+  {
+    name: "UDPServer",
+    datagram: true,
+    make: (handler: DatagramHandler, options) => new UDPServer(LOOPBACK, handler, options),
+    ask: datagramExchange,
+  },
+  {
+    name: "UnixDatagramServer",
+    datagram: true,
+    make: (handler: DatagramHandler, options) =>
+      new UnixDatagramServer({ path: tempSocketPath() }, handler, options),
+    ask: datagramExchange,
+  },
+];
+
+/** Connects and resets at once, so that the server may find the connection dead before it accepts it. */
+export async function connectAndReset(address: SocketAddress): Promise<void> {
+  const { connect } = await import("node:net");
+  const { hostname, port } = address as Deno.NetAddr;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const socket = connect(port, hostname, () => socket.resetAndDestroy());
+  socket.on("error", () => {});
+  socket.on("close", () => resolve());
+  await promise;
+}
+
+/** How many descriptors this process has open. */
+export function openDescriptors(): number {
+  return [...Deno.readDirSync("/proc/self/fd")].length;
+}
+
+/** Resolves when `condition` holds; fails when it does not within `limit` milliseconds. */
+export async function until(condition: () => boolean, limit = 5000): Promise<void> {
+  const deadline = performance.now() + limit;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`not so within ${limit} ms: ${condition}`);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}

@@ -1,0 +1,328 @@
+/**
+ * Settings: three ways to give them, and what is refused at the door.
+ *
+ * @module
+ */
+import {
+  assertEquals,
+  assertRejects,
+  assertStrictEquals,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
+import {
+  type AnyServer,
+  BaseServer,
+  TCPServer,
+  TLSServer,
+  UDPServer,
+  UnixDatagramServer,
+  UnixStreamServer,
+} from "@netkit/socketserver";
+import { checkInteger, checkTime } from "../src/options.ts";
+import { ListLogger, LOOPBACK, openDescriptors, tempSocketPath, TLS } from "./harness.ts";
+
+const serve = () => {};
+const PEM = { cert: TLS.cert, key: TLS.key };
+
+type Settings = Record<string, unknown>;
+
+/** Makes servers of a class, with options as a program without types would give them. */
+interface Kind {
+  /** A server with the options; its class has the statics. */
+  make(options: Settings, statics?: Settings): AnyServer;
+  /** The settings of this kind, each with its default and with another good value. */
+  settings: Record<string, { default: unknown; good: unknown }>;
+  /** What must be refused: the class of the error and the values. */
+  bad: Record<string, [typeof TypeError, unknown[]][]>;
+}
+
+const TIMES: [typeof TypeError, unknown[]][] = [
+  [TypeError, ["5", true, {}, [], () => {}, 5n]],
+  [RangeError, [-1, NaN, Infinity, -Infinity, 2 ** 31]],
+];
+const INTEGERS: [typeof TypeError, unknown[]][] = [
+  [TypeError, ["5", true, {}, [], () => {}, 5n]],
+  [RangeError, [0, -1, 1.5, NaN, Infinity, 2 ** 25]],
+];
+const BOOLEANS: [typeof TypeError, unknown[]][] = [[TypeError, ["yes", "", 0, 1, {}, []]]];
+const LOGGERS: [typeof TypeError, unknown[]][] = [
+  [TypeError, [3, "console", {}, { debug() {}, info() {}, warn() {} }]],
+];
+const COMMON = { timeout: TIMES, bindAndActivate: BOOLEANS, logger: LOGGERS };
+
+/** A subclass whose statics are those given. */
+function withStatics<Class extends abstract new (...args: never[]) => unknown>(
+  make: () => Class,
+  statics: Settings,
+): Class {
+  return Object.assign(make(), statics);
+}
+
+const KINDS: Record<string, Kind> = {
+  TCPServer: {
+    make(options, statics = {}) {
+      const Server = withStatics(() => class extends TCPServer {}, statics);
+      return new Server(LOOPBACK, serve, options);
+    },
+    settings: {
+      timeout: { default: null, good: 250 },
+      requestQueueSize: { default: 511, good: 16 },
+      allowReuseAddress: { default: true, good: true },
+      allowReusePort: { default: false, good: true },
+    },
+    bad: {
+      ...COMMON,
+      requestQueueSize: INTEGERS,
+      allowReuseAddress: [...BOOLEANS, [TypeError, [false]]],
+      allowReusePort: BOOLEANS,
+    },
+  },
+  TLSServer: {
+    make(options, statics = {}) {
+      const Server = withStatics(() => class extends TLSServer {}, statics);
+      return new Server(LOOPBACK, serve, { ...PEM, ...options });
+    },
+    settings: {
+      timeout: { default: null, good: 250 },
+      requestQueueSize: { default: 511, good: 16 },
+      handshakeTimeout: { default: 10_000, good: null },
+      allowReusePort: { default: false, good: true },
+    },
+    bad: {
+      ...COMMON,
+      requestQueueSize: INTEGERS,
+      allowReuseAddress: [...BOOLEANS, [TypeError, [false]]],
+      allowReusePort: BOOLEANS,
+      handshakeTimeout: [...TIMES, [RangeError, [0]]],
+      alpnProtocols: [[TypeError, ["h2", 7, [7], [""], [null]]]],
+    },
+  },
+  UDPServer: {
+    make(options, statics = {}) {
+      const Server = withStatics(() => class extends UDPServer {}, statics);
+      return new Server(LOOPBACK, serve, options);
+    },
+    settings: {
+      timeout: { default: null, good: 0 },
+      maxPacketSize: { default: 65507, good: 512 },
+      allowReuseAddress: { default: false, good: true },
+      allowReusePort: { default: false, good: false },
+    },
+    bad: {
+      ...COMMON,
+      maxPacketSize: INTEGERS,
+      allowReuseAddress: BOOLEANS,
+      allowReusePort: [...BOOLEANS, [TypeError, [true]]],
+    },
+  },
+  UnixStreamServer: {
+    make(options, statics = {}) {
+      const Server = withStatics(() => class extends UnixStreamServer {}, statics);
+      return new Server({ path: tempSocketPath() }, serve, options);
+    },
+    settings: { timeout: { default: null, good: 250 } },
+    bad: COMMON,
+  },
+  UnixDatagramServer: {
+    make(options, statics = {}) {
+      const Server = withStatics(() => class extends UnixDatagramServer {}, statics);
+      return new Server({ path: tempSocketPath() }, serve, options);
+    },
+    settings: {
+      timeout: { default: null, good: 250 },
+      maxPacketSize: { default: 65507, good: 200_000 },
+    },
+    bad: { ...COMMON, maxPacketSize: INTEGERS },
+  },
+};
+
+function read(server: AnyServer, name: string): unknown {
+  return (server as unknown as Settings)[name];
+}
+
+/** How a message may write a value: as it is, or as one writes it in a program. */
+function assertNamesValue(message: string, value: unknown): void {
+  const forms = [Deno.inspect(value), String(value), JSON.stringify(value)];
+  if (!forms.some((form) => form && message.includes(form))) {
+    throw new Error(`"${message}" does not name the value ${Deno.inspect(value)}`);
+  }
+}
+
+for (const [kind, { make, settings, bad }] of Object.entries(KINDS)) {
+  for (const [name, { default: usual, good }] of Object.entries(settings)) {
+    Deno.test(`${kind}.${name} is ${usual} unless set, and is set by class, option or instance`, async () => {
+      await using byDefault = make({});
+      assertStrictEquals(read(byDefault, name), usual);
+
+      await using byClass = make({}, { [name]: good });
+      assertStrictEquals(read(byClass, name), good);
+
+      await using byOption = make({ [name]: good }, { [name]: usual });
+      assertStrictEquals(read(byOption, name), good);
+
+      await using byInstance = make({ bindAndActivate: false });
+      (byInstance as unknown as Settings)[name] = good;
+      byInstance.serverBind();
+      byInstance.serverActivate();
+      assertStrictEquals(read(byInstance, name), good);
+    });
+  }
+
+  for (const [name, cases] of Object.entries(bad)) {
+    for (const [ErrorClass, values] of cases) {
+      const listed = values.map((value) =>
+        Deno.inspect(value, { compact: true, breakLength: Infinity })
+      ).join(", ");
+      Deno.test(`${kind}() throws a ${ErrorClass.name} when '${name}' is ${listed}`, () => {
+        const before = openDescriptors();
+        for (const value of values) {
+          const { message } = assertThrows(
+            () => void make({ [name]: value }).serverClose(),
+            ErrorClass,
+            undefined,
+            `'${name}' may not be ${Deno.inspect(value)}`,
+          );
+          assertStringIncludes(message, `'${name}'`);
+          assertEquals(openDescriptors(), before);
+        }
+      });
+    }
+  }
+
+  Deno.test(`${kind}() names the value that it refuses`, () => {
+    const { message } = assertThrows(() => make({ timeout: -77 }), RangeError);
+    assertNamesValue(message, -77);
+    assertNamesValue(assertThrows(() => make({ timeout: "soon" }), TypeError).message, "soon");
+  });
+
+  Deno.test(`${kind}() refuses a bad static as it does a bad option`, () => {
+    const error = assertThrows(() => make({}, { timeout: -1 }), RangeError);
+    assertStringIncludes(error.message, "'timeout'");
+  });
+
+  Deno.test(`${kind}() takes an option that is undefined for one that is not given`, async () => {
+    const options = Object.fromEntries(Object.keys(bad).map((name) => [name, undefined]));
+    await using server = make(options);
+    for (const [name, { default: usual }] of Object.entries(settings)) {
+      assertStrictEquals(read(server, name), usual);
+    }
+  });
+
+  Deno.test(`${kind}() opens nothing when bindAndActivate is false`, () => {
+    const before = openDescriptors();
+    const server = make({ bindAndActivate: false });
+    assertEquals(openDescriptors(), before);
+    assertEquals(server.socket, undefined);
+    assertEquals(server.state, "idle");
+  });
+}
+
+for (
+  const [kind, name, value, ErrorClass] of [
+    ["TCPServer", "requestQueueSize", 0, RangeError],
+    ["TCPServer", "allowReuseAddress", false, TypeError],
+    ["TLSServer", "requestQueueSize", "many", TypeError],
+    ["TLSServer", "handshakeTimeout", -5, RangeError],
+    ["UDPServer", "maxPacketSize", 0, RangeError],
+    ["UDPServer", "allowReusePort", true, TypeError],
+    ["UnixDatagramServer", "maxPacketSize", 0, RangeError],
+  ] as const
+) {
+  Deno.test(`${kind}.serverBind() refuses ${name} = ${value} on the instance`, () => {
+    const before = openDescriptors();
+    const server = KINDS[kind]!.make({ bindAndActivate: false });
+    (server as unknown as Settings)[name] = value;
+    const error = assertThrows(() => server.serverBind(), ErrorClass);
+    assertStringIncludes(error.message, `'${name}'`);
+    assertEquals(openDescriptors(), before);
+  });
+}
+
+Deno.test("TCPServer() says why allowReuseAddress cannot be false", () => {
+  const error = assertThrows(
+    () => new TCPServer(LOOPBACK, serve, { allowReuseAddress: false }),
+    TypeError,
+  );
+  assertEquals(
+    error.message,
+    "Cannot set option 'allowReuseAddress' to false: Deno always sets SO_REUSEADDR on TCP",
+  );
+});
+
+Deno.test("TCPServer.allowReusePort lets two servers share a port", async () => {
+  await using first = new TCPServer(LOOPBACK, serve, { allowReusePort: true });
+  await using second = new TCPServer(first.serverAddress, serve, { allowReusePort: true });
+  assertEquals(second.serverAddress, first.serverAddress);
+});
+
+Deno.test("TCPServer.handleRequest() refuses a timeout that is out of range", async () => {
+  await using server = new TCPServer(LOOPBACK, serve);
+  server.timeout = -1;
+  const error = await assertRejects(() => server.handleRequest(), RangeError);
+  assertStringIncludes(error.message, "'timeout'");
+});
+
+for (const pollInterval of [0, -1, NaN, "soon" as unknown as number]) {
+  Deno.test(`TCPServer.serveForever() refuses a pollInterval of ${pollInterval}`, async () => {
+    await using server = new TCPServer(LOOPBACK, serve);
+    const error = await assertRejects(() => server.serveForever({ pollInterval }));
+    assertEquals([RangeError, TypeError].includes(error!.constructor as typeof TypeError), true);
+    assertStringIncludes((error as Error).message, "'pollInterval'");
+    assertEquals(server.state, "idle");
+  });
+}
+
+for (const timeout of [-1, NaN, "soon" as unknown as number]) {
+  Deno.test(`TCPServer.drain() refuses a timeout of ${timeout} and the server goes on`, async () => {
+    await using server = new TCPServer(LOOPBACK, serve);
+    const error = await assertRejects(() => server.drain({ timeout }));
+    assertStringIncludes((error as Error).message, "'timeout'");
+    assertEquals(server.state, "idle");
+  });
+}
+
+for (const handler of [undefined, null, 7, "handler", {}, class Other {}]) {
+  Deno.test(`TCPServer() throws a TypeError when the handler is ${Deno.inspect(handler)}`, () => {
+    const before = openDescriptors();
+    const error = assertThrows(() => new TCPServer(LOOPBACK, handler as never), TypeError);
+    assertStringIncludes(error.message, "as request handler: ");
+    assertEquals(openDescriptors(), before);
+  });
+}
+
+Deno.test("BaseServer.timeout is the default of every server", async () => {
+  assertEquals(BaseServer.timeout, null);
+  for (const { make } of Object.values(KINDS)) {
+    await using server = make({});
+    assertEquals(server.timeout, null);
+  }
+});
+
+Deno.test("TCPServer.logger is the one of the options", async () => {
+  const logger = new ListLogger();
+  await using server = new TCPServer(LOOPBACK, serve, { logger });
+  assertStrictEquals(server.logger, logger);
+});
+
+Deno.test("checkInteger() gives the value back at both ends of its range", () => {
+  assertEquals([1, 8].map((value) => checkInteger("size", value, 1, 8)), [1, 8]);
+  for (const value of [0, 9]) {
+    const error = assertThrows(() => checkInteger("size", value, 1, 8), RangeError);
+    assertEquals(
+      error.message,
+      `Cannot use option 'size': expected an integer from 1 to 8, got ${value}`,
+    );
+  }
+});
+
+Deno.test("checkTime() gives the value back, or null, at both ends of its range", () => {
+  assertEquals([null, 0, 0.5, 2147483647].map((value) => checkTime("time", value)), [
+    null,
+    0,
+    0.5,
+    2147483647,
+  ]);
+  assertThrows(() => checkTime("time", 0, 1), RangeError);
+  assertThrows(() => checkTime("time", 2147483648), RangeError);
+});
