@@ -1,0 +1,474 @@
+/**
+ * What all servers have in common: how they are run and ended, and the overridable steps of a request.
+ *
+ * @module
+ */
+import { formatAddress, type SocketAddress, sourceOf } from "./address.ts";
+import { isPeerFault, isPeerGone, ServerExit, TLSHandshakeError } from "./errors.ts";
+import { LifeCycle, type ServerSocket } from "./life_cycle.ts";
+import { checkLogger, defaultLogger, logTo, type ServerLogger } from "./log.ts";
+import {
+  checkBoolean,
+  checkTime,
+  type DrainOptions,
+  type DrainResult,
+  orDefault,
+  refuseForeignOptions,
+  type ServeOptions,
+  type ServerOptions,
+} from "./options.ts";
+import {
+  checkHandler,
+  isHandlerClass,
+  type RequestHandlerLike,
+  runHandler,
+} from "./request_handler.ts";
+import type { ServerState, ServerStats } from "./request_table.ts";
+
+/** How long `drain()` lets running requests go on when nobody says, in milliseconds. */
+const DRAIN_TIMEOUT = 10_000;
+
+/**
+ * The base of all servers: a server class says which socket and which concurrency, a handler class what the
+ * service does.
+ *
+ * For callers: `serveForever()`, `handleRequest()`, `shutdown()`, `drain()`, `serverClose()`, `stats()`,
+ * `state`, `finished`, `await using`.
+ *
+ * Hooks that you may override, in the order in which a request meets them: `getRequest()`, `verifyRequest()`,
+ * `processRequest()`, `prepareRequest()`, `finishRequest()`, `shutdownRequest()`, `closeRequest()`; and
+ * `handleError()`, `handleTimeout()`, `serviceActions()`, `serverBind()`, `serverActivate()`. Each may be
+ * asynchronous, but for those that the constructor calls.
+ *
+ * For subclasses that bring a socket of their own: `getRequest()`, `serverBind()`, `closeSocket()`.
+ *
+ * @typeParam Request What is handed to a handler.
+ * @typeParam Addr The type of addresses.
+ *
+ * @example A server whose requests come from a list
+ * ```ts
+ * import { BaseServer, type UnixStreamAddr } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const words = ["one", "two"];
+ * const handled: string[] = [];
+ * class ListServer extends BaseServer<string, UnixStreamAddr> {
+ *   override getRequest(): [string, UnixStreamAddr] {
+ *     return [words.shift()!, this.serverAddress];
+ *   }
+ *   override closeSocket(): void {}
+ * }
+ * await using server = new ListServer(
+ *   { transport: "unix", path: "list" },
+ *   (word: string) => void handled.push(word),
+ * );
+ * await server.handleRequest();
+ * await server.handleRequest();
+ * assertEquals(handled, ["one", "two"]);
+ * ```
+ */
+export abstract class BaseServer<
+  Request = unknown,
+  Addr extends SocketAddress = SocketAddress,
+> {
+  /** The default of the instance property of this name, in milliseconds. */
+  static timeout: number | null = null;
+
+  /** What serves the requests: a handler class or a plain function. */
+  readonly RequestHandlerClass: RequestHandlerLike<Request, Addr>;
+  /** Where the server listens: what was asked for, and after `serverBind()` what the system gave. */
+  serverAddress: Addr;
+  /** How long `handleRequest()` waits for a request, in milliseconds; 0 looks once, `null` for ever. */
+  timeout: number | null;
+  /** What the server listens with; undefined before `serverBind()`, and where a subclass has no socket. */
+  socket: ServerSocket | undefined = undefined;
+  /** Where log lines go. */
+  readonly logger: ServerLogger;
+
+  readonly #life: LifeCycle<Request, Addr>;
+
+  /**
+   * Stores what it is given and opens nothing.
+   *
+   * @param serverAddress Where to listen.
+   * @param RequestHandlerClass What serves the requests.
+   * @param options Settings; each goes before the static property of the same name.
+   * @throws {TypeError} When the handler is neither a handler class nor a function.
+   * @throws {RangeError} When a setting is out of range.
+   */
+  constructor(
+    serverAddress: Addr,
+    RequestHandlerClass: RequestHandlerLike<Request, Addr>,
+    options: ServerOptions = {},
+  ) {
+    checkHandler(RequestHandlerClass);
+    refuseForeignOptions(this, options);
+    this.serverAddress = serverAddress;
+    this.RequestHandlerClass = RequestHandlerClass;
+    const { timeout } = this.constructor as typeof BaseServer;
+    this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
+    this.logger = checkLogger(orDefault(options.logger, defaultLogger));
+    this.#life = new LifeCycle(this, (request, address) => this.#serve(request, address));
+  }
+
+  /** The stage of the server's life. */
+  get state(): ServerState {
+    return this.#life.state;
+  }
+
+  /** Resolves when the server is closed and nothing runs any more; never rejects. */
+  get finished(): Promise<void> {
+    return this.#life.finished;
+  }
+
+  /**
+   * How many requests may wait in the system's queue, of which `drain()` takes no more. Here 0: a server without
+   * a socket has no queue.
+   */
+  get queueLimit(): number {
+    return 0;
+  }
+
+  /**
+   * How many requests may be under way at once, beside the loop; `null` where the loop serves one after the
+   * other, as here. At the limit nothing is accepted, and clients wait in the system's queue.
+   */
+  get maxConnections(): number | null {
+    return null;
+  }
+
+  /** How many requests of one client may be under way at once; `null` for any number, as here. */
+  get maxConnectionsPerSource(): number | null {
+    return null;
+  }
+
+  /** How long one request may take, in milliseconds; `null` for ever, as here. */
+  get requestTimeout(): number | null {
+    return null;
+  }
+
+  /** Whether `serverClose()` waits for the requests under way; not here. */
+  get blockOnClose(): boolean {
+    return false;
+  }
+
+  /** Whether requests are answered on the listening socket, which has to outlive them then; not here. */
+  get answersOnSocket(): boolean {
+    return false;
+  }
+
+  /** A snapshot of the counters. */
+  stats(): ServerStats {
+    return this.#life.requests.stats(this.#life.state);
+  }
+
+  /**
+   * The abort signal of a request under way, for handlers that are plain functions; a handler object has it as
+   * `this.signal`.
+   *
+   * @param request What the handler was given.
+   * @returns A signal that is aborted when the server cuts the request off, or already when it has ended.
+   */
+  requestSignal(request: Request): AbortSignal {
+    return this.#life.requests.signal(request);
+  }
+
+  /**
+   * Serves requests until `shutdown()`, `serverClose()`, `drain()` or the signal ends the loop, then resolves.
+   * May be called again afterwards, but not while it runs.
+   *
+   * @param options The pace of `serviceActions()`, and a signal.
+   * @throws {Deno.errors.Busy} When the server is serving already.
+   * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
+   * @throws {RangeError} When `pollInterval` is out of range.
+   * @throws {ServerExit} When a handler threw it. What `serviceActions()` throws comes through, too.
+   */
+  async serveForever(options: ServeOptions = {}): Promise<void> {
+    const { pollInterval = 500, signal } = options;
+    checkTime("pollInterval", pollInterval, 1);
+    const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
+    await this.#life.serveForever(pollInterval, signal, ticks ? () => this.serviceActions() : null);
+  }
+
+  /**
+   * Waits for one request and serves it. When `timeout` passes first, calls `handleTimeout()`; a request that
+   * arrives after that is kept for the next call. `shutdown()` ends the wait without either.
+   *
+   * @throws {Deno.errors.Busy} When the server is serving already.
+   * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
+   * @throws {ServerExit} When the handler threw it. What `handleTimeout()` throws comes through, too.
+   */
+  async handleRequest(): Promise<void> {
+    await this.#life.handleRequest(checkTime("timeout", this.timeout));
+  }
+
+  /**
+   * Ends `serveForever()` after the request under way, at once when there is none, and waits until it has
+   * ended. The listener stays open: clients wait in its queue until the server serves again or is closed.
+   *
+   * Safe at any time: it does nothing when the server is not serving, and called from inside a handler it does
+   * not wait for the loop, which waits for the handler.
+   */
+  async shutdown(): Promise<void> {
+    await this.#life.shutdown();
+  }
+
+  /**
+   * Closes the listener and ends the loop; resolves when the port is free again. Clients that wait in the
+   * accept queue are reset, a request under way goes on: `drain()` serves the ones and waits for the other.
+   * Safe to call again.
+   */
+  async serverClose(): Promise<void> {
+    await this.#life.close();
+  }
+
+  /**
+   * Stops gracefully: serves what already waits in the accept queue, waits for what runs, and closes. At the
+   * time limit what still runs is cut off: its signal is aborted and its connection closed.
+   *
+   * Called again it joins the first call, whose time it can shorten but not prolong. Called from inside a handler
+   * it starts all that and returns at once.
+   *
+   * @param options The time limit.
+   * @returns How many requests ended by themselves meanwhile, and how many were cut off.
+   * @throws {RangeError} When the time limit is out of range.
+   */
+  async drain(options: DrainOptions = {}): Promise<DrainResult> {
+    const { timeout = DRAIN_TIMEOUT } = options;
+    return await this.#life.drain(checkTime("timeout", timeout));
+  }
+
+  /** Drains with the default time limit and closes, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain();
+  }
+
+  /** Makes waiting for requests keep the program alive, as it does from the start. */
+  ref(): void {
+    this.#life.setRef(true);
+  }
+
+  /**
+   * Makes waiting for requests not keep the program alive. Deno has no such thing for TLS and Unix datagram
+   * sockets, on which this does nothing.
+   */
+  unref(): void {
+    this.#life.setRef(false);
+  }
+
+  /** Called after each turn of the loop, and each `pollInterval` while nothing arrives; does nothing here. */
+  serviceActions(): void | Promise<void> {}
+
+  /** Called by `handleRequest()` when no request came within `timeout`; does nothing here. */
+  handleTimeout(): void | Promise<void> {}
+
+  /** Called by the constructor to open the socket and set `serverAddress`; does nothing here. */
+  serverBind(): void {}
+
+  /** Called by the constructor after `serverBind()`; does nothing here. */
+  serverActivate(): void {}
+
+  /**
+   * Throws while the server is not bound, which is before `serverBind()`; does nothing here.
+   *
+   * @throws {Deno.errors.BadResource} When a subclass says so.
+   */
+  assertBound(): void {}
+
+  /** Closes the listening socket, if it is open. */
+  abstract closeSocket(): void;
+
+  /**
+   * Waits for the next request. What it throws never ends the server; it is called again after a pause.
+   *
+   * @returns The request and the client's address.
+   */
+  abstract getRequest(): [Request, Addr] | Promise<[Request, Addr]>;
+
+  /**
+   * Decides whether a request is served. Refuses it by `false`, or by an error, which `handleError()` gets.
+   *
+   * @param _request The request.
+   * @param _clientAddress Who asks.
+   * @returns Whether to serve it; here always `true`.
+   */
+  verifyRequest(_request: Request, _clientAddress: Addr): boolean | Promise<boolean> {
+    return true;
+  }
+
+  /**
+   * Serves one request: prepares, finishes, and shuts it down.
+   *
+   * @param request The request.
+   * @param clientAddress Who asks.
+   */
+  async processRequest(request: Request, clientAddress: Addr): Promise<void> {
+    // Datagrams come by the hundred thousand: only what there is to wait for is waited for.
+    const prepared = this.prepareRequest(request, clientAddress);
+    if (prepared !== undefined) await prepared;
+    const finished = this.finishRequest(request, clientAddress);
+    if (finished !== undefined) await finished;
+    const ended = this.shutdownRequest(request);
+    if (ended !== undefined) await ended;
+  }
+
+  /**
+   * What must be done before a handler is made, in the request's own task and not in the accept loop: a TLS
+   * handshake, for one. Has no counterpart in Python; does nothing here.
+   *
+   * @param _request The request.
+   * @param _clientAddress Who asks.
+   */
+  prepareRequest(_request: Request, _clientAddress: Addr): void | Promise<void> {}
+
+  /**
+   * Makes the handler and runs it.
+   *
+   * @param request The request.
+   * @param clientAddress Who asks.
+   */
+  async finishRequest(request: Request, clientAddress: Addr): Promise<void> {
+    const { RequestHandlerClass } = this;
+    if (isHandlerClass(RequestHandlerClass)) {
+      await runHandler(new RequestHandlerClass(request, clientAddress, this));
+    } else {
+      await RequestHandlerClass(request, clientAddress, this);
+    }
+  }
+
+  /**
+   * Ends a request in good order; here it only closes it.
+   *
+   * @param request The request.
+   */
+  shutdownRequest(request: Request): void | Promise<void> {
+    return this.closeRequest(request);
+  }
+
+  /**
+   * Frees what a request holds; does nothing here.
+   *
+   * @param _request The request.
+   */
+  closeRequest(_request: Request): void | Promise<void> {}
+
+  /**
+   * Called with what a request failed with; here it writes a log line. A client that went away is worth a line
+   * for debugging, what a client did wrong a warning, anything else an error with its stack.
+   *
+   * @param error What was thrown.
+   * @param _request The request.
+   * @param clientAddress Who asked.
+   */
+  handleError(error: unknown, _request: Request, clientAddress: Addr): void | Promise<void> {
+    const client = formatAddress(clientAddress);
+    const message = error instanceof Error ? error.message : String(error);
+    if (isPeerGone(error) || error instanceof TLSHandshakeError) {
+      logTo(this.logger, "debug", `Client "${client}" went away: ${message}`);
+    } else if (isPeerFault(error)) {
+      logTo(this.logger, "warn", `Cannot serve client "${client}": ${message}`);
+    } else {
+      logTo(this.logger, "error", `Cannot serve client "${client}": ${Deno.inspect(error)}`);
+    }
+  }
+
+  /** Serves one request and lets nothing but a `ServerExit` out. */
+  async #serve(request: Request, clientAddress: Addr): Promise<void> {
+    const { requests } = this.#life;
+    const perSource = this.maxConnectionsPerSource;
+    const source = perSource === null ? null : sourceOf(clientAddress);
+    requests.begin(request, source);
+    if (source !== null && requests.countFrom(source) > perSource!) {
+      await this.#life.cutOff(request);
+      requests.end(request, "rejected");
+      return;
+    }
+    const limit = this.requestTimeout;
+    const timer = limit === null
+      ? undefined
+      : setTimeout(() => this.#timeOut(request, clientAddress, limit), limit);
+    let outcome: "completed" | "failed" | "rejected" = "rejected";
+    try {
+      const verified = this.verifyRequest(request, clientAddress);
+      if (verified === true || await verified) {
+        outcome = "failed";
+        await this.processRequest(request, clientAddress);
+        outcome = "completed";
+      } else {
+        await this.#end(request);
+      }
+    } catch (error) {
+      try {
+        if (error instanceof ServerExit) throw error;
+        if (!requests.isAborted(request)) await this.#report(error, request, clientAddress);
+      } finally {
+        await this.#end(request);
+        clearTimeout(timer);
+        requests.end(request, requests.isAborted(request) ? "aborted" : outcome);
+      }
+      return;
+    }
+    clearTimeout(timer);
+    requests.end(request, requests.isAborted(request) ? "aborted" : outcome);
+  }
+
+  /** Cuts off a request that has taken too long, and waits for it no more. */
+  async #timeOut(request: Request, clientAddress: Addr, limit: number): Promise<void> {
+    const error = new Deno.errors.TimedOut(`no end within ${limit} ms ('requestTimeout')`);
+    if (!this.#life.abort(request, error)) return;
+    try {
+      await this.#report(error, request, clientAddress);
+    } catch (exit) {
+      // The request has nobody to tell any more that handleError() wants the loop to end.
+      logTo(this.logger, "error", `Cannot exit: ${Deno.inspect(exit)}`);
+    }
+  }
+
+  /** Calls `handleError()`, whose own errors end in the log. */
+  async #report(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
+    try {
+      await this.handleError(error, request, clientAddress);
+    } catch (second) {
+      if (second instanceof ServerExit) throw second;
+      const text = `Cannot handle error: handleError() failed with ${Deno.inspect(second)}`;
+      logTo(this.logger, "error", text);
+    }
+  }
+
+  /** Shuts a request down, whatever the hook throws. */
+  async #end(request: Request): Promise<void> {
+    try {
+      await this.shutdownRequest(request);
+    } catch (error) {
+      logTo(this.logger, "error", `Cannot shut request down: ${Deno.inspect(error)}`);
+    }
+  }
+}
+
+/**
+ * Opens a server's socket where that is wanted, and leaves nothing open when it fails. Each server class calls
+ * it at the end of its constructor, when its own fields are there.
+ *
+ * @param wanted The option `bindAndActivate`.
+ */
+export function bindAndActivate(
+  server: { serverBind(): void; serverActivate(): void; closeSocket(): void },
+  wanted: boolean | undefined,
+): void {
+  if (!checkBoolean("bindAndActivate", orDefault(wanted, true))) return;
+  try {
+    server.serverBind();
+    server.serverActivate();
+  } catch (error) {
+    server.closeSocket();
+    throw error;
+  }
+}
+
+/** Throws while a server of a kind has no socket. */
+export function assertBound(kind: string, socket: ServerSocket | undefined): void {
+  if (socket !== undefined) return;
+  throw new Deno.errors.BadResource(
+    `Cannot serve with ${kind}: it is not bound; call serverBind() and serverActivate() first`,
+  );
+}

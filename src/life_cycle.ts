@@ -1,0 +1,450 @@
+/**
+ * The life of a server: its loop, and the ways in which that ends.
+ *
+ * @module
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { Acceptor } from "./accept_loop.ts";
+import { formatAddress, type SocketAddress } from "./address.ts";
+import { errorCode, ServerExit } from "./errors.ts";
+import { logTo, RateLimit, type ServerLogger } from "./log.ts";
+import type { DrainResult } from "./options.ts";
+import { RequestTable, type ServerState } from "./request_table.ts";
+
+/** How long nothing may arrive while draining before the accept queue counts as empty, in milliseconds. */
+const QUEUE_IDLE = 5;
+/** How often in a row: time may pass in a stall of the event loop, in which nothing is received. */
+const QUEUE_IDLE_WAITS = 4;
+/** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
+const ABORT_GRACE = 100;
+
+/** What a server listens with. */
+export type ServerSocket = Deno.Listener | Deno.DatagramConn;
+
+/** What the life cycle needs of its server. */
+export interface LivingServer<Request, Addr> {
+  readonly serverAddress: Addr;
+  readonly socket: ServerSocket | undefined;
+  readonly logger: ServerLogger;
+  readonly queueLimit: number;
+  readonly maxConnections: number | null;
+  readonly blockOnClose: boolean;
+  readonly answersOnSocket: boolean;
+  assertBound(): void;
+  closeSocket(): void;
+  serverClose(): Promise<void>;
+  getRequest(): [Request, Addr] | Promise<[Request, Addr]>;
+  closeRequest(request: Request): void | Promise<void>;
+  handleTimeout(): void | Promise<void>;
+}
+
+/** One run of `serveForever()` or `handleRequest()`. */
+interface Loop {
+  /** Whether it serves more than one request. */
+  readonly forever: boolean;
+  /** Set to end the loop before the next request. */
+  stopping: boolean;
+  /** How many requests may still be taken from the accept queue; null while the server does not drain. */
+  queueLeft: number | null;
+  /** What a request beside the loop ended it with. */
+  exit: ServerExit | null;
+  /** Resolves when the loop has ended, however it ended. */
+  readonly ended: PromiseWithResolvers<void>;
+}
+
+/** Code that a server waits for: a loop with what it calls, or a request that runs beside the loop. */
+interface Frame {
+  readonly life: unknown;
+  /** The loop that waits for this code; null beside a loop. */
+  readonly loop: Loop | null;
+  /** The frame from which this one was started, if any. */
+  readonly outer: Frame | undefined;
+  running: boolean;
+}
+
+const frames = new AsyncLocalStorage<Frame>();
+
+/** Runs a server's loop and ends it. */
+export class LifeCycle<Request, Addr extends SocketAddress> {
+  /** The requests under way. */
+  readonly requests: RequestTable<Request> = new RequestTable();
+  readonly #server: LivingServer<Request, Addr>;
+  readonly #serve: (request: Request, clientAddress: Addr) => Promise<void>;
+  readonly #acceptor: Acceptor<[Request, Addr]>;
+  readonly #acceptErrorLines = new RateLimit();
+  readonly #finished = Promise.withResolvers<void>();
+  #state: ServerState = "idle";
+  #loop: Loop | null = null;
+  #draining: Promise<DrainResult> | null = null;
+  /** Ends the waits of `drain()`; its timer is set again when a later call has less time. */
+  readonly #drainTimeIsUp = Promise.withResolvers<void>();
+  #drainTimer: ReturnType<typeof setTimeout> | undefined;
+  #drainDue = Infinity;
+  /** Resolves when the port is free again; null while the server is open. */
+  #closing: Promise<void> | null = null;
+  /** The loop that ran when the server was closed. */
+  #closingLoop: Loop | null = null;
+  /** Whether a wait for requests keeps the program alive. */
+  #ref = true;
+
+  /**
+   * @param server The server whose life this is.
+   * @param serve Serves one request; rejects with nothing but a `ServerExit`.
+   */
+  constructor(
+    server: LivingServer<Request, Addr>,
+    serve: (request: Request, clientAddress: Addr) => Promise<void>,
+  ) {
+    this.#server = server;
+    this.#serve = serve;
+    this.#acceptor = new Acceptor({
+      accept: () => server.getRequest(),
+      permitted: () => this.#isPermitted(),
+      onError: (error, delay) => this.#acceptFailed(error, delay),
+      onLate: ([request]) => void this.cutOff(request),
+    });
+  }
+
+  get state(): ServerState {
+    return this.#state;
+  }
+
+  get finished(): Promise<void> {
+    return this.#finished.promise;
+  }
+
+  /**
+   * Serves until something ends the loop.
+   *
+   * @param tick What to call after each turn, at least each `pollInterval`; null for nothing.
+   */
+  async serveForever(
+    pollInterval: number,
+    signal: AbortSignal | undefined,
+    tick: (() => void | Promise<void>) | null,
+  ): Promise<void> {
+    const loop = this.#beginLoop(true);
+    const stop = () => this.#stop(loop);
+    if (signal?.aborted) stop();
+    signal?.addEventListener("abort", stop, { once: true });
+    try {
+      await this.#runLoop(loop, () => this.#serveLoop(loop, pollInterval, tick));
+    } finally {
+      signal?.removeEventListener("abort", stop);
+    }
+  }
+
+  /** Serves one request, waiting for it no longer than `limit` milliseconds. */
+  async handleRequest(limit: number | null): Promise<void> {
+    const loop = this.#beginLoop(false);
+    await this.#runLoop(loop, async () => {
+      const result = await this.#acceptor.wait(limit);
+      if (result === "ready" && !loop.stopping) await this.#dispatch(loop);
+      else if (result === "timeout") await this.#server.handleTimeout();
+      else if (result === "closed") this.#closedBeneathUs();
+    });
+  }
+
+  async shutdown(): Promise<void> {
+    const loop = this.#loop;
+    if (loop === null) return;
+    this.#stop(loop);
+    if (!this.#isInside(loop)) await loop.ended.promise;
+  }
+
+  async close(): Promise<void> {
+    const loop = this.#closingLoop ??= this.#loop;
+    await (this.#closing ??= this.#close(loop));
+    // With a request under way in it the loop ends later; `finished` tells.
+    const endsSoon = this.#server.maxConnections !== null || this.requests.size === 0;
+    if (loop !== null && endsSoon && !this.#isInside(loop)) await loop.ended.promise;
+    if (this.#server.blockOnClose && !this.#isInside()) await this.requests.idle();
+  }
+
+  /** Drains, or shortens the time of a drain under way. */
+  async drain(timeout: number | null): Promise<DrainResult> {
+    if (this.#closing !== null && this.#draining === null) {
+      await this.#closing;
+      return { completed: 0, aborted: 0 };
+    }
+    if (timeout !== null) this.#limitDrain(timeout);
+    this.#draining ??= this.#drain();
+    if (!this.#isInside()) return await this.#draining;
+    this.#draining.catch((error) => this.#log("error", `Cannot drain: ${Deno.inspect(error)}`));
+    return { completed: 0, aborted: 0 };
+  }
+
+  setRef(ref: boolean): void {
+    this.#ref = ref;
+    this.#acceptor.setRef(ref);
+    if (!ref || this.#loop !== null) this.#refSocket(ref);
+  }
+
+  /**
+   * Aborts a request under way and closes it. When its handler does not end within a moment, its place is free
+   * all the same.
+   *
+   * @returns Whether it was under way and not aborted before.
+   */
+  abort(request: Request, reason: unknown): boolean {
+    if (!this.requests.abort(request, reason)) return false;
+    void this.cutOff(request);
+    setTimeout(() => {
+      this.requests.end(request, "aborted");
+      this.#acceptor.resume();
+    }, ABORT_GRACE);
+    return true;
+  }
+
+  /** Closes a request at once, whatever the hook throws. */
+  async cutOff(request: Request): Promise<void> {
+    try {
+      await this.#server.closeRequest(request);
+    } catch (error) {
+      this.#log("error", `Cannot close request: ${Deno.inspect(error)}`);
+    }
+  }
+
+  #beginLoop(forever: boolean): Loop {
+    const address = formatAddress(this.#server.serverAddress);
+    if (this.#closing !== null || this.#draining !== null) {
+      throw new Deno.errors.BadResource(`Cannot serve on "${address}": the server is closed`);
+    }
+    if (this.#loop !== null) {
+      throw new Deno.errors.Busy(`Cannot serve on "${address}": the server is serving already`);
+    }
+    this.#server.assertBound();
+    return this.#newLoop("serving", forever);
+  }
+
+  #newLoop(state: ServerState, forever: boolean): Loop {
+    this.#state = state;
+    return this.#loop = {
+      forever,
+      stopping: false,
+      queueLeft: null,
+      exit: null,
+      ended: Promise.withResolvers(),
+    };
+  }
+
+  async #runLoop(loop: Loop, body: () => Promise<void>): Promise<void> {
+    this.#refSocket(this.#ref);
+    const frame: Frame = { life: this, loop, outer: frames.getStore(), running: true };
+    const running = frames.run(frame, body);
+    // drain() ends a loop whose handler does not return; the handler's end is then nobody's.
+    running.catch(() => {});
+    try {
+      await Promise.race([running, loop.ended.promise]);
+      if (loop.exit !== null) throw loop.exit;
+    } finally {
+      // An accept that is kept for the next call must not keep the program alive; a close waits for it.
+      if (this.#closing === null) this.#refSocket(false);
+      frame.running = false;
+      if (this.#loop === loop) this.#loop = null;
+      if (this.#state === "serving") this.#state = "idle";
+      loop.ended.resolve();
+    }
+  }
+
+  async #serveLoop(
+    loop: Loop,
+    pollInterval: number | null,
+    tick: (() => void | Promise<void>) | null,
+  ): Promise<void> {
+    const acceptor = this.#acceptor;
+    let idleWaits = 0;
+    while (!loop.stopping && loop.queueLeft !== 0) {
+      const draining = loop.queueLeft !== null;
+      const limit = draining ? QUEUE_IDLE : tick !== null ? pollInterval : null;
+      const result = acceptor.ready ? "ready" : await acceptor.wait(limit);
+      if (loop.stopping) return; // what has arrived is kept, as Python leaves it in the backlog
+      if (result === "closed") return this.#closedBeneathUs();
+      if (
+        result === "timeout" && draining && this.#looksEmpty() && ++idleWaits === QUEUE_IDLE_WAITS
+      ) {
+        return;
+      }
+      if (result === "ready") {
+        idleWaits = 0;
+        if (loop.queueLeft !== null) loop.queueLeft--;
+        const served = this.#dispatch(loop);
+        if (served !== undefined) await served;
+      }
+      if (tick !== null) await tick();
+    }
+  }
+
+  /** Whether an accept that gave nothing in time says that nobody waits in the queue. */
+  #looksEmpty(): boolean {
+    return !this.#acceptor.pausing && this.#isPermitted();
+  }
+
+  #isPermitted(): boolean {
+    return this.requests.size < (this.#server.maxConnections ?? 1);
+  }
+
+  /** Serves what has arrived: the loop waits for it where requests come one at a time, and else goes on. */
+  #dispatch(loop: Loop): Promise<void> | undefined {
+    const [request, clientAddress] = this.#acceptor.take();
+    if (this.#server.maxConnections === null) return this.#serve(request, clientAddress);
+    void this.#serveBeside(loop, request, clientAddress);
+  }
+
+  /** Serves a request beside the loop; never rejects. */
+  async #serveBeside(loop: Loop, request: Request, clientAddress: Addr): Promise<void> {
+    const frame: Frame = { life: this, loop: null, outer: frames.getStore()?.outer, running: true };
+    try {
+      await frames.run(frame, this.#serve, request, clientAddress);
+    } catch (error) {
+      if (error instanceof ServerExit) loop.exit ??= error;
+      this.#stop(loop);
+    } finally {
+      frame.running = false;
+      this.#acceptor.resume();
+    }
+  }
+
+  #stop(loop: Loop): void {
+    loop.stopping = true;
+    this.#acceptor.wake();
+  }
+
+  /** Sees to it that a drain ends within `timeout` milliseconds from now. */
+  #limitDrain(timeout: number): void {
+    const due = performance.now() + timeout;
+    if (due >= this.#drainDue) return;
+    this.#drainDue = due;
+    clearTimeout(this.#drainTimer);
+    this.#drainTimer = setTimeout(this.#drainTimeIsUp.resolve, timeout);
+  }
+
+  async #drain(): Promise<DrainResult> {
+    const { requests } = this;
+    const ended = () => requests.ended("completed") + requests.ended("failed");
+    const before = ended();
+    const allServed = this.#drainQueue().then(() => requests.idle()).then(() => true);
+    const timeIsUp = this.#drainTimeIsUp.promise.then(() => false);
+    const inTime = await Promise.race([allServed, timeIsUp]);
+    clearTimeout(this.#drainTimer);
+    const completed = ended() - before;
+    const aborted = inTime ? 0 : await this.#abort();
+    await this.#server.serverClose();
+    return { completed, aborted };
+  }
+
+  /** Serves what waits in the accept queue, in the loop under way or in one of its own. */
+  async #drainQueue(): Promise<void> {
+    const serving = this.#loop;
+    this.#state = "draining";
+    if (serving !== null) {
+      if (serving.forever) serving.queueLeft = this.#queueLength();
+      else serving.stopping = true;
+      this.#acceptor.wake();
+      await serving.ended.promise;
+      if (serving.forever) return;
+    }
+    const timeIsUp = performance.now() >= this.#drainDue;
+    if (timeIsUp || this.#closing !== null || !this.#isBound()) return;
+    const loop = this.#newLoop("draining", true);
+    loop.queueLeft = this.#queueLength();
+    try {
+      await this.#runLoop(loop, () => this.#serveLoop(loop, null, null));
+    } catch (error) {
+      this.#log("debug", `Server stops while it drains: ${String(error)}`);
+    }
+  }
+
+  /** How many requests may wait at the most: in the system's queue, and taken from it. */
+  #queueLength(): number {
+    return this.#server.queueLimit + (this.#acceptor.ready ? 1 : 0);
+  }
+
+  #isBound(): boolean {
+    try {
+      this.#server.assertBound();
+      return true;
+    } catch {
+      return false; // a server that never listened has no queue
+    }
+  }
+
+  /** Cuts off what runs, gives the handlers a moment to unwind, then waits for them no more. */
+  async #abort(): Promise<number> {
+    const { requests } = this;
+    const loop = this.#loop;
+    if (loop !== null) this.#stop(loop);
+    const aborted = requests.abortAll((request) => void this.cutOff(request));
+    const grace = Promise.withResolvers<void>();
+    const timer = setTimeout(grace.resolve, ABORT_GRACE);
+    await Promise.race([requests.idle(), grace.promise]);
+    clearTimeout(timer);
+    requests.giveUp();
+    loop?.ended.resolve();
+    return aborted;
+  }
+
+  /** Resolves when the port is free. */
+  async #close(loop: Loop | null): Promise<void> {
+    this.#state = "closed";
+    if (loop !== null) this.#stop(loop);
+    const { blockOnClose, answersOnSocket } = this.#server;
+    if (blockOnClose && answersOnSocket && !this.#isInside()) await this.requests.idle();
+    const settled = this.#acceptor.close();
+    this.#refSocket(true); // the program must live until the accept under way has ended
+    try {
+      this.#server.closeSocket();
+    } finally {
+      const untaken = await settled;
+      if (untaken !== null) await this.cutOff(untaken.value[0]);
+      void this.#finish(loop);
+    }
+  }
+
+  async #finish(loop: Loop | null): Promise<void> {
+    await loop?.ended.promise;
+    await this.requests.idle();
+    this.#finished.resolve();
+  }
+
+  /** Somebody closed the listener without telling: the server is closed, too. */
+  #closedBeneathUs(): void {
+    this.#server.serverClose().catch((error) => {
+      this.#log("error", `Cannot close server: ${Deno.inspect(error)}`);
+    });
+  }
+
+  /** Whether the code that runs now is something that `loop`, or else any part of the server, waits for. */
+  #isInside(loop?: Loop): boolean {
+    for (let frame = frames.getStore(); frame !== undefined; frame = frame.outer) {
+      if (frame.life !== this || !frame.running) continue;
+      if (loop === undefined || frame.loop === loop) return true;
+    }
+    return false;
+  }
+
+  #acceptFailed(error: unknown, delay: number): void {
+    this.requests.countAcceptError(errorCode(error));
+    const held = this.#acceptErrorLines.take(performance.now());
+    if (held === null) return;
+    const reason = error instanceof Error ? error.message : String(error);
+    const next = delay === 0 ? "" : `; trying again in ${delay} ms`;
+    const more = held === 0 ? "" : ` (and ${held} errors since the last line)`;
+    const address = formatAddress(this.#server.serverAddress);
+    this.#log(
+      delay === 0 ? "debug" : "warn",
+      `Cannot get request on "${address}": ${reason}${next}${more}`,
+    );
+  }
+
+  #refSocket(ref: boolean): void {
+    const { socket } = this.#server;
+    if (socket === undefined || !("ref" in socket)) return;
+    if (ref) socket.ref();
+    else socket.unref();
+  }
+
+  #log(level: keyof ServerLogger, message: string): void {
+    logTo(this.#server.logger, level, message);
+  }
+}
