@@ -1,0 +1,156 @@
+/**
+ * Python's `socketserver` for TypeScript on Deno.
+ *
+ * A server class says which socket, a request handler class what the service does:
+ *
+ * | family        | one request at a time          | many, on the event loop                  |
+ * | ------------- | ------------------------------ | ---------------------------------------- |
+ * | TCP           | {@linkcode TCPServer}          | {@linkcode ConcurrentTCPServer}          |
+ * | TCP with TLS  | {@linkcode TLSServer}          | {@linkcode ConcurrentTLSServer}          |
+ * | UDP           | {@linkcode UDPServer}          | {@linkcode ConcurrentUDPServer}          |
+ * | Unix stream   | {@linkcode UnixStreamServer}   | {@linkcode ConcurrentUnixStreamServer}   |
+ * | Unix datagram | {@linkcode UnixDatagramServer} | {@linkcode ConcurrentUnixDatagramServer} |
+ *
+ * ```text
+ * BaseServer                         BaseRequestHandler
+ *  ├─ TCPServer                       ├─ StreamRequestHandler    rfile, wfile over a StreamSocket
+ *  │   ├─ TLSServer                   └─ DatagramRequestHandler  packet, rfile, wfile, a DatagramSocket
+ *  │   └─ UnixStreamServer
+ *  └─ UDPServer
+ *      └─ UnixDatagramServer         ConcurrentMixIn(Server)      many requests at a time
+ * ```
+ *
+ * A handler object lives for one request: the server awaits its `setup()`, `handle()` and `finish()`. A plain
+ * function `(request, clientAddress, server)` is a handler, too.
+ *
+ * A server listens from its construction on and serves in `serveForever()` or `handleRequest()`. `shutdown()`
+ * ends the loop, `serverClose()` frees the port, `drain()` first serves who waits; `await using` drains. What a
+ * handler throws, a client that resets its connection and a lack of file descriptors end no server.
+ *
+ * | Python                                    | here                                                     |
+ * | ----------------------------------------- | -------------------------------------------------------- |
+ * | `serve_forever(poll_interval)`            | `serveForever({ pollInterval, signal })`, does not poll  |
+ * | `handle_request()`, `shutdown()`          | `handleRequest()`, `shutdown()`                          |
+ * | `server_close()`, `with server:`          | `serverClose()`, `await using server`                    |
+ * | `server_bind()`, `server_activate()`      | `serverBind()`, `serverActivate()`                       |
+ * | `get_request()`, `verify_request()`       | `getRequest()`, `verifyRequest()`                        |
+ * | `process_request()`, `finish_request()`   | `processRequest()`, `finishRequest()`                    |
+ * | `shutdown_request()`, `close_request()`   | `shutdownRequest()`, `closeRequest()`                    |
+ * | `handle_error(request, address)`          | `handleError(error, request, address)`                   |
+ * | `handle_timeout()`, `service_actions()`   | `handleTimeout()`, `serviceActions()`                    |
+ * | `server_address`, `socket`                | `serverAddress`, `socket`                                |
+ * | `address_family`, `socket_type`           | `addressFamily`, `socketType`, read-only                 |
+ * | `request_queue_size`, `max_packet_size`   | `requestQueueSize`, `maxPacketSize`                      |
+ * | `allow_reuse_address`, `allow_reuse_port` | `allowReuseAddress`, `allowReusePort`                    |
+ * | `timeout` in seconds                      | `timeout` in milliseconds                                |
+ * | `rbufsize`, `disable_nagle_algorithm`     | `rbufsize`, `disableNagleAlgorithm`                      |
+ * | `ThreadingMixIn`, `ThreadingTCPServer`    | {@linkcode ConcurrentMixIn}, {@linkcode ConcurrentTCPServer} |
+ * | `SystemExit`                              | {@linkcode ServerExit}                                   |
+ * | `fileno()`                                | none: Deno gives no descriptors                          |
+ *
+ * Permissions: `--allow-net`, which may be narrowed to the address; for Unix sockets `--allow-read` and
+ * `--allow-write` of the path as well. Datagram servers and `allowReusePort` need `--unstable-net`, or
+ * `"unstable": ["net"]` in the `deno.json` of the program.
+ *
+ * @example Echo
+ * ```ts
+ * import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class EchoHandler extends StreamRequestHandler {
+ *   override timeout = 5000; // milliseconds that a client may be silent
+ *   override async handle() {
+ *     for await (const line of this.rfile) await this.wfile.write(line);
+ *   }
+ * }
+ * await using server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, EchoHandler);
+ * const handled = server.handleRequest(); // a server would call serveForever()
+ * using client = await Deno.connect(server.serverAddress);
+ * await client.write(new TextEncoder().encode("hello\n"));
+ * await client.closeWrite();
+ * assertEquals(await new Response(client.readable).text(), "hello\n");
+ * await handled;
+ * ```
+ *
+ * @module
+ */
+export {
+  type AddressFamily,
+  formatAddress,
+  type InetAddress,
+  type ListenAddress,
+  type SocketAddress,
+  type TCPAddr,
+  type UDPAddr,
+  type UnixAddress,
+  type UnixDatagramAddr,
+  type UnixStreamAddr,
+} from "./src/address.ts";
+export { BaseServer } from "./src/base_server.ts";
+export {
+  BufferedReader,
+  type BufferedReaderOptions,
+  type ReadSource,
+} from "./src/buffered_reader.ts";
+export {
+  BufferedWriter,
+  type BufferedWriterOptions,
+  type WriteSink,
+} from "./src/buffered_writer.ts";
+export {
+  type Concurrent,
+  type ConcurrentMembers,
+  ConcurrentMixIn,
+  type ConcurrentStatics,
+  type Constructor,
+} from "./src/concurrent_mix_in.ts";
+export {
+  ConcurrentTCPServer,
+  ConcurrentTCPServerBase,
+  ConcurrentTLSServer,
+  ConcurrentTLSServerBase,
+  ConcurrentUDPServer,
+  ConcurrentUDPServerBase,
+  ConcurrentUnixDatagramServer,
+  ConcurrentUnixDatagramServerBase,
+  ConcurrentUnixStreamServer,
+  ConcurrentUnixStreamServerBase,
+} from "./src/concurrent_servers.ts";
+export { type DatagramRequest, DatagramSocket } from "./src/datagram_socket.ts";
+export {
+  DatagramTooLongError,
+  IncompleteReadError,
+  LineTooLongError,
+  ServerExit,
+  TLSHandshakeError,
+} from "./src/errors.ts";
+export type { ServerSocket } from "./src/life_cycle.ts";
+export type { ServerLogger } from "./src/log.ts";
+export type {
+  ConcurrencyOptions,
+  DrainOptions,
+  DrainResult,
+  ServeOptions,
+  ServerOptions,
+} from "./src/options.ts";
+export {
+  type AnyServer,
+  BaseRequestHandler,
+  DatagramRequestHandler,
+  type RequestHandler,
+  type RequestHandlerClass,
+  type RequestHandlerFunction,
+  type RequestHandlerLike,
+  StreamRequestHandler,
+} from "./src/request_handler.ts";
+export type { ServerState, ServerStats } from "./src/request_table.ts";
+export { StreamSocket, type StreamTransport } from "./src/stream_socket.ts";
+export { TCPServer, type TCPServerOptions } from "./src/tcp_server.ts";
+export { TLSServer, type TLSServerOptions } from "./src/tls_server.ts";
+export { UDPServer, type UDPServerOptions } from "./src/udp_server.ts";
+export {
+  UnixDatagramServer,
+  type UnixDatagramServerOptions,
+  UnixStreamServer,
+  type UnixStreamServerOptions,
+} from "./src/unix_server.ts";

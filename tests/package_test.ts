@@ -1,0 +1,94 @@
+/**
+ * What is published, and that the files about the package agree with it.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { text } from "./harness.ts";
+
+const root = new URL("../", import.meta.url);
+
+/** The files that go into the package beside the modules of `src/`. */
+const FILES = ["CHANGELOG.md", "LICENSE", "README.md", "deno.json", "mod.ts"];
+
+/** The part of `deno.json` that is looked at. */
+interface Config {
+  name: string;
+  version: string;
+  license: string;
+  exports: Record<string, string>;
+  imports: Record<string, string>;
+}
+
+function read(file: string): string {
+  return Deno.readTextFileSync(new URL(file, root));
+}
+
+/** The modules below a folder, as paths from the root. */
+function modulesOf(folder: string): string[] {
+  return [...Deno.readDirSync(new URL(folder, root))].flatMap(({ name, isDirectory }) => {
+    const path = `${folder}${name}`;
+    if (isDirectory) return modulesOf(`${path}/`);
+    return path.endsWith(".ts") ? [path] : [];
+  });
+}
+
+const config = JSON.parse(read("deno.json")) as Config;
+
+Deno.test("deno publish takes the entry points, all modules of src/ and what describes them, and no more", async () => {
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: ["publish", "--dry-run", "--allow-dirty"],
+    cwd: root.pathname,
+    env: { NO_COLOR: "1" },
+    stdin: "null",
+    stdout: "null",
+    stderr: "piped",
+  }).output();
+  const output = text(stderr);
+  assertEquals(code, 0, output);
+  const listed = [...output.matchAll(/^\s+(file:\S+) \(.*\)$/gm)].map(([, url]) =>
+    url!.slice(root.href.length)
+  );
+  assertEquals(listed.sort(), [...FILES, ...modulesOf("src/")].sort());
+  assert(!/warning/i.test(output), output);
+});
+
+Deno.test("deno.json exports modules that exist", () => {
+  for (const path of Object.values(config.exports)) {
+    assert(Deno.statSync(new URL(path, root)).isFile, path);
+  }
+});
+
+Deno.test("deno.json imports packages of @std alone", () => {
+  for (const [name, specifier] of Object.entries(config.imports)) {
+    assertMatch(specifier, new RegExp(`^jsr:${name}@\\^[0-9.]+$`));
+    assertMatch(name, /^@std\/(assert|cli|log)$/);
+  }
+});
+
+Deno.test("mod.ts and src/ import nothing but each other, @std/log, @std/cli and node: built-ins", () => {
+  for (const path of ["mod.ts", ...modulesOf("src/")]) {
+    // Doc comments go first: the examples in them import what a user does.
+    const source = read(path).replace(/^\s*\/?\*.*$/gm, "");
+    for (const [, specifier] of source.matchAll(/\b(?:from |import\()"([^"]+)"/g)) {
+      assertMatch(specifier!, /^(\.{1,2}\/[\w./]+\.ts|@std\/(log|cli)(\/\w+)?|node:\w+)$/, path);
+    }
+  }
+});
+
+Deno.test("LICENSE is the licence that deno.json names", () => {
+  assertStringIncludes(read("LICENSE"), `${config.license} License`);
+});
+
+Deno.test("CHANGELOG.md has a section for the version of deno.json, or for what will be that", () => {
+  const changelog = read("CHANGELOG.md");
+  const isReleased = changelog.includes(`\n## [${config.version}]`);
+  assert(isReleased || changelog.includes(`What will be ${config.version}.`), config.version);
+});
+
+Deno.test("README.md names the package, and one version of Deno in all its commands", () => {
+  const readme = read("README.md");
+  assertStringIncludes(readme, `jsr:${config.name}`);
+  const versions = [...readme.matchAll(/deno@([\d.]+)/g)].map(([, version]) => version);
+  assertEquals(new Set(versions).size, 1, versions.join(", "));
+});
