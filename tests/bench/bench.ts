@@ -1,0 +1,235 @@
+/**
+ * How fast the servers are: each figure as a ratio to what one would write without the package.
+ *
+ * Run: `deno task bench`, on a machine that does nothing else. Each server runs in a process of its own; the
+ * two of a row take turns, and the best round of each counts. It is no gate: the exit code is 0 whether the goals
+ * are met or not, 1 when a server fails, 2 for wrong usage.
+ *
+ * "cpu" is the same ratio by the server's own processor time; it holds on a busy machine, too.
+ *
+ * A row more is an entry of `ROWS`; a server more is one of `CONTENDERS` in `contenders.ts`.
+ *
+ * @module
+ */
+import { parseArgs } from "@std/cli";
+import { fileURLToPath } from "node:url";
+import { type Client, denoClient, libcClient, type Load } from "./clients.ts";
+
+/** One comparison. */
+interface Row {
+  /** What `--only` calls it. */
+  name: string;
+  /** What is measured. */
+  title: string;
+  /** The server of the package, as `contenders.ts` names it. */
+  ours: string;
+  /** What it is compared with. */
+  other: string;
+  load: Load;
+  unit: "answers/s" | "MB/s";
+  /** The ratio to reach, or null where there is no goal. */
+  goal: number | null;
+}
+
+const PING: Load = { transport: "tcp", size: 64, sockets: 1, inFlight: 1, oneProcessor: true };
+const BULK: Load = { ...PING, size: 65536 };
+const PACKETS: Load = { ...PING, transport: "udp", inFlight: 32 };
+
+const ROWS: Row[] = [
+  {
+    name: "tcp",
+    title: "TCP, 64 bytes, one connection",
+    ours: "tcp-recv",
+    other: "bare-tcp",
+    load: PING,
+    unit: "answers/s",
+    goal: 0.9,
+  },
+  {
+    name: "tcp-64k",
+    title: "TCP, 64 KiB, one connection",
+    ours: "tcp-recv",
+    other: "bare-tcp",
+    load: BULK,
+    unit: "MB/s",
+    goal: 0.9,
+  },
+  {
+    name: "lines",
+    title: "TCP, lines of 64 bytes",
+    ours: "tcp-lines",
+    other: "bare-tcp",
+    load: PING,
+    unit: "answers/s",
+    goal: 0.75,
+  },
+  {
+    name: "udp",
+    title: "UDP, 64 bytes, 32 under way",
+    ours: "udp-send",
+    other: "bare-udp",
+    load: PACKETS,
+    unit: "answers/s",
+    goal: 0.9,
+  },
+  {
+    name: "udp-files",
+    title: "UDP, through rfile and wfile",
+    ours: "udp-files",
+    other: "bare-udp",
+    load: PACKETS,
+    unit: "answers/s",
+    goal: null,
+  },
+];
+
+const CLIENTS: Record<string, Client> = { libc: libcClient, deno: denoClient };
+const ROUNDS = 3;
+/** How long a server is warmed up before its first round, in seconds. */
+const WARM_UP = 0.5;
+
+const HELP = `Usage: deno task bench [options]
+  --only NAME      measure one row; may be given again: ${ROWS.map((row) => row.name).join(", ")}
+  --seconds N      how long a round takes (2)
+  --client CLIENT  libc, blocking calls of the C library (on Linux), or deno (elsewhere)
+  --help           print this`;
+
+/** A server in a process of its own. */
+class Contender implements AsyncDisposable {
+  readonly name: string;
+  /** Answers per second in the best round so far. */
+  best = 0;
+  /** Answers per second of its processor time in the best round so far; 0 where nobody tells that time. */
+  bestByProcessor = 0;
+  readonly #process: Deno.ChildProcess;
+  readonly #port: Promise<number>;
+
+  constructor(name: string) {
+    this.name = name;
+    const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
+    const program = fileURLToPath(new URL("contenders.ts", import.meta.url));
+    this.#process = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", "--quiet", "--config", config, program, name],
+      stdin: "null",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    this.#port = this.#readPort();
+    this.#port.catch(() => {}); // told by answer(), whose turn may come later
+  }
+
+  async #readPort(): Promise<number> {
+    let printed = "";
+    for await (const chunk of this.#process.stdout.pipeThrough(new TextDecoderStream())) {
+      printed += chunk;
+      if (printed.endsWith("\n")) return Number(printed);
+    }
+    throw new Error("it ended before it listened");
+  }
+
+  /** Puts a load on it for one round, or to warm it up. */
+  async answer(client: Client, load: Load, seconds: number): Promise<void> {
+    try {
+      const target = { pid: this.#process.pid, port: await this.#port };
+      const before = await processorTime(target.pid);
+      const rate = await client(target, load, seconds);
+      const used = await processorTime(target.pid) - before;
+      this.best = Math.max(this.best, rate);
+      if (used > 0) this.bestByProcessor = Math.max(this.bestByProcessor, rate * seconds / used);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw new Error(`Cannot measure "${this.name}": ${reason}`, { cause: error });
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#process[Symbol.asyncDispose]();
+  }
+}
+
+/** The processor time that a process has used, in seconds; 0 where the system has no `/proc`. */
+async function processorTime(pid: number): Promise<number> {
+  if (Deno.build.os !== "linux") return 0;
+  const stat = await Deno.readTextFile(`/proc/${pid}/stat`);
+  const [user, system] = stat.slice(stat.lastIndexOf(")") + 2).split(" ").slice(11, 13);
+  return (Number(user) + Number(system)) / 100; // Linux counts in hundredths of a second
+}
+
+/** Measures one row: its line of the table. */
+async function measure(row: Row, client: Client, seconds: number): Promise<string[]> {
+  await using ours = new Contender(row.ours);
+  await using other = new Contender(row.other);
+  const pair = [other, ours];
+  for (const contender of pair) {
+    await contender.answer(client, row.load, WARM_UP);
+    contender.best = contender.bestByProcessor = 0;
+  }
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const contender of pair) await contender.answer(client, row.load, seconds);
+  }
+  const ratio = ours.best / other.best;
+  const byProcessor = ours.bestByProcessor / other.bestByProcessor;
+  const figure = ({ best }: Contender) => row.unit === "MB/s" ? best * row.load.size / 1e6 : best;
+  return [
+    row.name,
+    row.title,
+    `${ours.name} ${format(figure(ours))}`,
+    `${other.name} ${format(figure(other))}`,
+    row.unit,
+    ratio.toFixed(2),
+    Number.isFinite(byProcessor) ? byProcessor.toFixed(2) : "",
+    row.goal === null ? "" : `>= ${row.goal.toFixed(2)}`,
+    row.goal === null ? "" : ratio >= row.goal ? "met" : "MISSED",
+  ];
+}
+
+function format(figure: number): string {
+  return Math.round(figure).toLocaleString("en");
+}
+
+const WIDTHS = [10, 30, 17, 17, 10, 6, 6, 8, 7];
+
+function printLine(cells: string[]): void {
+  console.log(cells.map((cell, index) => cell.padEnd(WIDTHS[index]!)).join(" ").trimEnd());
+}
+
+function refuse(message: string): never {
+  console.error(message);
+  Deno.exit(2);
+}
+
+if (import.meta.main) {
+  const flags = parseArgs(Deno.args, {
+    boolean: ["help"],
+    string: ["only", "seconds", "client"],
+    collect: ["only"],
+    default: { seconds: "2", client: Deno.build.os === "linux" ? "libc" : "deno" },
+    unknown: (arg) => refuse(`Cannot use argument "${arg}": see --help`),
+  });
+  if (flags.help) {
+    console.log(HELP);
+    Deno.exit();
+  }
+  const names = ROWS.map((row) => row.name);
+  for (const name of flags.only) {
+    if (!names.includes(name)) refuse(`Cannot use --only "${name}": expected ${names.join(", ")}`);
+  }
+  const seconds = Number(flags.seconds);
+  if (!(seconds > 0 && seconds <= 60)) {
+    refuse(`Cannot use --seconds "${flags.seconds}": expected a number up to 60`);
+  }
+  const client = CLIENTS[flags.client];
+  if (client === undefined) refuse(`Cannot use --client "${flags.client}": expected libc, deno`);
+
+  console.log(`Best of ${ROUNDS} rounds of ${seconds} s, client "${flags.client}"`);
+  printLine(["row", "what", "ours", "other", "unit", "ratio", "cpu", "goal", ""]);
+  try {
+    for (const row of ROWS) {
+      if (flags.only.length > 0 && !flags.only.includes(row.name)) continue;
+      printLine(await measure(row, client, seconds));
+    }
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : String(error));
+    Deno.exit(1);
+  }
+}

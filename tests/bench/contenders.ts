@@ -1,0 +1,93 @@
+/**
+ * The servers that the benchmark compares: `deno run -A tests/bench/contenders.ts NAME` serves on a free port,
+ * prints it, and stays until it is killed.
+ *
+ * @module
+ */
+import {
+  BaseRequestHandler,
+  type DatagramRequest,
+  DatagramRequestHandler,
+  StreamRequestHandler,
+  TCPServer,
+  UDPServer,
+} from "@netkit/socketserver";
+
+const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+
+class RecvHandler extends BaseRequestHandler {
+  override async handle(): Promise<void> {
+    while (true) {
+      const data = await this.request.recv(65536);
+      if (data.length === 0) return;
+      await this.request.sendAll(data);
+    }
+  }
+}
+
+class LineHandler extends StreamRequestHandler {
+  override async handle(): Promise<void> {
+    for await (const line of this.rfile) await this.wfile.write(line);
+  }
+}
+
+class PacketHandler extends BaseRequestHandler<DatagramRequest> {
+  override async handle(): Promise<void> {
+    const [data, socket] = this.request;
+    await socket.sendTo(data, this.clientAddress);
+  }
+}
+
+class PacketFileHandler extends DatagramRequestHandler {
+  override async handle(): Promise<void> {
+    await this.wfile.write(this.packet);
+  }
+}
+
+/** What one would write without the package, at its fastest. */
+async function bareEcho(): Promise<void> {
+  const listener = Deno.listen(LOOPBACK);
+  console.log(listener.addr.port);
+  const buffer = new Uint8Array(65536);
+  while (true) {
+    using conn = await listener.accept();
+    try {
+      for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+        for (let sent = 0; sent < count;) sent += await conn.write(buffer.subarray(sent, count));
+      }
+    } catch {
+      // The client has reset.
+    }
+  }
+}
+
+async function bareUDP(): Promise<void> {
+  const socket = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
+  console.log((socket.addr as Deno.NetAddr).port);
+  const buffer = new Uint8Array(65507);
+  while (true) {
+    const [data, address] = await socket.receive(buffer);
+    await socket.send(data, address);
+  }
+}
+
+async function serve(server: TCPServer | UDPServer): Promise<void> {
+  console.log(server.serverAddress.port);
+  await server.serveForever();
+}
+
+const CONTENDERS: Record<string, () => Promise<void>> = {
+  "bare-tcp": bareEcho,
+  "tcp-recv": () => serve(new TCPServer(LOOPBACK, RecvHandler)),
+  "tcp-lines": () => serve(new TCPServer(LOOPBACK, LineHandler)),
+  "bare-udp": bareUDP,
+  "udp-send": () => serve(new UDPServer(LOOPBACK, PacketHandler)),
+  "udp-files": () => serve(new UDPServer(LOOPBACK, PacketFileHandler)),
+};
+
+const contender = CONTENDERS[Deno.args[0] ?? ""];
+if (contender === undefined) {
+  console.error(`Cannot run contender: expected one of ${Object.keys(CONTENDERS).join(", ")}`);
+  Deno.exit(2);
+}
+await contender();

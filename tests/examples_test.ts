@@ -1,0 +1,359 @@
+/**
+ * The examples, as a user runs them: in a process of their own, spoken to by a client.
+ *
+ * @module
+ */
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import type { SocketAddress } from "@netkit/socketserver";
+import { fileURLToPath } from "node:url";
+import {
+  bytes,
+  CONFIG,
+  connect,
+  connectAndReset,
+  connectTLS,
+  exchangeOn,
+  readAll,
+  readExactly,
+  type RunResult,
+  tempSocketPath,
+  text,
+  until,
+  writeAll,
+} from "./harness.ts";
+
+const ECHO = fileURLToPath(new URL("../examples/echo.ts", import.meta.url));
+const ROOT = fileURLToPath(new URL("../", import.meta.url));
+const TLS_FOLDER = fileURLToPath(new URL("../examples/tls/", import.meta.url));
+const MEBIBYTE = 1024 * 1024;
+/** The most that a UDP datagram holds, in bytes. */
+const LARGEST_DATAGRAM = 65507;
+/** How long a program that should end may take on a busy machine, in milliseconds. */
+const PATIENCE = 30_000;
+
+/** A program that goes on until it is told to end; killed at the end of the scope. */
+class Program implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #detached: boolean;
+  readonly #firstLine = Promise.withResolvers<string>();
+  #stdout = "";
+  #ended = false;
+  /** Resolves when it has ended. */
+  readonly result: Promise<RunResult>;
+
+  /** Starts it. With `detached` it leads a process group of its own, as a terminal's jobs do. */
+  constructor(args: string[], { detached = false } = {}) {
+    this.#detached = detached;
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args,
+      cwd: ROOT,
+      env: { NO_COLOR: "1" },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+      detached,
+    }).spawn();
+    this.result = this.#run();
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** Its first line; what it wrote to standard error where it ended without one. */
+  get firstLine(): Promise<string> {
+    return this.#firstLine.promise;
+  }
+
+  /** Sends it a signal, and to all its process group where it leads one; does nothing once it has ended. */
+  kill(signal: Deno.Signal): void {
+    if (this.#ended) return;
+    const { pid } = this.#child;
+    try {
+      Deno.kill(this.#detached ? -pid : pid, signal);
+    } catch (error) {
+      // It has ended, and Deno has yet to say so.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+
+  async #run(): Promise<RunResult> {
+    const reading = Promise.all([new Response(this.#child.stderr).text(), this.#readStdout()]);
+    const { code, signal } = await this.#child.status;
+    this.#ended = true;
+    const [stderr] = await reading;
+    this.#firstLine.resolve(stderr);
+    return { code, signal, stdout: this.#stdout, stderr };
+  }
+
+  async #readStdout(): Promise<void> {
+    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
+      this.#stdout += chunk;
+      const end = this.#stdout.indexOf("\n");
+      if (end >= 0) this.#firstLine.resolve(this.#stdout.slice(0, end));
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill("SIGKILL");
+    await this.result;
+  }
+}
+
+/** A running echo server. */
+class Echo extends Program {
+  /** Starts one, with no more permissions than `flags` and those to read itself. */
+  constructor(args: string[], flags = ["-A"]) {
+    super(["run", "--quiet", "--no-prompt", "--config", CONFIG, ...flags, ECHO, ...args]);
+  }
+
+  /** Where it listens, as its first line tells. */
+  async address(): Promise<SocketAddress> {
+    return parseAddress(await this.firstLine);
+  }
+
+  /** Asks it to end, as a service manager does, and waits until it has. */
+  async stop(): Promise<RunResult> {
+    this.kill("SIGTERM");
+    return await this.result;
+  }
+}
+
+function parseAddress(line: string): SocketAddress {
+  const [, where = "", transport = ""] = /^Listening on (\S+) \((\S+), sync\)$/.exec(line) ?? [];
+  assert(where !== "", `Not the line of a server that listens: ${line}`);
+  if (transport === "unix") return { transport: "unix", path: where };
+  if (transport === "unix-datagram") return { transport: "unixpacket", path: where };
+  const port = Number(where.split(":").at(-1));
+  const hostname = where.slice(0, where.lastIndexOf(":"));
+  return { transport: transport === "udp" ? "udp" : "tcp", hostname, port };
+}
+
+/** A transport of the echo server: its flags, and the permissions that its header says it needs. */
+interface Transport {
+  name: string;
+  args: string[];
+  permissions: string[];
+}
+
+const LOCAL_NET = "--allow-net=127.0.0.1";
+
+const PATH = tempSocketPath();
+
+const STREAMS: Transport[] = [
+  { name: "tcp", args: ["--port", "0"], permissions: [LOCAL_NET] },
+  {
+    name: "tls",
+    args: ["--transport", "tls", "--port", "0"],
+    permissions: [LOCAL_NET, `--allow-read=${TLS_FOLDER}`],
+  },
+  {
+    name: "unix",
+    args: ["--transport", "unix", "--path", PATH],
+    permissions: [`--allow-net=unix:${PATH}`, `--allow-read=${PATH}`, `--allow-write=${PATH}`],
+  },
+];
+
+const DATAGRAMS: Transport[] = [
+  { name: "udp", args: ["--transport", "udp", "--port", "0"], permissions: [LOCAL_NET] },
+  // An answer needs the permissions for the client's path, too.
+  { name: "unix-datagram", args: ["--transport", "unix-datagram"], permissions: ["-A"] },
+];
+
+/** Bytes that tell their place, so that a lost or swapped piece shows. */
+function pattern(length: number): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length }, (_, index) => (index ^ (index >> 8)) & 255);
+}
+
+/** One exchange on a connection that stays open. */
+async function ask(conn: Deno.Conn, message: string): Promise<string> {
+  await writeAll(conn, bytes(message));
+  return text(await readExactly(conn, message.length));
+}
+
+for (const { name, args, permissions } of STREAMS) {
+  Deno.test(`echo.ts sends back 1 MiB over ${name} when the client ends its side`, async () => {
+    await using echo = new Echo(args, permissions);
+    const address = await echo.address();
+    using conn = name === "tls" ? await connectTLS(address) : await connect(address);
+    const sent = pattern(MEBIBYTE);
+    const received = readAll(conn);
+    await writeAll(conn, sent);
+    await conn.closeWrite();
+    assertEquals(await received, sent);
+    const line = await echo.firstLine;
+    assertEquals(await echo.stop(), { code: 0, signal: null, stdout: `${line}\n`, stderr: "" });
+  });
+}
+
+for (const { name, args, permissions } of DATAGRAMS) {
+  Deno.test(`echo.ts sends back the largest and the smallest datagram over ${name}`, async () => {
+    await using echo = new Echo(args, permissions);
+    const address = await echo.address();
+    using client = datagramClient(name);
+    for (const length of [LARGEST_DATAGRAM, 1, 0]) {
+      const sent = pattern(length);
+      await client.conn.send(sent, address);
+      const [received] = await client.conn.receive(new Uint8Array(LARGEST_DATAGRAM + 1));
+      assertEquals(received, sent);
+    }
+    const line = await echo.firstLine;
+    assertEquals(await echo.stop(), { code: 0, signal: null, stdout: `${line}\n`, stderr: "" });
+  });
+}
+
+function datagramClient(name: string): Disposable & { conn: Deno.DatagramConn } {
+  const conn = name === "udp"
+    ? Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 })
+    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
+  return { conn, [Symbol.dispose]: () => conn.close() };
+}
+
+Deno.test("echo.ts removes its socket file when it ends", async () => {
+  for (const name of ["unix", "unix-datagram"]) {
+    await using echo = new Echo(["--transport", name]);
+    const { path } = await echo.address() as Deno.UnixAddr;
+    assert((await Deno.lstat(path)).isSocket);
+    assertEquals((await echo.stop()).code, 0);
+    await assertRejects(() => Deno.lstat(path), Deno.errors.NotFound);
+  }
+});
+
+Deno.test("echo.ts serves who is connected and who waits when it is told to end", async () => {
+  await using echo = new Echo(["--port", "0"]);
+  const address = await echo.address();
+  using first = await connect(address);
+  assertEquals(await ask(first, "before"), "before");
+  using second = await connect(address); // waits: one client is served at a time
+  echo.kill("SIGTERM");
+  for (let turn = 0; turn < 100; turn++) assertEquals(await ask(first, "after"), "after");
+  first.close();
+  assertEquals(await exchangeOn(second, "waited"), "waited");
+  const { code, stderr } = await echo.result;
+  assertEquals([code, stderr], [0, ""]);
+});
+
+Deno.test("echo.ts takes signals in quick succession for one", async () => {
+  await using echo = new Echo(["--port", "0"]);
+  using conn = await connect(await echo.address());
+  assertEquals(await ask(conn, "before"), "before");
+  for (const signal of ["SIGINT", "SIGTERM", "SIGINT"] as const) echo.kill(signal);
+  for (let turn = 0; turn < 100; turn++) assertEquals(await ask(conn, "after"), "after");
+  conn.close();
+  assertEquals((await echo.result).code, 0);
+});
+
+Deno.test("echo.ts ends well when copies of the signal come up to its very end", async () => {
+  await using echo = new Echo(["--port", "0"]);
+  await echo.firstLine;
+  const start = performance.now();
+  while (performance.now() - start < 200) echo.kill("SIGINT");
+  assertEquals((await echo.result).code, 0);
+});
+
+Deno.test("echo.ts ends at once when somebody goes on to signal", async () => {
+  for (const [signal, exitCode] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
+    await using echo = new Echo(["--port", "0"]);
+    using conn = await connect(await echo.address());
+    assertEquals(await ask(conn, "hello"), "hello");
+    const signalAgain = () => {
+      echo.kill(signal);
+      return echo.ended;
+    };
+    await until(signalAgain, PATIENCE);
+    assertEquals((await echo.result).code, exitCode);
+  }
+});
+
+Deno.test("deno task echo drains when Ctrl-C reaches its whole process group", async () => {
+  await using task = new Program(["task", "--quiet", "echo", "--port", "0"], { detached: true });
+  using conn = await connect(parseAddress(await task.firstLine));
+  assertEquals(await ask(conn, "before"), "before");
+  task.kill("SIGINT"); // the server gets more than one: `deno task` passes its own on
+  for (let turn = 0; turn < 100; turn++) assertEquals(await ask(conn, "after"), "after");
+  conn.close();
+  assertEquals((await task.result).code, 0);
+});
+
+/** Runs an echo server that ends by itself, and checks that it has one line to say why. */
+async function failEcho(args: string[], flags?: string[]): Promise<[code: number, line: string]> {
+  await using echo = new Echo(args, flags);
+  const { code, stdout, stderr } = await echo.result;
+  assertEquals(stdout, "");
+  assertMatch(stderr, /^[^\n]+\n$/);
+  return [code, stderr.trimEnd()];
+}
+
+Deno.test("echo.ts says in one line what is wrong with its arguments", async () => {
+  const levels = "DEBUG, INFO, WARN, ERROR";
+  const cases: [args: string[], line: string][] = [
+    [["--bogus"], 'Cannot use argument "--bogus": see --help'],
+    [["--port=1", "extra"], 'Cannot use argument "extra": see --help'],
+    [["--", "extra"], 'Cannot use argument "extra": see --help'],
+    [["--host", "--port", "0"], 'Cannot use --host "": expected a name or an IP address'],
+    [["--port", "http"], 'Cannot use --port "http": expected a number'],
+    [["--port", "65536"], "Cannot use port 65536: expected an integer from 0 to 65535"],
+    [["--mode", "bogus"], 'Cannot use --mode "bogus": expected sync'],
+    [["--log-level", "loud"], `Cannot use --log-level "loud": expected ${levels}`],
+    [
+      ["--transport", "sctp"],
+      'Cannot use --transport "sctp": expected tcp, udp, unix, unix-datagram, tls',
+    ],
+  ];
+  const outcomes = await Promise.all(cases.map(([args]) => failEcho(args)));
+  assertEquals(outcomes, cases.map(([, line]) => [2, line]));
+});
+
+Deno.test("echo.ts says in one line why it cannot listen", async () => {
+  using owner = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = owner.addr;
+  const cases: [args: string[], reason: string][] = [
+    [
+      ["--port", `${port}`],
+      `Cannot bind TCP server to "127.0.0.1:${port}": address already in use`,
+    ],
+    [["--transport", "tls", "--port", `${port}`], "Cannot bind TLS server"],
+    [["--transport", "unix", "--path", ECHO], "Cannot bind Unix server"],
+    [["--transport", "unix-datagram", "--path", ECHO], "Cannot bind Unix datagram server"],
+    [
+      ["--host", "nobody.invalid"],
+      'Cannot bind TCP server to "nobody.invalid:20000": host not found',
+    ],
+    [["--transport", "tls", "--cert", `${ECHO}/nothing`], `${ECHO}/nothing`],
+  ];
+  const outcomes = await Promise.all(cases.map(([args]) => failEcho(args)));
+  for (const [index, [code, line]] of outcomes.entries()) {
+    assertEquals(code, 1);
+    assertStringIncludes(line, cases[index]![1]);
+  }
+  const [code, line] = await failEcho(["--port", "0"], []);
+  assertEquals(code, 1);
+  assertStringIncludes(line, "--allow-net");
+});
+
+Deno.test("echo.ts prints its options with --help", async () => {
+  await using echo = new Echo(["--help"], []);
+  const { code, stdout, stderr } = await echo.result;
+  assertEquals([code, stderr], [0, ""]);
+  for (const name of ["host", "port", "transport", "path", "mode", "cert", "key", "log-level"]) {
+    assertStringIncludes(stdout, `--${name} `);
+  }
+});
+
+Deno.test("echo.ts logs what --log-level asks for", async () => {
+  const logged = async (level: string): Promise<string> => {
+    await using echo = new Echo(["--port", "0", "--log-level", level]);
+    const address = await echo.address();
+    await connectAndReset(address);
+    assertEquals(await exchangeOn(await connect(address), "hello"), "hello");
+    return (await echo.stop()).stderr;
+  };
+  assertMatch(await logged("DEBUG"), /^DEBUG /);
+  assertEquals(await logged("INFO"), "");
+});
