@@ -171,7 +171,8 @@ function expandIPv6(text: string): number[] {
     part === "" ? [] : part.split(":")
   );
   const [head = [], tail = []] = parts.map((part) => part.flatMap(groupsOf));
-  return [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+  const missing = Math.max(0, 8 - head.length - tail.length);
+  return [...head, ...new Array<number>(missing).fill(0), ...tail];
 }
 
 /** A group in hexadecimal, or the two groups of an IPv4 address at the end. */

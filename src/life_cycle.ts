@@ -154,7 +154,13 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
 
   async close(): Promise<void> {
     const loop = this.#closingLoop ??= this.#loop;
-    await (this.#closing ??= this.#close(loop));
+    this.#closing ??= this.#close(loop);
+    if (this.#waitsToClose && this.#isInside()) {
+      // What waits for the requests under way cannot be waited for by one of them.
+      this.#closing.catch((error) => this.#log("error", `Cannot close: ${Deno.inspect(error)}`));
+      return;
+    }
+    await this.#closing;
     // With a request under way in it the loop ends later; `finished` tells.
     const endsSoon = this.#server.maxConnections !== null || this.requests.size === 0;
     if (loop !== null && endsSoon && !this.#isInside(loop)) await loop.ended.promise;
@@ -163,7 +169,8 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
 
   /** Drains, or shortens the time of a drain under way. */
   async drain(timeout: number | null): Promise<DrainResult> {
-    if (this.#closing !== null && this.#draining === null) {
+    const waits = this.#server.blockOnClose && this.requests.size > 0;
+    if (this.#closing !== null && this.#draining === null && !waits) {
       await this.#closing;
       return { completed: 0, aborted: 0 };
     }
@@ -189,10 +196,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   abort(request: Request, reason: unknown): boolean {
     if (!this.requests.abort(request, reason)) return false;
     void this.cutOff(request);
-    setTimeout(() => {
-      this.requests.end(request, "aborted");
-      this.#acceptor.resume();
-    }, ABORT_GRACE);
+    this.requests.giveUpLater(request, ABORT_GRACE, () => this.#acceptor.resume());
     return true;
   }
 
@@ -297,7 +301,11 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     try {
       await frames.run(frame, this.#serve, request, clientAddress);
     } catch (error) {
-      if (error instanceof ServerExit) loop.exit ??= error;
+      if (error instanceof ServerExit && loop === this.#loop) loop.exit ??= error;
+      else {this.#log(
+          "error",
+          `Cannot end the loop, which has ended before: ${Deno.inspect(error)}`,
+        );}
       this.#stop(loop);
     } finally {
       frame.running = false;
@@ -307,7 +315,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
 
   #stop(loop: Loop): void {
     loop.stopping = true;
-    this.#acceptor.wake();
+    if (loop === this.#loop) this.#acceptor.wake();
   }
 
   /** Sees to it that a drain ends within `timeout` milliseconds from now. */
@@ -336,7 +344,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   /** Serves what waits in the accept queue, in the loop under way or in one of its own. */
   async #drainQueue(): Promise<void> {
     const serving = this.#loop;
-    this.#state = "draining";
+    if (this.#closing === null) this.#state = "draining";
     if (serving !== null) {
       if (serving.forever) serving.queueLeft = this.#queueLength();
       else serving.stopping = true;
@@ -358,6 +366,11 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   /** How many requests may wait at the most: in the system's queue, and taken from it. */
   #queueLength(): number {
     return this.#server.queueLimit + (this.#acceptor.ready ? 1 : 0);
+  }
+
+  /** Whether the socket has to outlive the requests under way. */
+  get #waitsToClose(): boolean {
+    return this.#server.blockOnClose && this.#server.answersOnSocket;
   }
 
   #isBound(): boolean {
@@ -388,8 +401,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   async #close(loop: Loop | null): Promise<void> {
     this.#state = "closed";
     if (loop !== null) this.#stop(loop);
-    const { blockOnClose, answersOnSocket } = this.#server;
-    if (blockOnClose && answersOnSocket && !this.#isInside()) await this.requests.idle();
+    if (this.#waitsToClose) await this.requests.idle();
     const settled = this.#acceptor.close();
     this.#refSocket(true); // the program must live until the accept under way has ended
     try {

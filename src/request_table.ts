@@ -31,6 +31,22 @@ export interface ServerStats {
   aborted: number;
   /** Accept errors so far, by the operating system's code, such as "EMFILE". */
   acceptErrors: Record<string, number>;
+  /** The Workers or subprocesses of a server that has them. */
+  units?: UnitStats;
+}
+
+/** A snapshot of the Workers or subprocesses of a server. */
+export interface UnitStats {
+  /** Those that are ready. */
+  spare: number;
+  /** Those that serve a request. */
+  busy: number;
+  /** Those that are coming up. */
+  starting: number;
+  /** Those that were given up on so far, each of which may still be running. */
+  poisoned: number;
+  /** Those that have come up so far. */
+  started: number;
 }
 
 /** How a request can end. */
@@ -46,6 +62,8 @@ interface ActiveRequest {
   reason: unknown;
   /** Where it comes from, where that is counted. */
   source: string | null;
+  /** Gives it up when its handler does not end; set when it is aborted. */
+  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /** The requests under way, and the counters. */
@@ -85,6 +103,7 @@ export class RequestTable<Request> {
       aborted: false,
       reason: undefined,
       source,
+      timer: undefined,
     });
     if (source !== null) this.#sources.set(source, this.countFrom(source) + 1);
   }
@@ -99,6 +118,7 @@ export class RequestTable<Request> {
     if (active === undefined) return; // given up on, and counted, when it was aborted
     if (--active.count === 0) {
       this.#active.delete(request);
+      clearTimeout(active.timer);
       if (active.source !== null) this.#leave(active.source);
     }
     this.#ended[outcome]++;
@@ -156,8 +176,22 @@ export class RequestTable<Request> {
 
   /** Counts aborted requests whose handlers do not end as over. */
   giveUp(): void {
-    for (const [request, { count }] of [...this.#active]) {
-      for (let left = count; left > 0; left--) this.end(request, "aborted");
+    for (const request of [...this.#active.keys()]) this.#giveUp(request);
+  }
+
+  /** Counts an aborted request as over when its handler has not ended within `delay` milliseconds. */
+  giveUpLater(request: Request, delay: number, whenOver: () => void): void {
+    const active = this.#active.get(request);
+    if (active === undefined) return;
+    active.timer = setTimeout(() => {
+      this.#giveUp(request);
+      whenOver();
+    }, delay);
+  }
+
+  #giveUp(request: Request): void {
+    for (let left = this.#active.get(request)?.count ?? 0; left > 0; left--) {
+      this.end(request, "aborted");
     }
   }
 
