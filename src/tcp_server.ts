@@ -14,7 +14,8 @@ import {
   type TCPAddr,
   type UnixAddress,
 } from "./address.ts";
-import { assertBound, BaseServer, bindAndActivate } from "./base_server.ts";
+import { BaseServer } from "./base_server.ts";
+import { assertBound, bindAndActivate } from "./bind.ts";
 import { bindError } from "./errors.ts";
 import { checkBoolean, checkInteger, orDefault, type ServerOptions } from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import type { InetAddress, TCPAddr } from "./address.ts";
-import { bindAndActivate } from "./base_server.ts";
+import { bindAndActivate } from "./bind.ts";
 import { TLSHandshakeError } from "./errors.ts";
 import { checkTime, orDefault } from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";

@@ -14,7 +14,8 @@ import {
   type UDPAddr,
   type UnixAddress,
 } from "./address.ts";
-import { assertBound, BaseServer, bindAndActivate } from "./base_server.ts";
+import { BaseServer } from "./base_server.ts";
+import { assertBound, bindAndActivate } from "./bind.ts";
 import { type DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
 import { bindError, DatagramTooLongError } from "./errors.ts";
 import { checkBoolean, checkInteger, orDefault, type ServerOptions } from "./options.ts";

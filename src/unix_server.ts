@@ -11,7 +11,7 @@ import {
   type UnixDatagramAddr,
   type UnixStreamAddr,
 } from "./address.ts";
-import { bindAndActivate } from "./base_server.ts";
+import { bindAndActivate } from "./bind.ts";
 import type { DatagramRequest } from "./datagram_socket.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 import type { StreamSocket } from "./stream_socket.ts";
