@@ -3,14 +3,23 @@
  *
  * @module
  */
-import { IncompleteReadError, LineTooLongError } from "./errors.ts";
+import { cannotBlock } from "./blocking.ts";
 import { checkInteger } from "./options.ts";
+import { isSteps, ReadSteps, type Result, type Steps } from "./read_steps.ts";
 import { streamOf } from "./stream_socket.ts";
 
 /** What a {@linkcode BufferedReader} reads from: a socket, a file, a `Deno.Conn`. */
 export interface ReadSource {
   /** Reads into `p`; resolves to the number of bytes, or `null` at the end. */
   read(p: Uint8Array): Promise<number | null>;
+  /** Reads as `read()`, blocking the isolate. The blocking methods of the reader need it. */
+  readSync?(p: Uint8Array): number | null;
+  /**
+   * Whether `readSync()` works.
+   *
+   * @default {true}
+   */
+  readonly canBlock?: boolean;
 }
 
 /** Options of a {@linkcode BufferedReader}. */
@@ -30,19 +39,17 @@ export interface BufferedReaderOptions {
   maxLineLength?: number;
 }
 
-/** The buffer's size when nobody says, in bytes; Python's `io.DEFAULT_BUFFER_SIZE`. */
-const DEFAULT_BUFFER_SIZE = 8192;
 /** The longest line when nobody says, in bytes. */
 const DEFAULT_LINE_LENGTH = 65536;
-/** How much is set aside at first for a frame of known size; more only as its bytes arrive. */
-const MAX_FIRST_ALLOCATION = 64 * 1024;
 
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const NEWLINE_DELIMITER = Uint8Array.of(NEWLINE);
-const EMPTY = new Uint8Array(0);
 
 const encoder = new TextEncoder();
+
+/** What a reader over bytes in memory reads from. */
+const NO_SOURCE: ReadSource = { read: () => Promise.resolve(null), readSync: () => null };
 
 /**
  * A buffered reader over a byte stream: Python's `rfile`, with limits.
@@ -50,6 +57,10 @@ const encoder = new TextEncoder();
  * The time of a read grows with its data and no faster, and what a client can make the reader hold is bounded
  * by the limit of the call. The bytes that a method returns are the caller's to keep. One read at a time: a
  * second one while the first waits is refused with `Deno.errors.Busy`.
+ *
+ * The methods whose names end in `Sync`, and `for...of`, do the same and block the isolate. They work where a
+ * handler may block, which is in a Web Worker or a subprocess ({@linkcode StreamSocket.canBlock}), and on bytes in
+ * memory; elsewhere they throw `Deno.errors.NotSupported`, whatever is in the buffer already.
  *
  * @example Read lines
  * ```ts
@@ -61,18 +72,25 @@ const encoder = new TextEncoder();
  * for await (const line of reader.lines()) lines.push(line);
  * assertEquals(lines, ["HELO there", "QUIT"]);
  * ```
+ *
+ * @example Read without awaiting
+ * ```ts
+ * import { BufferedReader } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const text = new TextDecoder();
+ * const reader = BufferedReader.fromBytes(new TextEncoder().encode("PUT 5\nhellobye\n"));
+ * assertEquals(text.decode(reader.readlineSync()), "PUT 5\n");
+ * assertEquals(text.decode(reader.readExactlySync(5)), "hello");
+ * assertEquals([...reader.linesSync()], ["bye"]);
+ * ```
  */
-export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
+export class BufferedReader
+  implements AsyncIterable<Uint8Array<ArrayBuffer>>, Iterable<Uint8Array<ArrayBuffer>> {
   /** The longest line that `readline()` and the iterations accept, in bytes with its end. */
   readonly maxLineLength: number;
   readonly #source: ReadSource;
-  /** How many bytes a read ahead asks for; 0 for none. */
-  readonly #bufferSize: number;
-  #buffer: Uint8Array = EMPTY;
-  /** Where the unread bytes of the buffer begin and end. */
-  #start = 0;
-  #end = 0;
-  #ended = false;
+  readonly #steps: ReadSteps;
   /** Whether a read is under way; a second one would tear its bytes apart. */
   #reading = false;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
@@ -86,9 +104,8 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    */
   constructor(source: ReadSource, options: BufferedReaderOptions = {}) {
     const { bufferSize = -1, maxLineLength = DEFAULT_LINE_LENGTH } = options;
-    checkInteger("bufferSize", bufferSize, -1, 2 ** 30);
     this.#source = source;
-    this.#bufferSize = bufferSize === -1 ? DEFAULT_BUFFER_SIZE : bufferSize;
+    this.#steps = new ReadSteps(bufferSize);
     this.maxLineLength = checkInteger("maxLineLength", maxLineLength, 1, 2 ** 30);
   }
 
@@ -100,10 +117,8 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @returns A reader whose stream ends with the bytes.
    */
   static fromBytes(bytes: Uint8Array, options: BufferedReaderOptions = {}): BufferedReader {
-    const reader = new BufferedReader({ read: () => Promise.resolve(null) }, options);
-    reader.#buffer = bytes;
-    reader.#end = bytes.length;
-    reader.#ended = true;
+    const reader = new BufferedReader(NO_SOURCE, options);
+    reader.#steps.holdAll(bytes);
     return reader;
   }
 
@@ -117,15 +132,20 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   async read(size = -1): Promise<Uint8Array<ArrayBuffer>> {
-    checkInteger("size", size, -1, Number.MAX_SAFE_INTEGER);
-    this.#begin();
-    try {
-      const wanted = size === -1 ? Infinity : size;
-      const enough = this.#unread >= wanted || this.#ended;
-      return enough ? this.#take(wanted) : await this.#readFrame(wanted);
-    } finally {
-      this.#reading = false;
-    }
+    const bytes = this.#idle().read(size);
+    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+  }
+
+  /**
+   * Reads as {@linkcode BufferedReader.read}, blocking the isolate.
+   *
+   * @param size How many bytes; -1 for all.
+   * @returns The bytes, fewer than `size` only at the end of the stream, empty there.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  readSync(size = -1): Uint8Array<ArrayBuffer> {
+    return this.#runSync(this.#idleSync("read").read(size));
   }
 
   /**
@@ -136,16 +156,20 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   async read1(size = -1): Promise<Uint8Array<ArrayBuffer>> {
-    checkInteger("size", size, -1, Number.MAX_SAFE_INTEGER);
-    this.#begin();
-    try {
-      const wanted = size === -1 ? this.#bufferSize || DEFAULT_BUFFER_SIZE : size;
-      if (this.#unread > 0 || wanted === 0) return this.#take(wanted);
-      const bytes = new Uint8Array(Math.min(wanted, MAX_FIRST_ALLOCATION));
-      return cut(bytes, await this.#readInto(bytes) ?? 0);
-    } finally {
-      this.#reading = false;
-    }
+    const bytes = this.#idle().read1(size);
+    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+  }
+
+  /**
+   * Reads as {@linkcode BufferedReader.read1}, blocking the isolate.
+   *
+   * @param size How many bytes at the most; -1 for as many as the buffer takes.
+   * @returns The bytes; empty at the end of the stream.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  read1Sync(size = -1): Uint8Array<ArrayBuffer> {
+    return this.#runSync(this.#idleSync("read1").read1(size));
   }
 
   /**
@@ -157,10 +181,21 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   async readExactly(size: number): Promise<Uint8Array<ArrayBuffer>> {
-    checkInteger("size", size, 0, Number.MAX_SAFE_INTEGER);
-    const bytes = await this.read(size);
-    if (bytes.length < size) throw new IncompleteReadError(bytes, size);
-    return bytes;
+    const bytes = this.#idle().readExactly(size);
+    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+  }
+
+  /**
+   * Reads as {@linkcode BufferedReader.readExactly}, blocking the isolate.
+   *
+   * @param size How many bytes.
+   * @returns The bytes.
+   * @throws {IncompleteReadError} When the stream ended before; `partial` has what arrived.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  readExactlySync(size: number): Uint8Array<ArrayBuffer> {
+    return this.#runSync(this.#idleSync("readExactly").readExactly(size));
   }
 
   /**
@@ -171,8 +206,22 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {LineTooLongError} When no line end came within `limit` bytes; they stay in the buffer.
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
-  readline(limit: number = this.maxLineLength): Promise<Uint8Array<ArrayBuffer>> {
-    return this.#readTo(NEWLINE_DELIMITER, limit);
+  async readline(limit: number = this.maxLineLength): Promise<Uint8Array<ArrayBuffer>> {
+    const line = this.#idle().readUntil(NEWLINE_DELIMITER, limit);
+    return isSteps(line) ? await this.#run(line) : line;
+  }
+
+  /**
+   * Reads as {@linkcode BufferedReader.readline}, blocking the isolate.
+   *
+   * @param limit The longest line that is accepted, in bytes with its end.
+   * @returns The line with its `\n`; without one where the stream ended first; empty at the end.
+   * @throws {LineTooLongError} When no line end came within `limit` bytes; they stay in the buffer.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  readlineSync(limit: number = this.maxLineLength): Uint8Array<ArrayBuffer> {
+    return this.#runSync(this.#idleSync("readline").readUntil(NEWLINE_DELIMITER, limit));
   }
 
   /**
@@ -185,12 +234,30 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {RangeError} When the delimiter is empty.
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
-  readUntil(
+  async readUntil(
     delimiter: Uint8Array | string,
     limit: number = this.maxLineLength,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const bytes = typeof delimiter === "string" ? encoder.encode(delimiter) : delimiter;
-    return this.#readTo(bytes, limit);
+    const frame = this.#idle().readUntil(toBytes(delimiter), limit);
+    return isSteps(frame) ? await this.#run(frame) : frame;
+  }
+
+  /**
+   * Reads as {@linkcode BufferedReader.readUntil}, blocking the isolate.
+   *
+   * @param delimiter What ends the frame: bytes, or text that goes as UTF-8.
+   * @param limit The longest frame that is accepted, in bytes with its delimiter.
+   * @returns The frame with its delimiter; without one where the stream ended first; empty at the end.
+   * @throws {LineTooLongError} When no delimiter came within `limit` bytes; they stay in the buffer.
+   * @throws {RangeError} When the delimiter is empty.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  readUntilSync(
+    delimiter: Uint8Array | string,
+    limit: number = this.maxLineLength,
+  ): Uint8Array<ArrayBuffer> {
+    return this.#runSync(this.#idleSync("readUntil").readUntil(toBytes(delimiter), limit));
   }
 
   /**
@@ -202,20 +269,36 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   async peek(size: number): Promise<Uint8Array<ArrayBuffer>> {
-    checkInteger("size", size, 0, 2 ** 30);
-    this.#begin();
-    try {
-      while (this.#unread < size && !this.#ended) await this.#fill(size - this.#unread, size);
-      return this.#copy(size);
-    } finally {
-      this.#reading = false;
-    }
+    const bytes = this.#idle().peek(size);
+    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+  }
+
+  /**
+   * Looks ahead as {@linkcode BufferedReader.peek}, blocking the isolate.
+   *
+   * @param size How many bytes to wait for.
+   * @returns The bytes, fewer than `size` only where the stream ends.
+   * @throws {RangeError} When `size` is negative or above 1 GiB.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  peekSync(size: number): Uint8Array<ArrayBuffer> {
+    return this.#runSync(this.#idleSync("peek").peek(size));
   }
 
   /** Iterates over the lines as bytes with their ends, until the stream ends. */
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     while (true) {
       const line = await this.readline();
+      if (line.length === 0) return;
+      yield line;
+    }
+  }
+
+  /** Iterates as `for await` does, blocking the isolate: over the lines as bytes with their ends. */
+  *[Symbol.iterator](): Generator<Uint8Array<ArrayBuffer>, void, void> {
+    while (true) {
+      const line = this.readlineSync();
       if (line.length === 0) return;
       yield line;
     }
@@ -229,187 +312,110 @@ export class BufferedReader implements AsyncIterable<Uint8Array<ArrayBuffer>> {
    * @throws {RangeError} When there is no such encoding, or one in which a line end is not one byte.
    */
   async *lines(encoding = "utf-8"): AsyncGenerator<string, void, void> {
-    const decoder = new TextDecoder(encoding, { ignoreBOM: true });
-    if (decoder.encoding.startsWith("utf-16")) {
-      throw new RangeError(`Cannot read lines in "${encoding}": a line end must be one byte`);
-    }
-    for await (const line of this) {
-      let end = line.length;
-      if (line[end - 1] === NEWLINE) end--;
-      if (end < line.length && line[end - 1] === RETURN) end--;
-      yield decoder.decode(line.subarray(0, end));
-    }
+    const decode = lineDecoder(encoding);
+    for await (const line of this) yield decode(line);
+  }
+
+  /**
+   * Iterates as {@linkcode BufferedReader.lines}, blocking the isolate.
+   *
+   * @param encoding A name that `TextDecoder` knows; bytes that are not in it become U+FFFD.
+   * @returns The lines.
+   * @throws {RangeError} When there is no such encoding, or one in which a line end is not one byte.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   */
+  *linesSync(encoding = "utf-8"): Generator<string, void, void> {
+    const decode = lineDecoder(encoding);
+    for (const line of this) yield decode(line);
   }
 
   /** What is still to be read, as a stream of bytes. Its end closes nothing. */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#readable ??= streamOf({ read: (p) => this.#readSome(p) }, () => {
-      this.#ended = true;
-      this.#start = this.#end;
-    });
-  }
-
-  async #readTo(delimiter: Uint8Array, limit: number): Promise<Uint8Array<ArrayBuffer>> {
-    checkInteger("limit", limit, 1, 2 ** 30);
-    checkInteger("delimiter.length", delimiter.length, 1, limit);
-    this.#begin();
-    try {
-      let searched = 0; // how much of the unread bytes cannot be where the delimiter begins
-      while (true) {
-        const unread = this.#buffer.subarray(this.#start, this.#end);
-        const at = indexOf(unread, delimiter, searched);
-        if (at >= 0 && at + delimiter.length <= limit) return this.#take(at + delimiter.length);
-        if (at >= 0 || unread.length >= limit) throw new LineTooLongError(limit);
-        if (this.#ended) return this.#take(unread.length);
-        searched = Math.max(0, unread.length - delimiter.length + 1);
-        await this.#fill(1, limit);
-      }
-    } finally {
-      this.#reading = false;
-    }
+    return this.#readable ??= streamOf({ read: (p) => this.#readSome(p) }, () => this.#steps.end());
   }
 
   async #readSome(p: Uint8Array): Promise<number | null> {
-    this.#begin();
+    return await this.#run(this.#idle().readInto(p));
+  }
+
+  /** Gives the buffer to a read, when no other has it. */
+  #idle(): ReadSteps {
+    if (this.#reading) {
+      throw new Deno.errors.Busy("Cannot read from rfile: another read is under way");
+    }
+    return this.#steps;
+  }
+
+  /** As `#idle()`, for a read that may block. */
+  #idleSync(method: string): ReadSteps {
+    const { readSync, canBlock = true } = this.#source;
+    if (!canBlock) throw cannotBlock(`${method}Sync()`, `await ${method}()`);
+    if (readSync === undefined) {
+      throw new Deno.errors.NotSupported(
+        `Cannot block in ${method}Sync(): the source has no readSync(); await ${method}()`,
+      );
+    }
+    return this.#idle();
+  }
+
+  /** Drives a read that waits. */
+  async #run<T>(steps: Steps<T>): Promise<T> {
+    this.#reading = true;
     try {
-      return await this.#readInto(p);
+      let step = steps.next();
+      while (step.done !== true) {
+        let count: number | null;
+        try {
+          count = await this.#source.read(step.value);
+        } catch (error) {
+          step = steps.throw(error);
+          continue;
+        }
+        step = steps.next(count);
+      }
+      return step.value;
     } finally {
       this.#reading = false;
     }
   }
 
-  /** Reads `wanted` bytes, or to the end, into memory that grows as they arrive. */
-  async #readFrame(wanted: number): Promise<Uint8Array<ArrayBuffer>> {
-    let frame = new Uint8Array(Math.min(wanted, Math.max(this.#unread, MAX_FIRST_ALLOCATION)));
-    let length = 0;
-    try {
-      while (length < wanted) {
-        if (length === frame.length) frame = grown(frame, Math.min(length * 2, wanted));
-        const count = await this.#readInto(frame.subarray(length));
-        if (count === null) break;
-        length += count;
-      }
-    } catch (error) {
-      // The buffer is empty, or nothing would have been read; what has arrived is for the next read.
-      this.#buffer = frame;
-      this.#start = 0;
-      this.#end = length;
-      throw error;
-    }
-    return cut(frame, length);
-  }
-
-  /** Reads some bytes: those in the buffer, or else the next, past the buffer when they would fill it. */
-  async #readInto(p: Uint8Array): Promise<number | null> {
-    if (this.#unread === 0) {
-      if (this.#ended) return null;
-      if (p.length >= this.#bufferSize) return await this.#readSource(p);
-      await this.#fill(p.length, p.length);
-      if (this.#ended) return null;
-    }
-    const count = Math.min(p.length, this.#unread);
-    p.set(this.#buffer.subarray(this.#start, this.#start + count));
-    this.#start += count;
-    return count;
-  }
-
-  /**
-   * Reads once from the source into the buffer, which holds fewer than `capacity` unread bytes. At the end
-   * of the source it adds nothing.
-   *
-   * @param wanted How many bytes are asked for; more are read ahead unless that is off.
-   * @param capacity How many unread bytes the buffer may grow to hold.
-   */
-  async #fill(wanted: number, capacity: number): Promise<void> {
-    this.#makeRoom(wanted, Math.max(capacity, this.#bufferSize));
-    const until = this.#bufferSize === 0
-      ? Math.min(this.#end + wanted, this.#buffer.length)
-      : this.#buffer.length;
-    const count = await this.#readSource(this.#buffer.subarray(this.#end, until));
-    if (count !== null) this.#end += count;
-  }
-
-  /** Moves or grows so that each byte is moved a bounded number of times however it arrives. */
-  #makeRoom(wanted: number, capacity: number): void {
-    const unread = this.#unread;
-    if (unread === 0) {
-      this.#start = this.#end = 0;
-      // What a long line made grow is given back once it has been read.
-      if (this.#buffer.length > this.#bufferSize) this.#buffer = EMPTY;
-    }
-    const { length } = this.#buffer;
-    if (this.#end < length) return;
-    const first = Math.max(this.#bufferSize, Math.min(unread + wanted, MAX_FIRST_ALLOCATION));
-    const target = Math.min(Math.max(length * 2, first), capacity);
-    if (target > length && unread * 2 >= length) {
-      const larger = new Uint8Array(target);
-      larger.set(this.#buffer.subarray(this.#start, this.#end));
-      this.#buffer = larger;
-    } else {
-      this.#buffer.copyWithin(0, this.#start, this.#end);
-    }
-    this.#start = 0;
-    this.#end = unread;
-  }
-
-  /** Reads at least one byte from the source, or notes the end. */
-  async #readSource(p: Uint8Array): Promise<number | null> {
-    while (true) {
-      const count = await this.#source.read(p);
-      if (count === null) this.#ended = true;
-      if (count !== 0) return count;
-    }
-  }
-
-  /** Begins a read, which ends by clearing `#reading`. */
-  #begin(): void {
-    if (this.#reading) {
-      throw new Deno.errors.Busy("Cannot read from rfile: another read is under way");
-    }
+  /** Drives a read that blocks, step by step as `#run()` does. */
+  #runSync(result: Result<Uint8Array<ArrayBuffer>>): Uint8Array<ArrayBuffer> {
+    if (!isSteps(result)) return result;
     this.#reading = true;
-  }
-
-  /** How many bytes of the buffer are unread. */
-  get #unread(): number {
-    return this.#end - this.#start;
-  }
-
-  /** A copy of the next unread bytes, no more than `count`. */
-  #copy(count: number): Uint8Array<ArrayBuffer> {
-    const end = Math.min(this.#start + count, this.#end);
-    return new Uint8Array(this.#buffer.subarray(this.#start, end));
-  }
-
-  #take(count: number): Uint8Array<ArrayBuffer> {
-    const bytes = this.#copy(count);
-    this.#start += bytes.length;
-    return bytes;
+    try {
+      let step = result.next();
+      while (step.done !== true) {
+        let count: number | null;
+        try {
+          count = this.#source.readSync!(step.value);
+        } catch (error) {
+          step = result.throw(error);
+          continue;
+        }
+        step = result.next(count);
+      }
+      return step.value;
+    } finally {
+      this.#reading = false;
+    }
   }
 }
 
-/** The first `length` bytes, in memory of no more than that. */
-function cut(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBuffer> {
-  return length === bytes.length ? bytes : bytes.slice(0, length);
+function toBytes(text: Uint8Array | string): Uint8Array {
+  return typeof text === "string" ? encoder.encode(text) : text;
 }
 
-function grown(bytes: Uint8Array<ArrayBuffer>, size: number): Uint8Array<ArrayBuffer> {
-  const larger = new Uint8Array(size);
-  larger.set(bytes);
-  return larger;
-}
-
-/** Where `delimiter` begins in `bytes`, from `from` on, or -1. */
-function indexOf(bytes: Uint8Array, delimiter: Uint8Array, from: number): number {
-  const first = delimiter[0]!;
-  const last = bytes.length - delimiter.length;
-  for (
-    let at = bytes.indexOf(first, from);
-    at >= 0 && at <= last;
-    at = bytes.indexOf(first, at + 1)
-  ) {
-    let same = 1;
-    while (same < delimiter.length && bytes[at + same] === delimiter[same]) same++;
-    if (same === delimiter.length) return at;
+/** Makes what turns lines into text without their ends. */
+function lineDecoder(encoding: string): (line: Uint8Array) => string {
+  const decoder = new TextDecoder(encoding, { ignoreBOM: true });
+  if (decoder.encoding.startsWith("utf-16")) {
+    throw new RangeError(`Cannot read lines in "${encoding}": a line end must be one byte`);
   }
-  return -1;
+  return (line) => {
+    let end = line.length;
+    if (line[end - 1] === NEWLINE) end--;
+    if (end < line.length && line[end - 1] === RETURN) end--;
+    return decoder.decode(line.subarray(0, end));
+  };
 }

@@ -3,12 +3,21 @@
  *
  * @module
  */
+import { cannotBlock, cannotBlockYet } from "./blocking.ts";
 import { checkInteger } from "./options.ts";
 
 /** What a {@linkcode BufferedWriter} writes to: a {@linkcode StreamSocket}, or anything that takes all bytes. */
 export interface WriteSink {
   /** Sends all of the bytes, after those of earlier calls. */
   sendAll(data: Uint8Array): Promise<void>;
+  /** Sends as `sendAll()`, blocking the isolate. The blocking methods of the writer need it. */
+  sendAllSync?(data: Uint8Array): void;
+  /**
+   * Whether `sendAllSync()` works.
+   *
+   * @default {true}
+   */
+  readonly canBlock?: boolean;
 }
 
 /** Options of a {@linkcode BufferedWriter}. */
@@ -33,6 +42,10 @@ const nothing = (): void => {};
  * A write may be left un-awaited: writes go out in the order of the calls, and the first error is thrown by
  * whatever is called after it, too: a write, `flush()` or `close()`. Awaiting is what makes a handler wait for
  * a slow client instead of filling memory.
+ *
+ * `writeSync()` and `flushSync()` do the same and block the isolate. They work where a handler may block, which is
+ * in a Web Worker or a subprocess ({@linkcode StreamSocket.canBlock}); elsewhere they throw
+ * `Deno.errors.NotSupported`, also when the buffer has room.
  *
  * @example Write into memory
  * ```ts
@@ -59,6 +72,8 @@ export class BufferedWriter {
   #closed = false;
   /** The first error of a send, in a box because an error may be any value. */
   #failed: { error: unknown } | null = null;
+  /** How many sends are under way. */
+  #sending = 0;
   /** Resolves when the last send so far has ended, well or not. */
   #lastSend: Promise<void> | null = null;
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
@@ -95,14 +110,32 @@ export class BufferedWriter {
   write(data: Uint8Array | string): Promise<number> {
     const bytes = typeof data === "string" ? encoder.encode(data) : data;
     if (this.#closed) {
-      return Promise.reject(new Deno.errors.BadResource("Cannot write to wfile: it is closed"));
+      return Promise.reject(closedError());
     }
     if (this.#failed !== null) return Promise.reject(this.#failed.error);
-    const written = this.#write(bytes);
+    const written = this.#write(bytes, this.#send);
     if (written === null) return Promise.resolve(bytes.length);
     const counted = written.then(() => bytes.length);
     counted.catch(nothing); // kept in #failed for whoever comes next
     return counted;
+  }
+
+  /**
+   * Writes as {@linkcode BufferedWriter.write}, blocking the isolate while the client is slow.
+   *
+   * @param data Bytes, or text that goes as UTF-8.
+   * @returns How many bytes that were, all of them.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an earlier `write()` or `flush()` still sends.
+   * @throws {Deno.errors.BadResource} When the writer is closed.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  writeSync(data: Uint8Array | string): number {
+    this.#assertBlocking("write");
+    if (this.#closed) throw closedError();
+    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+    this.#write(bytes, this.#sendSync);
+    return bytes.length;
   }
 
   /**
@@ -112,10 +145,22 @@ export class BufferedWriter {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client took nothing for as long.
    */
   flush(): Promise<void> {
-    this.#sendBuffer();
+    this.#sendBuffer(this.#send);
     const flushed = this.#settled();
     flushed.catch(nothing); // kept in #failed for whoever comes next
     return flushed;
+  }
+
+  /**
+   * Sends what waits in the buffer, blocking the isolate while the client is slow.
+   *
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an earlier `write()` or `flush()` still sends.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  flushSync(): void {
+    this.#assertBlocking("flush");
+    this.#sendBuffer(this.#sendSync);
   }
 
   /** Flushes, then refuses further writes; the socket stays open. Nothing when it is closed already. */
@@ -133,32 +178,58 @@ export class BufferedWriter {
     });
   }
 
-  /** Buffers or sends; gives the send to wait for, or null when the bytes found room in the buffer. */
-  #write(bytes: Uint8Array): Promise<void> | null {
-    if (this.#bufferSize === 0) return this.#send(bytes);
-    let sending: Promise<void> | null = null;
-    if (this.#used + bytes.length > this.#bufferSize) sending = this.#sendBuffer();
-    if (bytes.length >= this.#bufferSize) return this.#send(bytes);
+  /** Buffers or sends; gives what the last send gave, or null when the bytes found room in the buffer. */
+  #write<Sent>(bytes: Uint8Array, send: (bytes: Uint8Array) => Sent): Sent | null {
+    if (this.#bufferSize === 0) return send(bytes);
+    let sent: Sent | null = null;
+    if (this.#used + bytes.length > this.#bufferSize) sent = this.#sendBuffer(send);
+    if (bytes.length >= this.#bufferSize) return send(bytes);
     this.#buffer ??= new Uint8Array(this.#bufferSize);
     this.#buffer.set(bytes, this.#used);
     this.#used += bytes.length;
-    return sending;
+    return sent;
   }
 
-  #sendBuffer(): Promise<void> | null {
+  #sendBuffer<Sent>(send: (bytes: Uint8Array) => Sent): Sent | null {
     if (this.#buffer === null || this.#used === 0) return null;
     const bytes = this.#buffer.subarray(0, this.#used);
     this.#buffer = null; // it belongs to the send until that has ended
     this.#used = 0;
-    return this.#send(bytes);
+    return send(bytes);
   }
 
-  #send(bytes: Uint8Array): Promise<void> {
+  readonly #send = (bytes: Uint8Array): Promise<void> => {
     const sending = this.#sink.sendAll(bytes);
-    this.#lastSend = sending.catch((error) => {
+    this.#sending++;
+    this.#lastSend = sending.then(() => {
+      this.#sending--;
+    }, (error) => {
+      this.#sending--;
       this.#failed ??= { error };
     });
     return sending;
+  };
+
+  readonly #sendSync = (bytes: Uint8Array): void => {
+    try {
+      this.#sink.sendAllSync!(bytes);
+    } catch (error) {
+      this.#failed ??= { error };
+      throw error;
+    }
+  };
+
+  /** Checks that a call may block, and that nothing has failed before. */
+  #assertBlocking(method: string): void {
+    const { sendAllSync, canBlock = true } = this.#sink;
+    if (!canBlock) throw cannotBlock(`${method}Sync()`, `await ${method}()`);
+    if (sendAllSync === undefined) {
+      throw new Deno.errors.NotSupported(
+        `Cannot block in ${method}Sync(): the sink has no sendAllSync(); await ${method}()`,
+      );
+    }
+    if (this.#failed !== null) throw this.#failed.error;
+    if (this.#sending > 0) throw cannotBlockYet(`${method}Sync()`, "write");
   }
 
   /** Waits for all sends so far, and throws what any of them failed with. */
@@ -166,4 +237,8 @@ export class BufferedWriter {
     await this.#lastSend;
     if (this.#failed !== null) throw this.#failed.error;
   }
+}
+
+function closedError(): Error {
+  return new Deno.errors.BadResource("Cannot write to wfile: it is closed");
 }

@@ -4,12 +4,21 @@
  * @module
  */
 import { formatAddress, type SocketAddress } from "./address.ts";
+import { cannotBlock, cannotBlockYet } from "./blocking.ts";
 import { errorCode } from "./errors.ts";
 
 /** What a datagram server hands to its handler: the data and the socket to answer with, as in Python. */
 export type DatagramRequest = [data: Uint8Array<ArrayBuffer>, socket: DatagramSocket];
 
-const nothing = (): void => {};
+/** What a {@linkcode DatagramSocket} sends with: a `Deno.DatagramConn`, or anything that does what this lists. */
+export interface DatagramTransport {
+  /** The address that the datagrams come from. */
+  readonly addr: Deno.Addr;
+  /** Sends one datagram; resolves to the number of bytes. */
+  send(data: Uint8Array, address: Deno.Addr): Promise<number>;
+  /** Sends as `send()`, blocking the isolate; only where a handler may block. */
+  sendSync?(data: Uint8Array, address: Deno.Addr): number;
+}
 
 /**
  * The server's own datagram socket, seen from a handler: it sends, and cannot be closed by accident.
@@ -33,20 +42,22 @@ const nothing = (): void => {};
  * ```
  */
 export class DatagramSocket {
-  readonly #conn: Deno.DatagramConn;
+  readonly #transport: DatagramTransport;
+  /** How many sends are under way. */
+  #sending = 0;
 
   /**
    * Makes the socket over the server's connection, which stays the server's.
    *
-   * @param conn What to send with.
+   * @param transport What to send with.
    */
-  constructor(conn: Deno.DatagramConn) {
-    this.#conn = conn;
+  constructor(transport: DatagramTransport) {
+    this.#transport = transport;
   }
 
   /** The server's address, from which the datagrams go out. */
   get localAddr(): SocketAddress {
-    return this.#conn.addr as SocketAddress;
+    return this.#transport.addr as SocketAddress;
   }
 
   /**
@@ -60,23 +71,62 @@ export class DatagramSocket {
    */
   sendTo(data: Uint8Array, address: Deno.Addr): Promise<number> {
     const sent = this.#send(data, address);
-    sent.catch(nothing);
+    this.#sending++;
+    sent.then(this.#sent, this.#sent);
     return sent;
   }
 
-  async #send(data: Uint8Array, address: Deno.Addr): Promise<number> {
-    if ("path" in address && !address.path) {
-      throw new TypeError(
-        "Cannot send datagram to an unnamed socket: a Unix client that wants answers binds a path",
-      );
+  /**
+   * Sends one datagram, blocking the isolate, where a handler may: in a Web Worker or a subprocess.
+   *
+   * @param data The bytes.
+   * @param address Where to: a handler's `clientAddress`, or any other.
+   * @returns How many bytes were sent, or handed to the server to send.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an earlier `sendTo()` is still under way.
+   * @throws {TypeError} When the address is that of a Unix client that bound no path.
+   */
+  sendToSync(data: Uint8Array, address: Deno.Addr): number {
+    if (this.#transport.sendSync === undefined) {
+      throw cannotBlock("sendToSync()", "await sendTo()");
     }
+    if (this.#sending > 0) throw cannotBlockYet("sendToSync()", "send");
+    checkNamed(address);
     try {
-      return await this.#conn.send(data, address);
+      return this.#transport.sendSync(data, address);
     } catch (error) {
-      if (errorCode(error) !== "EMSGSIZE") throw error;
-      const text = `Cannot send datagram to "${formatAddress(address)}": ` +
-        `${data.length} bytes are more than the system sends`;
-      throw Object.assign(new Error(text, { cause: error }), { code: "EMSGSIZE" });
+      throw sendError(error, data, address);
     }
   }
+
+  async #send(data: Uint8Array, address: Deno.Addr): Promise<number> {
+    checkNamed(address);
+    try {
+      return await this.#transport.send(data, address);
+    } catch (error) {
+      throw sendError(error, data, address);
+    }
+  }
+
+  /** Also what keeps a send that nobody awaits from being an unhandled rejection. */
+  readonly #sent = (): void => {
+    this.#sending--;
+  };
+}
+
+/** Refuses the address of a Unix client that has none. */
+function checkNamed(address: Deno.Addr): void {
+  if ("path" in address && !address.path) {
+    throw new TypeError(
+      "Cannot send datagram to an unnamed socket: a Unix client that wants answers binds a path",
+    );
+  }
+}
+
+/** Makes what is thrown when sending failed. */
+function sendError(error: unknown, data: Uint8Array, address: Deno.Addr): unknown {
+  if (errorCode(error) !== "EMSGSIZE") return error;
+  const text = `Cannot send datagram to "${formatAddress(address)}": ` +
+    `${data.length} bytes are more than the system sends`;
+  return Object.assign(new Error(text, { cause: error }), { code: "EMSGSIZE" });
 }

@@ -93,6 +93,12 @@ export type RequestHandlerLike<Request, Addr extends SocketAddress> =
  */
 export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddress = SocketAddress>
   implements RequestHandler {
+  /**
+   * The module that exports the class, for servers that run it in a Worker or a subprocess: such a handler writes
+   * `static override readonly moduleUrl = import.meta.url;`.
+   */
+  static readonly moduleUrl: string = "";
+
   /** What is handled. */
   readonly request: Request;
   /** Who asks. The path of a Unix client that bound none is `null`, whatever the type says. */
@@ -272,11 +278,10 @@ export class DatagramRequestHandler<Addr extends SocketAddress = SocketAddress>
 
   /** Collects the answer, which `finish()` sends. */
   get wfile(): BufferedWriter {
+    const collect = (data: Uint8Array) => void this.#answer.push(data.slice());
     return this.#wfile ??= new BufferedWriter({
-      sendAll: (data) => {
-        this.#answer.push(data.slice());
-        return Promise.resolve();
-      },
+      sendAll: (data) => Promise.resolve(collect(data)),
+      sendAllSync: collect,
     });
   }
 
@@ -335,9 +340,12 @@ export function checkHandler(value: unknown): void {
  * of, such as a write that timed out, the error is that of `handle()`.
  */
 export async function runHandler(handler: RequestHandler): Promise<void> {
-  await handler.setup();
+  // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.
+  const prepared = handler.setup();
+  if (prepared !== undefined) await prepared;
   try {
-    await handler.handle();
+    const handled = handler.handle();
+    if (handled !== undefined) await handled;
   } catch (error) {
     try {
       await handler.finish();
@@ -348,7 +356,8 @@ export async function runHandler(handler: RequestHandler): Promise<void> {
     }
     throw error;
   }
-  await handler.finish();
+  const finished = handler.finish();
+  if (finished !== undefined) await finished;
 }
 
 /** An error, its cause, the cause of that, and so on. */

@@ -3,34 +3,14 @@
  *
  * @module
  */
-import { Watchdog } from "./watchdog.ts";
+import { cannotBlock, cannotBlockYet } from "./blocking.ts";
 import { checkInteger, checkTime } from "./options.ts";
+import { ReadSide } from "./read_side.ts";
+import type { StreamTransport } from "./stream_transport.ts";
+import { Turns } from "./turns.ts";
+import { Watchdog } from "./watchdog.ts";
 
-/** What a {@linkcode StreamSocket} needs beneath it: a `Deno.Conn`, less its streams. */
-export interface StreamTransport {
-  /** Reads at least one byte into `p`; resolves to how many, or to `null` at the end of the stream. */
-  read(p: Uint8Array): Promise<number | null>;
-  /** Writes some of `p`; resolves to the number of bytes. */
-  write(p: Uint8Array): Promise<number>;
-  /** Closes both directions. */
-  close(): void;
-  /** Ends the write direction after what was written. */
-  closeWrite(): Promise<void>;
-  /** This end's address. */
-  readonly localAddr: Deno.Addr;
-  /** The other end's address. */
-  readonly remoteAddr: Deno.Addr;
-  /** Makes a pending operation keep the program alive. */
-  ref(): void;
-  /** Makes a pending operation not keep the program alive. */
-  unref(): void;
-  /** Switches Nagle's algorithm off, where the transport has it. */
-  setNoDelay?(noDelay?: boolean): void;
-  /** Switches keep-alive probes on, where the transport has them. */
-  setKeepAlive?(keepAlive?: boolean): void;
-  /** Finishes the TLS handshake, where there is one. */
-  handshake?(): Promise<Deno.TlsHandshakeInfo>;
-}
+export type { StreamTransport };
 
 /** The most that one `recv()` allocates, in bytes, however much is asked for. */
 const MAX_RECV = 256 * 1024;
@@ -38,43 +18,6 @@ const MAX_RECV = 256 * 1024;
 const DEFAULT_RECV = 64 * 1024;
 
 const encoder = new TextEncoder();
-const nothing = (): void => {};
-
-/** A read of the transport that a time limit may part from its caller: what comes is then for the next. */
-interface LateRead extends PromiseWithResolvers<number | null> {
-  buffer: Uint8Array<ArrayBuffer>;
-}
-
-/** Runs operations one after the other, in the order of the calls. */
-class Turns {
-  /** Settles when the last operation so far has; null when none is under way. */
-  #last: Promise<unknown> | null = null;
-
-  /** Whether an operation has not settled yet. */
-  get busy(): boolean {
-    return this.#last !== null;
-  }
-
-  /** Runs an operation when all before it have succeeded; one that fails takes those that wait with it. */
-  run<T>(operation: () => Promise<T>): Promise<T> {
-    return this.#add(this.#last === null ? operation() : this.#last.then(operation));
-  }
-
-  /** Runs an operation when all before it have settled, whatever became of them. */
-  runAnyway<T>(operation: () => Promise<T>): Promise<T> {
-    return this.#add(this.#last === null ? operation() : this.#last.then(operation, operation));
-  }
-
-  #add<T>(running: Promise<T>): Promise<T> {
-    this.#last = running;
-    const forget = () => {
-      if (this.#last === running) this.#last = null;
-    };
-    // Also what keeps an operation that nobody awaits from being an unhandled rejection.
-    running.then(forget, forget);
-    return running;
-  }
-}
 
 /**
  * A connected stream socket: a full `Deno.Conn` with the manners of a Python socket.
@@ -86,6 +29,9 @@ class Turns {
  *
  * Writes may be left un-awaited: they go out in the order of the calls, the server waits for them before it
  * closes, and a failing one is no unhandled rejection. Do not change the bytes before the promise settles.
+ *
+ * The methods whose names end in `Sync` do the same as their namesakes and block the isolate. They work where
+ * {@linkcode StreamSocket.canBlock} says so; elsewhere they throw `Deno.errors.NotSupported`.
  *
  * @example Answer in upper case
  * ```ts
@@ -108,22 +54,16 @@ class Turns {
  */
 export class StreamSocket implements Deno.Conn<Deno.Addr> {
   readonly #transport: StreamTransport;
+  readonly #reads: ReadSide;
   #timeout: number | null = null;
   #closed = false;
-  #readEnded = false;
   #writeEnded: Promise<void> | null = null;
   /** A buffer that the last `recv()` left almost empty, kept for the next. */
   #spare: Uint8Array<ArrayBuffer> | null = null;
-  #late: LateRead | null = null;
-  /** Data of a late read that did not fit where it was wanted. */
-  #leftover: Uint8Array<ArrayBuffer> | null = null;
   readonly #writes = new Turns();
-  /** The reads with a time limit, and those that were called while one of them waited. */
-  readonly #reads = new Turns();
   /** Set when a write ran out of time: nobody knows what the client has got, so nothing may follow. */
   #writeTimedOut: Error | null = null;
-  #readWatchdog: Watchdog | null = null;
-  #writeWatchdog: Watchdog | null = null;
+  #watchdog: Watchdog | null = null;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
 
@@ -134,6 +74,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    */
   constructor(transport: StreamTransport) {
     this.#transport = transport;
+    this.#reads = new ReadSide(transport);
   }
 
   /** This end's address. */
@@ -154,6 +95,9 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * timed out nobody knows how much went out, so all later ones reject with the same error. Of several reads
    * at once each has its time from when it is its turn.
    *
+   * It holds for blocking reads, too. A blocking write waits for the server, which cuts the connection off when
+   * the client takes nothing for as long.
+   *
    * @throws {RangeError} When it is set to 0, less, or more than a timer takes.
    */
   get timeout(): number | null {
@@ -162,6 +106,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   set timeout(value: number | null) {
     this.#timeout = checkTime("timeout", value, 1);
+    this.#reads.timeout = this.#timeout;
+    this.#transport.setTimeout?.(this.#timeout);
   }
 
   /**
@@ -173,10 +119,21 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
    */
   read(p: Uint8Array): Promise<number | null> {
-    if (this.#readEnded) return Promise.resolve(null);
-    const free = this.#late === null && this.#leftover === null && !this.#reads.busy;
-    if (free && this.#timeout === null) return this.#transport.read(p);
-    return this.#readInTurn(p);
+    return this.#reads.read(p);
+  }
+
+  /**
+   * Reads as {@linkcode StreamSocket.read}, blocking the isolate until the first byte comes.
+   *
+   * @param p Where the bytes go.
+   * @returns How many there were, or `null` at the end of the stream.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous read is under way.
+   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
+   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
+   */
+  readSync(p: Uint8Array): number | null {
+    return this.#reads.readSync(p, "read");
   }
 
   /**
@@ -189,16 +146,24 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {RangeError} When `maxBytes` is not a positive integer.
    */
   async recv(maxBytes: number = DEFAULT_RECV): Promise<Uint8Array<ArrayBuffer>> {
-    checkInteger("maxBytes", maxBytes, 1, Number.MAX_SAFE_INTEGER);
-    const size = Math.min(maxBytes, MAX_RECV);
-    const spare = this.#spare;
-    this.#spare = null;
-    const buffer = spare !== null && spare.length >= size ? spare : new Uint8Array(size);
-    const count = await this.read(buffer.length === size ? buffer : buffer.subarray(0, size)) ?? 0;
-    // A small message is copied out and the buffer kept; a large one takes the buffer with it.
-    if (count * 2 >= buffer.length) return buffer.subarray(0, count);
-    this.#spare = buffer;
-    return buffer.slice(0, count);
+    const room = this.#makeRoom(maxBytes);
+    return this.#cut(room, await this.read(room) ?? 0);
+  }
+
+  /**
+   * Receives as {@linkcode StreamSocket.recv}, blocking the isolate until the first byte comes.
+   *
+   * @param maxBytes How many bytes at the most; no more than 256 KiB come at once.
+   * @returns The bytes, which are the caller's to keep; empty at the end of the stream.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous read is under way.
+   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
+   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
+   * @throws {RangeError} When `maxBytes` is not a positive integer.
+   */
+  recvSync(maxBytes: number = DEFAULT_RECV): Uint8Array<ArrayBuffer> {
+    const room = this.#makeRoom(maxBytes);
+    return this.#cut(room, this.#reads.readSync(room, "recv") ?? 0);
   }
 
   /**
@@ -211,6 +176,20 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    */
   write(p: Uint8Array): Promise<number> {
     return this.#writes.run(() => this.#writeSome(p));
+  }
+
+  /**
+   * Writes as {@linkcode StreamSocket.write}, blocking the isolate while the client is slow to read.
+   *
+   * @param p The bytes.
+   * @returns How many were written.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous write is under way.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  writeSync(p: Uint8Array): number {
+    this.#assertBlocking("write");
+    return this.#transport.writeSync!(p);
   }
 
   /**
@@ -238,6 +217,23 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   }
 
   /**
+   * Sends as {@linkcode StreamSocket.sendAll}, blocking the isolate while the client is slow to read.
+   *
+   * @param data Bytes, or text that goes as UTF-8.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous write is under way.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  sendAllSync(data: Uint8Array | string): void {
+    this.#assertBlocking("sendAll");
+    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+    let sent = 0;
+    while (sent < bytes.length) {
+      sent += this.#transport.writeSync!(sent === 0 ? bytes : bytes.subarray(sent));
+    }
+  }
+
+  /**
    * Ends one direction or both, as Python's `shutdown()` does.
    *
    * @param how `"write"` lets the client see the end of the stream once all is sent; `"read"` makes reads
@@ -245,10 +241,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * without: it waits until something comes or the connection is closed); `"both"` does both.
    */
   shutdown(how: "read" | "write" | "both"): Promise<void> {
-    if (how !== "write") {
-      this.#readEnded = true;
-      this.#late?.resolve(null);
-    }
+    if (how !== "write") this.#reads.end();
     return how === "read" ? Promise.resolve() : this.closeWrite();
   }
 
@@ -262,9 +255,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#readEnded = true;
-    this.#readWatchdog?.stop();
-    this.#writeWatchdog?.stop();
+    this.#reads.close();
+    this.#watchdog?.stop();
     try {
       this.#transport.close();
     } catch (error) {
@@ -278,9 +270,19 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     return this.#closed;
   }
 
+  /** Whether the blocking methods work here: in a Web Worker or a subprocess, and not in the server's own isolate. */
+  get canBlock(): boolean {
+    return this.#transport.readSync !== undefined && this.#transport.writeSync !== undefined;
+  }
+
   /** Whether a write has not settled yet. */
   get writing(): boolean {
     return this.#writes.busy;
+  }
+
+  /** Resolves when all writes so far have settled, however they did. */
+  settled(): Promise<void> {
+    return this.#writes.settled();
   }
 
   /** The same as `close()`, for `using`. */
@@ -341,36 +343,22 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     this.#transport.unref();
   }
 
-  /** On its own because a closure in `read()` would cost every read its context. */
-  #readInTurn(p: Uint8Array): Promise<number | null> {
-    return this.#reads.runAnyway(() => this.#readLate(p));
+  /** Sets aside where up to `maxBytes` are received. */
+  #makeRoom(maxBytes: number): Uint8Array<ArrayBuffer> {
+    checkInteger("maxBytes", maxBytes, 1, Number.MAX_SAFE_INTEGER);
+    const size = Math.min(maxBytes, MAX_RECV);
+    const spare = this.#spare;
+    this.#spare = null;
+    const buffer = spare !== null && spare.length >= size ? spare : new Uint8Array(size);
+    return buffer.length === size ? buffer : buffer.subarray(0, size);
   }
 
-  /** Reads with a time limit, or what an earlier read with one has left behind. */
-  async #readLate(p: Uint8Array): Promise<number | null> {
-    if (this.#readEnded) return null;
-    if (p.length === 0) return 0;
-    if (this.#leftover === null) {
-      // The bytes go into a buffer of ours: one that times out may fill it long after the caller left.
-      const late = this.#late ??= this.#startRead(p.length);
-      const count = await this.#timed("read", late.promise);
-      this.#late = null;
-      if (count === null) return null;
-      this.#leftover = late.buffer.subarray(0, count);
-    }
-    const data = this.#leftover;
-    const count = Math.min(data.length, p.length);
-    p.set(data.subarray(0, count));
-    this.#leftover = count < data.length ? data.subarray(count) : null;
-    return count;
-  }
-
-  #startRead(length: number): LateRead {
-    const buffer = new Uint8Array(Math.min(length, DEFAULT_RECV));
-    const late = { buffer, ...Promise.withResolvers<number | null>() };
-    late.promise.catch(nothing); // may settle after the connection was closed, when nobody waits for it
-    this.#transport.read(buffer).then(late.resolve, late.reject);
-    return late;
+  /** Gives what was received: a small message is copied out and the room kept, a large one takes it along. */
+  #cut(room: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
+    const { buffer } = room;
+    if (count * 2 >= buffer.byteLength) return room.subarray(0, count);
+    this.#spare = room.length === buffer.byteLength ? room : new Uint8Array(buffer);
+    return room.slice(0, count);
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
@@ -383,13 +371,13 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   #writeSome(bytes: Uint8Array): Promise<number> {
     const fault = this.#writeFault();
     if (fault !== null) return Promise.reject(fault);
-    return this.#timed("write", this.#transport.write(bytes));
+    return this.#timed(this.#transport.write(bytes));
   }
 
   #endWriting(): Promise<void> {
     const fault = this.#writeFault();
     if (fault !== null) return Promise.reject(fault);
-    return this.#timed("write", this.#transport.closeWrite());
+    return this.#timed(this.#transport.closeWrite());
   }
 
   /** Why nothing can be written any more, if so. */
@@ -398,26 +386,30 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     return new Deno.errors.BadResource("Cannot write to client: the connection is closed");
   }
 
+  /** Checks that a call that writes may block. */
+  #assertBlocking(method: string): void {
+    const call = `${method}Sync()`;
+    if (!this.canBlock) throw cannotBlock(call, `await ${method}()`);
+    if (this.#writes.busy) throw cannotBlockYet(call, "write");
+    const fault = this.#writeFault();
+    if (fault !== null) throw fault;
+  }
+
   /** Gives an operation the time limit, if there is one. */
-  #timed<T>(direction: "read" | "write", operation: Promise<T>): Promise<T> {
+  #timed<T>(operation: Promise<T>): Promise<T> {
     const limit = this.#timeout;
     // Nothing would stop the timer of a watchdog that begins after close().
     if (limit === null || this.#closed) return operation;
-    return this.#watched(direction, operation, limit);
+    return this.#watched(operation, limit);
   }
 
-  /** On its own for the same reason. */
-  #watched<T>(direction: "read" | "write", operation: Promise<T>, limit: number): Promise<T> {
-    const watchdog = direction === "read"
-      ? this.#readWatchdog ??= new Watchdog()
-      : this.#writeWatchdog ??= new Watchdog();
-    return watchdog.watch(operation, limit, () => {
-      const preposition = direction === "read" ? "from" : "to";
-      const error = new Deno.errors.TimedOut(
-        `Cannot ${direction} ${preposition} client: no progress in ${limit} ms`,
+  /** On its own because a closure in `#timed()` would cost every write its context. */
+  #watched<T>(operation: Promise<T>, limit: number): Promise<T> {
+    this.#watchdog ??= new Watchdog();
+    return this.#watchdog.watch(operation, limit, () => {
+      return this.#writeTimedOut = new Deno.errors.TimedOut(
+        `Cannot write to client: no progress in ${limit} ms`,
       );
-      if (direction === "write") this.#writeTimedOut = error;
-      return error;
     });
   }
 }

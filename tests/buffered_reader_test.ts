@@ -49,15 +49,19 @@ class ChunkSource implements ReadSource {
   }
 
   read(p: Uint8Array): Promise<number | null> {
+    return Promise.resolve(this.readSync(p));
+  }
+
+  readSync(p: Uint8Array): number | null {
     this.asked.push(p.length);
     const chunk = this.#chunks[0];
-    if (chunk === undefined) return Promise.resolve(null);
+    if (chunk === undefined) return null;
     const count = Math.min(chunk.length, p.length);
     p.set(chunk.subarray(0, count));
     if (count < chunk.length) this.#chunks[0] = chunk.subarray(count);
     else this.#chunks.shift();
     this.given += count;
-    return Promise.resolve(count);
+    return count;
   }
 }
 
@@ -132,6 +136,58 @@ class WorkCounter implements Disposable {
     Object.assign(this.#prototype, this.#original);
   }
 }
+
+/** The methods of a reader that wait. */
+type Face = Pick<
+  BufferedReader,
+  "read" | "read1" | "readExactly" | "readline" | "readUntil" | "peek" | "lines"
+>;
+
+/** The methods of a reader that block, under the names of those that wait. */
+class BlockingFace implements Face {
+  readonly #reader: BufferedReader;
+
+  constructor(reader: BufferedReader) {
+    this.#reader = reader;
+  }
+
+  read(size?: number) {
+    return Promise.try(() => this.#reader.readSync(size));
+  }
+
+  read1(size?: number) {
+    return Promise.try(() => this.#reader.read1Sync(size));
+  }
+
+  readExactly(size: number) {
+    return Promise.try(() => this.#reader.readExactlySync(size));
+  }
+
+  readline(limit?: number) {
+    return Promise.try(() => this.#reader.readlineSync(limit));
+  }
+
+  readUntil(delimiter: Uint8Array | string, limit?: number) {
+    return Promise.try(() => this.#reader.readUntilSync(delimiter, limit));
+  }
+
+  peek(size: number) {
+    return Promise.try(() => this.#reader.peekSync(size));
+  }
+
+  async *lines(encoding?: string) {
+    yield* this.#reader.linesSync(encoding);
+  }
+
+  async *[Symbol.asyncIterator]() {
+    yield* this.#reader;
+  }
+}
+
+const FACES: Record<string, (reader: BufferedReader) => Face & AsyncIterable<Uint8Array>> = {
+  waiting: (reader) => reader,
+  blocking: (reader) => new BlockingFace(reader),
+};
 
 /** A reader over chunks. */
 function readerOf(...chunks: (string | Uint8Array)[]): BufferedReader {
@@ -658,12 +714,13 @@ Deno.test("BufferedReader loses nothing when the source throws once", async (t) 
   const failOnce = (...chunks: string[]): ReadSource => {
     const source = new ChunkSource(...chunks);
     let calls = 0;
-    return {
-      read: (p) =>
-        ++calls === 2 ? Promise.reject(new Deno.errors.TimedOut("once")) : source.read(p),
+    const readSync = (p: Uint8Array) => {
+      if (++calls === 2) throw new Deno.errors.TimedOut("once");
+      return source.readSync(p);
     };
+    return { read: (p) => Promise.try(readSync, p), readSync };
   };
-  const cases: Record<string, [(reader: BufferedReader) => Promise<Uint8Array>, string]> = {
+  const cases: Record<string, [(reader: Face) => Promise<Uint8Array>, string]> = {
     readline: [(reader) => reader.readline(), "abcdef\n"],
     readUntil: [(reader) => reader.readUntil("ef"), "abcdef"],
     peek: [(reader) => reader.peek(5), "abcde"],
@@ -672,9 +729,13 @@ Deno.test("BufferedReader loses nothing when the source throws once", async (t) 
     "read all": [(reader) => reader.read(), "abcdef\ng"],
   };
   for (const [name, [read, expected]] of Object.entries(cases)) {
-    for (const bufferSize of [0, 2, -1]) {
-      await t.step(`${name}, bufferSize ${bufferSize}`, async () => {
-        const reader = new BufferedReader(failOnce("abc", "def\ng"), { bufferSize });
+    const combinations = [0, 2, -1].flatMap((bufferSize) =>
+      Object.keys(FACES).map((face) => [bufferSize, face] as const)
+    );
+    for (const [bufferSize, face] of combinations) {
+      await t.step(`${name}, bufferSize ${bufferSize}, ${face}`, async () => {
+        const source = failOnce("abc", "def\ng");
+        const reader = FACES[face]!(new BufferedReader(source, { bufferSize }));
         // With a buffer of no or two bytes the second read comes before all of "abc" has been taken.
         await assertRejects(() => read(reader), Deno.errors.TimedOut);
         assertEquals(text(await read(reader)), expected);
@@ -756,7 +817,7 @@ function frameLength(rest: string, delimiter: string, limit: number): number | "
 }
 
 /** Reads random data in a random way and compares each answer with a string that is cut from the front. */
-async function compareWithModel(seed: number): Promise<void> {
+async function compareWithModel(seed: number, faces: string[]): Promise<void> {
   const next = random(seed);
   const alphabet = ["ab", "ab\n", "aab\r\n", "abcdefgh\n"][next(4)]!;
   const size = [0, 5, 50, 500, 30_000][next(5)]!;
@@ -767,15 +828,15 @@ async function compareWithModel(seed: number): Promise<void> {
   const bufferSize = [0, 1, 2, 7, 64, -1][next(6)]!;
   const maxLineLength = [1, 8, 100, 65536][next(4)]!;
   let given = 0;
-  const reader = new BufferedReader({
-    read: (p) => {
-      if (given === data.length) return Promise.resolve(null);
-      const count = Math.min(1 + next(maxChunk), p.length, data.length - given);
-      p.set(data.subarray(given, given + count));
-      given += count;
-      return Promise.resolve(count);
-    },
-  }, { bufferSize, maxLineLength });
+  const readSync = (p: Uint8Array) => {
+    if (given === data.length) return null;
+    const count = Math.min(1 + next(maxChunk), p.length, data.length - given);
+    p.set(data.subarray(given, given + count));
+    given += count;
+    return count;
+  };
+  const source: ReadSource = { read: (p) => Promise.resolve(readSync(p)), readSync };
+  const whole = new BufferedReader(source, { bufferSize, maxLineLength });
 
   const take = (got: Uint8Array, count: number, what: string) => {
     assertEquals(text(got), rest.slice(0, count), what);
@@ -794,7 +855,9 @@ async function compareWithModel(seed: number): Promise<void> {
   const small = () => next(next(4) === 0 ? 20_000 : 12);
 
   for (let step = 0; step < 60; step++) {
-    const what = `seed ${seed}, step ${step}`;
+    const face = faces[step % faces.length]!;
+    const reader = FACES[face]!(whole);
+    const what = `seed ${seed}, step ${step}, ${face}`;
     switch (next(10)) {
       case 0: {
         const count = small();
@@ -855,7 +918,7 @@ async function compareWithModel(seed: number): Promise<void> {
       }
       case 8: {
         if (rest === "") break; // at its end the stream closes, and gives no more readers' turns
-        const stream = reader.readable.getReader({ mode: "byob" });
+        const stream = whole.readable.getReader({ mode: "byob" });
         const { value } = await stream.read(new Uint8Array(1 + small()));
         stream.releaseLock();
         assertGreater(value!.length, 0);
@@ -867,9 +930,13 @@ async function compareWithModel(seed: number): Promise<void> {
       }
     }
   }
-  assertEquals(text(await reader.read()), rest, `seed ${seed}, the rest`);
+  assertEquals(text(await whole.read()), rest, `seed ${seed}, the rest`);
 }
 
-Deno.test("BufferedReader answers as a simple model does, whatever the data, the chunks and the calls", async () => {
-  for (let seed = 0; seed < 1500; seed++) await compareWithModel(seed);
+Deno.test("BufferedReader answers as a simple model does, whatever the data, the chunks and the calls", async (t) => {
+  for (const faces of [["waiting"], ["blocking"], ["waiting", "blocking", "blocking"]]) {
+    await t.step(faces.join(", "), async () => {
+      for (let seed = 0; seed < 1000; seed++) await compareWithModel(seed, faces);
+    });
+  }
 });

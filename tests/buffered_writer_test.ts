@@ -286,6 +286,78 @@ Deno.test("BufferedWriter.writable fails with the error of the sink", async () =
   assertInstanceOf(error, Deno.errors.BrokenPipe);
 });
 
+/** A sink on which one may block. */
+class BlockingSink extends SlowSink {
+  sendAllSync(data: Uint8Array): void {
+    assertEquals(this.waiting, 0, "a blocking send while another is under way");
+    this.sent.push(text(data));
+  }
+}
+
+Deno.test("BufferedWriter.writeSync() sends or keeps as write() does", () => {
+  const direct = new BlockingSink();
+  const unbuffered = new BufferedWriter(direct);
+  assertEquals(unbuffered.writeSync("ž€"), 5);
+  assertEquals(unbuffered.writeSync(bytes("two")), 3);
+  assertEquals(direct.sent, ["ž€", "two"]);
+
+  const sink = new BlockingSink();
+  const writer = new BufferedWriter(sink, { bufferSize: 8 });
+  for (const data of ["ab", "0123456789", "cd", "efghijk", "lm"]) writer.writeSync(data);
+  assertEquals(sink.sent, ["ab", "0123456789", "cd", "efghijk"]);
+  writer.flushSync();
+  writer.flushSync();
+  assertEquals(sink.sent.slice(4), ["lm"]);
+});
+
+Deno.test("BufferedWriter.writeSync() and write() keep one order", async () => {
+  const sink = new BlockingSink();
+  const writer = new BufferedWriter(sink, { bufferSize: 8 });
+  await writer.write("a");
+  writer.writeSync("b");
+  writer.write("c");
+  const flushed = writer.flush();
+  sink.take();
+  await flushed;
+  writer.writeSync("d");
+  writer.flushSync();
+  assertEquals(sink.sent, ["abc", "d"]);
+});
+
+Deno.test("BufferedWriter.writeSync() throws Busy while an asynchronous write is sent", async () => {
+  const sink = new BlockingSink();
+  const writer = new BufferedWriter(sink);
+  const written = writer.write("first");
+  assertThrows(() => writer.writeSync("x"), Deno.errors.Busy, "writeSync()");
+  assertThrows(() => writer.flushSync(), Deno.errors.Busy, "flushSync()");
+  sink.take();
+  await written;
+  writer.writeSync("second");
+  assertEquals(sink.sent, ["first", "second"]);
+});
+
+Deno.test("BufferedWriter keeps the error of a blocking write for the next call, and of others for it", async () => {
+  const failing: WriteSink = {
+    sendAll: () => Promise.reject(gone()),
+    sendAllSync: () => {
+      throw gone();
+    },
+  };
+  const writer = new BufferedWriter(failing);
+  const error = assertThrows(() => writer.writeSync("x"), Deno.errors.BrokenPipe, "gone");
+  assertStrictEquals(assertThrows(() => writer.flushSync()), error);
+  assertStrictEquals(await assertRejects(() => writer.write("x")), error);
+  const other = new BufferedWriter(failing);
+  const first = await assertRejects(() => other.write("x"), Deno.errors.BrokenPipe);
+  assertStrictEquals(assertThrows(() => other.writeSync("x")), first);
+});
+
+Deno.test("BufferedWriter.writeSync() throws when the writer is closed", async () => {
+  const writer = new BufferedWriter(new BlockingSink());
+  await writer.close();
+  assertThrows(() => writer.writeSync("x"), Deno.errors.BadResource, "wfile");
+});
+
 Deno.test("BufferedWriter throws RangeError when the size is none", () => {
   for (const bufferSize of [-2, 1.5, NaN, Infinity]) {
     assertThrows(() => new BufferedWriter(new ListSink(), { bufferSize }), RangeError);

@@ -13,6 +13,7 @@ import {
 } from "@netkit/socketserver";
 import {
   bytes,
+  datagramExchange,
   FAMILIES,
   ListLogger,
   LOOPBACK,
@@ -133,6 +134,16 @@ Deno.test("DatagramRequestHandler.finish() sends what was written also when hand
   assertEquals(text((await client.conn.receive())[0]), "partly");
   await until(() => server.errors.length === 1);
   assertEquals((server.errors[0] as Error).message, "failed");
+});
+
+Deno.test("DatagramRequestHandler may read and write blocking in every mode: all is in memory", async () => {
+  class Handler extends DatagramRequestHandler {
+    override handle() {
+      for (const line of this.rfile.linesSync()) this.wfile.writeSync(`${line.toUpperCase()}\n`);
+    }
+  }
+  await using started = start(new UDPServer(LOOPBACK, Handler));
+  assertEquals(await datagramExchange(started.server.serverAddress, "one\ntwo\n"), "ONE\nTWO\n");
 });
 
 Deno.test("DatagramRequestHandler collects a copy of what is written", async () => {

@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   type DatagramRequest,
   DatagramSocket,
@@ -161,4 +167,43 @@ Deno.test("DatagramSocket.sendTo() that fails and is not awaited is no unhandled
   });
   await settle();
   assertEquals(unhandled.reasons, []);
+});
+
+Deno.test("DatagramSocket.sendToSync() sends where one may block", async () => {
+  const sent: [string, Deno.Addr][] = [];
+  const turn = Promise.withResolvers<void>();
+  const addr: SocketAddress = { transport: "udp", hostname: "127.0.0.1", port: 1 };
+  const sendSync = (data: Uint8Array, address: Deno.Addr) => {
+    if (data.length > 9) throw Object.assign(new Error("too long"), { code: "EMSGSIZE" });
+    sent.push([text(data), address]);
+    return data.length;
+  };
+  const send = async (data: Uint8Array, address: Deno.Addr) => {
+    await turn.promise;
+    return sendSync(data, address);
+  };
+  const socket = new DatagramSocket({ addr, send, sendSync });
+  assertEquals(socket.sendToSync(bytes("one"), addr), 3);
+  const unnamed: Deno.Addr = { transport: "unixpacket", path: "" };
+  assertThrows(() => socket.sendToSync(bytes("x"), unnamed), TypeError, "unnamed");
+  const error = assertThrows(() => socket.sendToSync(new Uint8Array(10), addr), Error, "10 bytes");
+  assertEquals((error as { code?: string }).code, "EMSGSIZE");
+
+  const second = socket.sendTo(bytes("two"), addr);
+  assertThrows(() => socket.sendToSync(bytes("x"), addr), Deno.errors.Busy, "sendToSync()");
+  turn.resolve();
+  await second;
+  socket.sendToSync(bytes("three"), addr);
+  assertEquals(sent, [["one", addr], ["two", addr], ["three", addr]]);
+});
+
+Deno.test("DatagramSocket.sendToSync() throws in the server's own isolate, and says where it does not", async () => {
+  await withSocket((socket, clientAddress) => {
+    const error = assertThrows(
+      () => socket.sendToSync(bytes("x"), clientAddress),
+      Deno.errors.NotSupported,
+    );
+    assertStringIncludes(error.message, "ThreadingMixIn or ForkingMixIn server, or await sendTo()");
+    return Promise.resolve();
+  });
 });

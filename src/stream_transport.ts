@@ -1,0 +1,46 @@
+/**
+ * What carries the bytes of a connection.
+ *
+ * @module
+ */
+
+/**
+ * What a {@linkcode StreamSocket} needs beneath it: a `Deno.Conn`, less its streams.
+ *
+ * In a Web Worker or a subprocess, where a handler may block, the transport has `readSync()` and `writeSync()`;
+ * in the server's own isolate it has not.
+ */
+export interface StreamTransport {
+  /** Reads at least one byte into `p`; resolves to how many, or to `null` at the end of the stream. */
+  read(p: Uint8Array): Promise<number | null>;
+  /** Writes some of `p`; resolves to the number of bytes. */
+  write(p: Uint8Array): Promise<number>;
+  /** Closes both directions. */
+  close(): void;
+  /** Ends the write direction after what was written. */
+  closeWrite(): Promise<void>;
+  /** This end's address. */
+  readonly localAddr: Deno.Addr;
+  /** The other end's address. */
+  readonly remoteAddr: Deno.Addr;
+  /** Makes a pending operation keep the program alive. */
+  ref(): void;
+  /** Makes a pending operation not keep the program alive. */
+  unref(): void;
+  /** Switches Nagle's algorithm off, where the transport has it. */
+  setNoDelay?(noDelay?: boolean): void;
+  /** Switches keep-alive probes on, where the transport has them. */
+  setKeepAlive?(keepAlive?: boolean): void;
+  /** Finishes the TLS handshake, where there is one. */
+  handshake?(): Promise<Deno.TlsHandshakeInfo>;
+  /**
+   * Reads as `read()`, blocking the isolate for no longer than `timeout` milliseconds; `null` for ever.
+   *
+   * @throws {Deno.errors.TimedOut} When nothing came in time.
+   */
+  readSync?(p: Uint8Array, timeout: number | null): number | null;
+  /** Writes as `write()`, blocking the isolate. */
+  writeSync?(p: Uint8Array): number;
+  /** Is told of each change of the socket's `timeout`, in milliseconds; `null` for none. */
+  setTimeout?(timeout: number | null): void;
+}
