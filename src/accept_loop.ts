@@ -94,7 +94,7 @@ export class Acceptor<T> {
     const { promise, resolve } = Promise.withResolvers<WaitResult>();
     this.#endWait = resolve;
     if (limit !== null) this.#limit = this.#timer(() => this.#end("timeout"), limit);
-    const pause = Math.ceil(this.#notBefore - performance.now());
+    const pause = this.#notBefore === 0 ? 0 : Math.ceil(this.#notBefore - performance.now());
     if (pause > 0) this.#pause = this.#timer(this.#next, pause);
     else this.#next();
     return promise;
@@ -156,8 +156,8 @@ export class Acceptor<T> {
   }
 
   #end(result: WaitResult): void {
-    clearTimeout(this.#pause);
-    clearTimeout(this.#limit);
+    if (this.#pause !== undefined) clearTimeout(this.#pause);
+    if (this.#limit !== undefined) clearTimeout(this.#limit);
     this.#pause = this.#limit = undefined;
     const endWait = this.#endWait;
     this.#endWait = null;
@@ -191,9 +191,14 @@ export class Acceptor<T> {
     this.#arrived = { value };
     this.#delay = MIN_DELAY;
     this.#peerErrors = 0;
-    for (const error of this.#suspects.splice(0)) this.#options.onError(error, 0);
+    if (this.#suspects.length > 0) this.#absolve();
     this.#end("ready");
   };
+
+  /** The listener is open after all. */
+  #absolve(): void {
+    for (const error of this.#suspects.splice(0)) this.#options.onError(error, 0);
+  }
 
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
