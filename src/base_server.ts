@@ -8,7 +8,6 @@ import { isPeerFault, isPeerGone, ServerExit, TLSHandshakeError } from "./errors
 import { LifeCycle, type ServerSocket } from "./life_cycle.ts";
 import { checkLogger, defaultLogger, logTo, type ServerLogger } from "./log.ts";
 import {
-  checkBoolean,
   checkTime,
   type DrainOptions,
   type DrainResult,
@@ -17,9 +16,11 @@ import {
   type ServeOptions,
   type ServerOptions,
 } from "./options.ts";
+import { refuseWhileImporting } from "./remote/importing.ts";
 import {
   checkHandler,
   isHandlerClass,
+  type RequestHandlerFunction,
   type RequestHandlerLike,
   runHandler,
 } from "./request_handler.ts";
@@ -101,6 +102,7 @@ export abstract class BaseServer<
     RequestHandlerClass: RequestHandlerLike<Request, Addr>,
     options: ServerOptions = {},
   ) {
+    refuseWhileImporting();
     checkHandler(RequestHandlerClass);
     refuseForeignOptions(this, options);
     this.serverAddress = serverAddress;
@@ -256,6 +258,21 @@ export abstract class BaseServer<
     this.#life.setRef(false);
   }
 
+  /** What handlers see as `server.context`, in every mode. */
+  get context(): unknown {
+    return this.requestContext();
+  }
+
+  /**
+   * Provides what handlers need of the server when they run in a Worker or a subprocess, where its memory is not
+   * shared: any value that can be cloned (`structuredClone()`). Called for each request; `undefined` here.
+   *
+   * @returns What a handler finds as `this.server.context`.
+   */
+  requestContext(): unknown {
+    return undefined;
+  }
+
   /** Called after each turn of the loop, and each `pollInterval` while nothing arrives; does nothing here. */
   serviceActions(): void | Promise<void> {}
 
@@ -327,13 +344,11 @@ export abstract class BaseServer<
    * @param request The request.
    * @param clientAddress Who asks.
    */
-  async finishRequest(request: Request, clientAddress: Addr): Promise<void> {
+  finishRequest(request: Request, clientAddress: Addr): void | Promise<void> {
     const { RequestHandlerClass } = this;
-    if (isHandlerClass(RequestHandlerClass)) {
-      await runHandler(new RequestHandlerClass(request, clientAddress, this));
-    } else {
-      await RequestHandlerClass(request, clientAddress, this);
-    }
+    return isHandlerClass(RequestHandlerClass)
+      ? runHandler(new RequestHandlerClass(request, clientAddress, this))
+      : runFunction(RequestHandlerClass, request, clientAddress, this);
   }
 
   /**
@@ -384,9 +399,7 @@ export abstract class BaseServer<
       return;
     }
     const limit = this.requestTimeout;
-    const timer = limit === null
-      ? undefined
-      : setTimeout(() => this.#timeOut(request, clientAddress, limit), limit);
+    const timer = limit === null ? undefined : this.#setLimit(limit, request, clientAddress);
     let outcome: "completed" | "failed" | "rejected" = "rejected";
     try {
       const verified = this.verifyRequest(request, clientAddress);
@@ -403,13 +416,22 @@ export abstract class BaseServer<
         if (!requests.isAborted(request)) await this.#report(error, request, clientAddress);
       } finally {
         await this.#end(request);
-        clearTimeout(timer);
+        if (timer !== undefined) clearTimeout(timer);
         requests.end(request, requests.isAborted(request) ? "aborted" : outcome);
       }
       return;
     }
-    clearTimeout(timer);
+    if (timer !== undefined) clearTimeout(timer);
     requests.end(request, requests.isAborted(request) ? "aborted" : outcome);
+  }
+
+  /** On its own because a closure in `#serve()` would cost every request its context. */
+  #setLimit(
+    limit: number,
+    request: Request,
+    clientAddress: Addr,
+  ): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.#timeOut(request, clientAddress, limit), limit);
   }
 
   /** Cuts off a request that has taken too long, and waits for it no more. */
@@ -441,34 +463,15 @@ export abstract class BaseServer<
       await this.shutdownRequest(request);
     } catch (error) {
       logTo(this.logger, "error", `Cannot shut request down: ${Deno.inspect(error)}`);
+      await this.#life.cutOff(request);
     }
   }
 }
 
-/**
- * Opens a server's socket where that is wanted, and leaves nothing open when it fails. Each server class calls
- * it at the end of its constructor, when its own fields are there.
- *
- * @param wanted The option `bindAndActivate`.
- */
-export function bindAndActivate(
-  server: { serverBind(): void; serverActivate(): void; closeSocket(): void },
-  wanted: boolean | undefined,
-): void {
-  if (!checkBoolean("bindAndActivate", orDefault(wanted, true))) return;
-  try {
-    server.serverBind();
-    server.serverActivate();
-  } catch (error) {
-    server.closeSocket();
-    throw error;
-  }
-}
-
-/** Throws while a server of a kind has no socket. */
-export function assertBound(kind: string, socket: ServerSocket | undefined): void {
-  if (socket !== undefined) return;
-  throw new Deno.errors.BadResource(
-    `Cannot serve with ${kind}: it is not bound; call serverBind() and serverActivate() first`,
-  );
+/** Runs a plain function as a handler; what it returns is awaited and dropped. */
+async function runFunction<Request, Addr extends SocketAddress>(
+  handler: RequestHandlerFunction<Request, Addr>,
+  ...args: Parameters<typeof handler>
+): Promise<void> {
+  await handler(...args);
 }

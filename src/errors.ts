@@ -167,6 +167,86 @@ export class TLSHandshakeError extends Error {
   }
 }
 
+/** How a process or Worker ended. */
+export interface UnitStatus {
+  /** The exit code; `null` where there is none, as after a signal, or for a Worker that failed. */
+  code: number | null;
+  /** The signal that ended a process, such as "SIGKILL"; `null` for none. */
+  signal: string | null;
+}
+
+/**
+ * The Worker or subprocess that ran a handler ended before the handler did.
+ *
+ * @example Tell a crash from an error of the handler
+ * ```ts
+ * import { TCPServer, UnitDiedError } from "@netkit/socketserver";
+ *
+ * class WatchingServer extends TCPServer {
+ *   crashes: string[] = [];
+ *   override handleError(error: unknown): void {
+ *     if (error instanceof UnitDiedError) this.crashes.push(error.status.signal ?? "exit");
+ *   }
+ * }
+ * ```
+ */
+export class UnitDiedError extends Error {
+  /** How it ended. */
+  readonly status: UnitStatus;
+
+  /**
+   * Makes the error.
+   *
+   * @param what What ended, as in "child 123".
+   * @param status How it ended.
+   * @param options The `cause`: the error that ended a Worker.
+   */
+  constructor(what: string, status: UnitStatus, options?: ErrorOptions) {
+    const { code, signal } = status;
+    const how = signal !== null
+      ? `killed by ${signal}`
+      : code !== null
+      ? `exited with code ${code}`
+      : options?.cause instanceof Error
+      ? `failed with ${options.cause.message}`
+      : "ended";
+    super(`Cannot finish request: ${what} ${how}`, options);
+    this.name = "UnitDiedError";
+    this.status = status;
+  }
+}
+
+/**
+ * A Worker or subprocess could not load the handler that it was started for.
+ *
+ * @example Look at the module in question
+ * ```ts
+ * import { HandlerLoadError } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const error = new HandlerLoadError("file:///app/echo.ts", "Echo", "it exports no such class");
+ * assertEquals(error.moduleUrl, "file:///app/echo.ts");
+ * ```
+ */
+export class HandlerLoadError extends Error {
+  /** The module that was to export the handler. */
+  readonly moduleUrl: string;
+
+  /**
+   * Makes the error.
+   *
+   * @param moduleUrl The module that was to export the handler.
+   * @param className The name of the handler class.
+   * @param reason Why it could not be loaded, and what to do.
+   * @param options The `cause`: what the module threw.
+   */
+  constructor(moduleUrl: string, className: string, reason: string, options?: ErrorOptions) {
+    super(`Cannot load handler "${className}" from "${moduleUrl}": ${reason}`, options);
+    this.name = "HandlerLoadError";
+    this.moduleUrl = moduleUrl;
+  }
+}
+
 /** The operating system's code of an error ("EMFILE"), or else the name of its class. */
 export function errorCode(error: unknown): string {
   if (!(error instanceof Error)) return typeof error;

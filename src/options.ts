@@ -40,8 +40,85 @@ export interface ConcurrencyOptions {
   blockOnClose?: boolean;
 }
 
+/** Options of the servers with {@linkcode ThreadingMixIn}; the others refuse them. */
+export interface ThreadingOptions {
+  /**
+   * The most Workers at once, and with them requests.
+   *
+   * @default {4 × the number of cores, at least 16}
+   */
+  maxThreads?: number;
+  /**
+   * How many Workers are kept ready.
+   *
+   * @default {1}
+   */
+  minSpareThreads?: number;
+  /**
+   * How long a Worker beyond those may be idle, in milliseconds; `null` for ever.
+   *
+   * @default {30000}
+   */
+  threadIdleTimeout?: number | null;
+  /**
+   * How many requests a Worker serves; 0 for any number, 1 for a fresh Worker for each request.
+   *
+   * @default {0}
+   */
+  maxRequestsPerThread?: number;
+  /**
+   * Whether closing the server does not wait for its Workers and ends them.
+   *
+   * @default {false}
+   */
+  daemonThreads?: boolean;
+}
+
+/** Options of the servers with {@linkcode ForkingMixIn}; the others refuse them. */
+export interface ForkingOptions {
+  /**
+   * The most subprocesses at once, and with them requests. Each takes five of the server's descriptors, its client's
+   * included (`ulimit -n`).
+   *
+   * @default {40}
+   */
+  maxChildren?: number;
+  /**
+   * How many subprocesses are kept ready.
+   *
+   * @default {1}
+   */
+  minSpareChildren?: number;
+  /**
+   * How many requests a subprocess serves; 1 for a fresh one for each request, 0 for any number.
+   *
+   * @default {1}
+   */
+  maxRequestsPerChild?: number;
+  /**
+   * How long a subprocess beyond the spare ones may be idle, in milliseconds; `null` for ever.
+   *
+   * @default {30000}
+   */
+  childIdleTimeout?: number | null;
+  /**
+   * What the subprocesses may do, as flags of Deno: `["--allow-net=example.com:443"]`. They need none to load the
+   * handler and to talk to the client. Other flags go as well, such as `--config=` where theirs is not next to the
+   * handler's module: subprocesses have none of the flags of the program.
+   *
+   * @default {[]}
+   */
+  childPermissions?: readonly string[];
+  /**
+   * The environment of the subprocesses; a handler that reads it needs `--allow-env` among `childPermissions` as
+   * well. Without it they get what Deno itself needs (`PATH`, `HOME`, `DENO_*`, proxies, locale) and nothing else; of
+   * a server without `--allow-env`, which cannot pick that out, they inherit the environment as it is.
+   */
+  childEnv?: Readonly<Record<string, string>>;
+}
+
 /** Options of every server. */
-export interface ServerOptions extends ConcurrencyOptions {
+export interface ServerOptions extends ConcurrencyOptions, ThreadingOptions, ForkingOptions {
   /**
    * Whether the constructor binds and activates. With `false` the caller sets instance properties, then
    * calls `serverBind()` and `serverActivate()`, and closes the server when either fails.
@@ -93,11 +170,25 @@ export interface DrainResult {
 /** The longest time a timer takes, in milliseconds (2^31 − 1, near 25 days). */
 const MAX_TIMER = 2_147_483_647;
 
-const CONCURRENCY_OPTIONS: readonly (keyof ConcurrencyOptions)[] = [
+/** The options that not every server has, wherever they are declared. */
+const MIX_IN_OPTIONS: readonly string[] = [
   "maxConnections",
   "maxConnectionsPerSource",
   "requestTimeout",
   "blockOnClose",
+  "maxThreads",
+  "minSpareThreads",
+  "threadIdleTimeout",
+  "maxRequestsPerThread",
+  "daemonThreads",
+  "maxChildren",
+  "minSpareChildren",
+  "maxRequestsPerChild",
+  "childIdleTimeout",
+  "childPermissions",
+  "childEnv",
+  "workers",
+  "maxConnectionsPerWorker",
 ];
 
 /**
@@ -106,10 +197,10 @@ const CONCURRENCY_OPTIONS: readonly (keyof ConcurrencyOptions)[] = [
  * @throws {TypeError} When there is one.
  */
 export function refuseForeignOptions(server: object, options: ServerOptions): void {
-  for (const name of CONCURRENCY_OPTIONS) {
-    if (options[name] === undefined || isSettable(server, name)) continue;
+  for (const name of MIX_IN_OPTIONS) {
+    if (Reflect.get(options, name) === undefined || isSettable(server, name)) continue;
     throw new TypeError(
-      `Cannot use option '${name}' with ${server.constructor.name}: it serves one request at a time`,
+      `Cannot use option '${name}' with ${server.constructor.name}: it has no such setting`,
     );
   }
 }

@@ -1,0 +1,257 @@
+/**
+ * The main side of a request that runs in a unit: relays the client's socket and collects the result.
+ *
+ * @module
+ */
+import type { DatagramSocket } from "../datagram_socket.ts";
+import { isPeerGone, ServerExit } from "../errors.ts";
+import type { StreamSocket } from "../stream_socket.ts";
+import {
+  fromErrorMessage,
+  type Outcome,
+  type SocketOption,
+  type Start,
+  type Wait,
+} from "./messages.ts";
+import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA, pack, unpack } from "./protocol.ts";
+import type { Unit } from "./unit.ts";
+
+/** How long a handler has to end after its request was cut off, in milliseconds; then its unit is killed. */
+const ABORT_GRACE = 100;
+/** How long a unit may go on sending after it has heard that its client is gone, in milliseconds. */
+const DEAF_TIME = 1000;
+/** How many buffers are kept for later requests. */
+const MAX_SPARE_BUFFERS = 64;
+
+const EMPTY = new Uint8Array(0);
+const spareBuffers: Uint8Array<ArrayBuffer>[] = [];
+
+/** A request for a unit. */
+export interface RemoteRequest {
+  start: Start;
+  /** The serialized context of the server; empty for none. */
+  context: Uint8Array;
+  /** Aborted when the server cuts the request off. */
+  signal: AbortSignal;
+  /** The client's connection, or else the datagram and the socket to answer with. */
+  client: StreamSocket | { packet: Uint8Array; socket: DatagramSocket };
+}
+
+/** Runs requests in units. */
+export class Relay {
+  readonly #unit: Unit;
+  readonly #request: RemoteRequest;
+  /** The connection; null for a datagram. */
+  readonly #client: StreamSocket | null;
+  #over = false;
+  /** Why the client can be reached no more; in a box because an error may be any value. */
+  #writeFault: { error: unknown } | null = null;
+  #readFault: { error: unknown } | null = null;
+  /** How many frames of DATA and END have been sent. */
+  #sent = 0;
+  #expiry: ReturnType<typeof setTimeout> | undefined;
+  #grace: ReturnType<typeof setTimeout> | undefined;
+  #aborted = false;
+  /** When the unit was told so, by the clock of `performance.now()`. */
+  #abortedAt = Infinity;
+  #killed = false;
+  /** Answers that are on their way out. */
+  #answers: Promise<void>[] = [];
+
+  constructor(unit: Unit, request: RemoteRequest) {
+    this.#unit = unit;
+    this.#request = request;
+    this.#client = "packet" in request.client ? null : request.client;
+  }
+
+  /** Whether the unit may serve another request, which is known when `run()` has settled. */
+  get reusable(): boolean {
+    return this.#over && (!this.#aborted || this.#unit.outlivesAbort);
+  }
+
+  /** Whether the unit did not heed being cut off, and may go on for ever. */
+  get poisoned(): boolean {
+    return this.#killed;
+  }
+
+  /**
+   * Runs the handler.
+   *
+   * @throws {UnitDiedError} When the unit ended before.
+   * @throws {unknown} What the handler threw, as far as it can be sent.
+   */
+  async run(): Promise<void> {
+    const { start, context, signal, client } = this.#request;
+    const unit = this.#unit;
+    const { writer } = unit;
+    const cutOff = () => {
+      this.#abort();
+      this.#grace = setTimeout(() => {
+        this.#killed = true;
+        unit.kill();
+      }, ABORT_GRACE);
+    };
+    if (signal.aborted) return;
+    signal.addEventListener("abort", cutOff, { once: true });
+    try {
+      unit.count++;
+      const packet = "packet" in client ? client.packet : EMPTY;
+      const outcome = await this.#converse(pack(start, context, packet));
+      this.#over = true;
+      await Promise.all(this.#answers);
+      this.#conclude(outcome);
+    } finally {
+      signal.removeEventListener("abort", cutOff);
+      clearTimeout(this.#grace);
+      clearTimeout(this.#expiry);
+      if (this.#over) {
+        await writer.settled(); // a frame must be whole before the next request's
+        if (this.#aborted) unit.clearAbort();
+      }
+      this.#over = true;
+    }
+  }
+
+  /** Sends the request and serves the unit until it has ended that. */
+  async #converse(start: Uint8Array): Promise<Outcome> {
+    const unit = this.#unit;
+    try {
+      await unit.writer.write(FRAME.START, start);
+      if (this.#client !== null) void this.#relayIn(this.#client);
+      return await this.#relayOut();
+    } catch (cause) {
+      // Whatever went wrong with the channel, the unit is of no use any more.
+      unit.kill();
+      const died = await unit.diedError(cause);
+      throw cause === this.#writeFault?.error ? cause : died;
+    }
+  }
+
+  /** From the client to the unit. */
+  async #relayIn(client: StreamSocket): Promise<void> {
+    const { writer } = this.#unit;
+    const frame = spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
+    const data = frame.subarray(HEADER_BYTES);
+    try {
+      while (!this.#over) {
+        const count = await this.#read(client, data);
+        if (this.#over) break;
+        this.#sent++;
+        clearTimeout(this.#expiry);
+        if (count === null) {
+          await writer.write(FRAME.END);
+          break;
+        }
+        await writer.writeInPlace(frame, count);
+      }
+    } catch (error) {
+      if (!this.#over) {
+        this.#readFault = { error };
+        this.#abort();
+      }
+    }
+    if (spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(frame);
+  }
+
+  /** Reads; a time limit is the handler's, who may not be reading at all now. */
+  async #read(client: StreamSocket, data: Uint8Array): Promise<number | null> {
+    while (true) {
+      try {
+        return await client.read(data);
+      } catch (error) {
+        if (!(error instanceof Deno.errors.TimedOut) || this.#over) throw error;
+      }
+    }
+  }
+
+  /** From the unit, to the end of the request. */
+  async #relayOut(): Promise<Outcome> {
+    const { reader } = this.#unit;
+    while (true) {
+      const type = await reader.next();
+      if (type === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (type === FRAME.DATA) await this.#sendData();
+      else if (type === FRAME.DONE) return unpack<Outcome>(await reader.payload()).value;
+      else await this.#obey(type);
+    }
+  }
+
+  async #sendData(): Promise<void> {
+    const { reader, buffer } = this.#unit;
+    while (reader.left > 0) {
+      const count = await reader.read(buffer);
+      if (count === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (this.#writeFault !== null) {
+        // A handler that awaits has heard of it by then; one that only blocks, in a process, never will.
+        if (performance.now() - this.#abortedAt > DEAF_TIME) throw this.#writeFault.error;
+        continue; // the unit must not wait for a client that has gone
+      }
+      try {
+        await this.#client?.sendAll(buffer.subarray(0, count));
+      } catch (error) {
+        this.#writeFault = { error };
+        this.#abort();
+      }
+    }
+  }
+
+  /** Does what only the owner of the socket can do. */
+  async #obey(type: FrameType): Promise<void> {
+    const payload = await this.#unit.reader.payload();
+    const client = this.#client;
+    try {
+      if (type === FRAME.END) await client?.closeWrite();
+      else if (type === FRAME.CLOSE) client?.close();
+      else if (type === FRAME.SET_OPTION) this.#setOption(unpack<SocketOption>(payload).value);
+      else if (type === FRAME.WAIT) this.#startExpiry(unpack<Wait>(payload).value);
+      else if (type === FRAME.SEND_TO) this.#sendTo(payload);
+    } catch (error) {
+      this.#writeFault ??= { error };
+    }
+  }
+
+  #setOption({ noDelay, keepAlive, timeout }: SocketOption): void {
+    const client = this.#client;
+    if (client === null) return;
+    if (noDelay !== undefined) client.setNoDelay(noDelay);
+    if (keepAlive !== undefined) client.setKeepAlive(keepAlive);
+    if (timeout !== undefined) client.timeout = timeout;
+  }
+
+  #sendTo(payload: Uint8Array<ArrayBuffer>): void {
+    const { client } = this.#request;
+    if (!("packet" in client)) return;
+    const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
+    const answered = client.socket.sendTo(data, address).then(() => {}, (error) => {
+      this.#writeFault ??= { error };
+    });
+    this.#answers.push(answered);
+  }
+
+  /** Ends a read that blocks in the unit, unless something has been sent to it since it began to wait. */
+  #startExpiry({ timeout, seen }: Wait): void {
+    if (seen < this.#sent) return;
+    const expire = () => {
+      this.#unit.writer.write(FRAME.EXPIRED).catch(() => {}); // the unit has ended
+    };
+    this.#expiry = setTimeout(expire, timeout);
+  }
+
+  #abort(): void {
+    if (this.#aborted || this.#over) return;
+    this.#aborted = true;
+    this.#abortedAt = performance.now();
+    this.#unit.abort();
+  }
+
+  /** Throws what the request failed with, if anything. */
+  #conclude({ error }: Outcome): void {
+    const thrown = error === undefined ? null : { error: fromErrorMessage(error) };
+    // Where the handler saw no more than that it was cut off, what happened to the client says why.
+    const sawFault = thrown === null || isPeerGone(thrown.error);
+    const clientFault = this.#writeFault ?? (thrown === null ? null : this.#readFault);
+    const fault = (sawFault ? clientFault : null) ?? thrown;
+    // As in Python, where SystemExit ends only the thread or the process that raised it.
+    if (fault !== null && !(fault.error instanceof ServerExit)) throw fault.error;
+  }
+}

@@ -1,0 +1,195 @@
+/**
+ * What a handler's sockets are made of in a unit: frames to the main isolate, which has the real ones.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../address.ts";
+import type { StreamTransport } from "../stream_socket.ts";
+import type { BlockingChannel } from "./channel.ts";
+import type { SocketOption, Start, Wait } from "./messages.ts";
+import {
+  FRAME,
+  type FrameReader,
+  type FrameType,
+  type FrameWriter,
+  MAX_DATA,
+  pack,
+} from "./protocol.ts";
+
+/** A unit's end of the frames. */
+export interface UnitFrames {
+  readonly channel: BlockingChannel;
+  readonly reader: FrameReader<BlockingChannel>;
+  readonly writer: FrameWriter<BlockingChannel>;
+}
+
+/** The client's stream, seen from a unit. */
+export class RemoteTransport implements StreamTransport {
+  readonly localAddr: Deno.Addr;
+  readonly remoteAddr: Deno.Addr;
+  readonly #frames: UnitFrames;
+  readonly #alpnProtocol: string | null;
+  /** How many frames of DATA and END have come. */
+  #seen = 0;
+  #ended = false;
+  #closed = false;
+  /** Whether the main isolate has said that the client is cut off. */
+  #gone = false;
+  /** The last read of a payload. */
+  #reading: Promise<unknown> | null = null;
+
+  constructor(frames: UnitFrames, connection: NonNullable<Start["connection"]>) {
+    this.#frames = frames;
+    this.localAddr = connection.localAddr;
+    this.remoteAddr = connection.remoteAddr;
+    this.#alpnProtocol = connection.alpnProtocol;
+  }
+
+  async read(p: Uint8Array): Promise<number | null> {
+    const { reader } = this.#frames;
+    try {
+      while (reader.left === 0 && !this.#ended && !this.#closed) this.#meet(await reader.next());
+      this.#assertOpen("read from");
+      return this.#ended ? null : await (this.#reading = reader.read(p));
+    } catch (error) {
+      throw fromChannel(error);
+    }
+  }
+
+  readSync(p: Uint8Array, timeout: number | null): number | null {
+    this.#assertOpen("read from");
+    const { reader, channel } = this.#frames;
+    try {
+      if (reader.left === 0 && !this.#ended && timeout !== null && !channel.canTimeOut) {
+        this.#writeSync(FRAME.WAIT, pack({ timeout, seen: this.#seen } satisfies Wait));
+      }
+      while (reader.left === 0 && !this.#ended) this.#meet(reader.nextSync(timeout));
+      return this.#ended ? null : reader.readSync(p, timeout);
+    } catch (error) {
+      throw fromChannel(error);
+    }
+  }
+
+  async write(p: Uint8Array): Promise<number> {
+    this.#assertOpen("write to");
+    const part = p.length > MAX_DATA ? p.subarray(0, MAX_DATA) : p;
+    await this.#frames.writer.write(FRAME.DATA, part);
+    return part.length;
+  }
+
+  writeSync(p: Uint8Array): number {
+    this.#assertOpen("write to");
+    const part = p.length > MAX_DATA ? p.subarray(0, MAX_DATA) : p;
+    this.#writeSync(FRAME.DATA, part);
+    return part.length;
+  }
+
+  async closeWrite(): Promise<void> {
+    this.#assertOpen("write to");
+    await this.#frames.writer.write(FRAME.END);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#tell(FRAME.CLOSE);
+  }
+
+  /** Ends the use of the frames, for the next request; the connection stays the main isolate's. */
+  async release(): Promise<void> {
+    this.#closed = true;
+    await this.#reading?.catch(() => {}); // whoever left that read behind
+  }
+
+  setNoDelay(noDelay = true): void {
+    this.#setOption({ noDelay });
+  }
+
+  setKeepAlive(keepAlive = true): void {
+    this.#setOption({ keepAlive });
+  }
+
+  /** Lets the main isolate heed the time limit of writes, which it is that waits for the client. */
+  setTimeout(timeout: number | null): void {
+    this.#setOption({ timeout });
+  }
+
+  handshake(): Promise<Deno.TlsHandshakeInfo> {
+    return Promise.resolve({ alpnProtocol: this.#alpnProtocol });
+  }
+
+  /** A unit lives as long as its server says. */
+  ref(): void {}
+
+  /** A unit lives as long as its server says. */
+  unref(): void {}
+
+  /** Takes note of a frame that is not the stream's bytes themselves. */
+  #meet(type: FrameType | null): void {
+    if (type === FRAME.DATA) {
+      this.#seen++;
+    } else if (type === FRAME.END) {
+      this.#seen++;
+      this.#ended = true;
+    } else if (type === FRAME.CLOSE) {
+      this.#gone = true;
+      throw goneError();
+    } else if (type === null) {
+      throw new Deno.errors.ConnectionReset("Cannot read from client: the server has gone");
+    } else if (type === FRAME.EXPIRED) {
+      throw new Deno.errors.TimedOut("Cannot read from client: no progress in time");
+    }
+  }
+
+  #setOption(option: SocketOption): void {
+    if (!this.#closed) this.#tell(FRAME.SET_OPTION, pack(option));
+  }
+
+  /** Writes a frame that nobody waits for, at once where that can be: what follows may block. */
+  #tell(type: FrameType, payload?: Uint8Array): void {
+    const { writer } = this.#frames;
+    if (!writer.writing) this.#writeSync(type, payload);
+    else writer.write(type, payload).catch(() => {}); // without the server there is nobody to tell
+  }
+
+  #writeSync(type: FrameType, payload?: Uint8Array): void {
+    this.#frames.writer.writeSync(type, payload);
+  }
+
+  #assertOpen(action: string): void {
+    if (this.#closed) {
+      throw new Deno.errors.BadResource(`Cannot ${action} client: the connection is closed`);
+    }
+    if (this.#gone || this.#frames.channel.interrupted) throw goneError();
+  }
+}
+
+/** The server's datagram socket, seen from a unit. */
+export class RemoteDatagramConn {
+  readonly addr: SocketAddress;
+  readonly #frames: UnitFrames;
+
+  constructor(frames: UnitFrames, addr: SocketAddress) {
+    this.#frames = frames;
+    this.addr = addr;
+  }
+
+  async send(data: Uint8Array, address: Deno.Addr): Promise<number> {
+    await this.#frames.writer.write(FRAME.SEND_TO, pack(address, data));
+    return data.length;
+  }
+
+  sendSync(data: Uint8Array, address: Deno.Addr): number {
+    this.#frames.writer.writeSync(FRAME.SEND_TO, pack(address, data));
+    return data.length;
+  }
+}
+
+/** Says in the words of a connection what happened to the channel. */
+function fromChannel(error: unknown): unknown {
+  return error instanceof Deno.errors.Interrupted ? goneError() : error;
+}
+
+function goneError(): Error {
+  return new Deno.errors.ConnectionReset("Cannot reach client: the connection was cut off");
+}

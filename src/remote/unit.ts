@@ -1,0 +1,79 @@
+/**
+ * A Worker or a subprocess that runs a handler, seen from the main isolate.
+ *
+ * @module
+ */
+import { UnitDiedError, type UnitStatus } from "../errors.ts";
+import type { Channel } from "./channel.ts";
+import { type ErrorMessage, fromErrorMessage, type Init } from "./messages.ts";
+import { FRAME, FrameReader, FrameWriter, MAX_DATA, pack, unpack } from "./protocol.ts";
+
+/** How a unit ended, and with which error, if that is known. */
+export interface UnitEnd extends UnitStatus {
+  error?: unknown;
+}
+
+/** What the main isolate does with a unit. */
+export abstract class Unit {
+  /** What messages call it, as in "child 123". */
+  abstract readonly name: string;
+  /** Resolves when the unit is no more, however that came; never rejects. */
+  abstract readonly ended: Promise<UnitEnd>;
+  /** Whether it may serve another request after one that was cut off. */
+  abstract readonly outlivesAbort: boolean;
+  readonly reader: FrameReader;
+  readonly writer: FrameWriter;
+  /** For what comes from the unit; one request at a time uses it. */
+  readonly buffer: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_DATA);
+  /** How many requests it has been given. */
+  count = 0;
+
+  constructor(channel: Channel) {
+    this.reader = new FrameReader(channel);
+    this.writer = new FrameWriter(channel);
+  }
+
+  /** Tells the handler of the request under way that the client is cut off; its reads and writes fail from now on. */
+  abstract abort(): void;
+
+  /** Takes back the last `abort()`, once its request has ended. */
+  abstract clearAbort(): void;
+
+  /** Lets the unit end by itself when it is idle. */
+  abstract close(): void;
+
+  /** Ends the unit at once. Safe to call again. */
+  abstract kill(): void;
+
+  /**
+   * Loads the handler.
+   *
+   * @throws {HandlerLoadError} When that fails in the unit.
+   * @throws {UnitDiedError} When the unit ends meanwhile.
+   */
+  async init(init: Init): Promise<void> {
+    let failure: ErrorMessage;
+    try {
+      await this.writer.write(FRAME.INIT, pack(init));
+      const type = await this.reader.next();
+      if (type === FRAME.READY) return;
+      if (type !== FRAME.ERROR) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      failure = unpack<ErrorMessage>(await this.reader.payload()).value;
+    } catch (error) {
+      this.kill();
+      throw await this.diedError(error);
+    }
+    this.kill();
+    throw fromErrorMessage(failure);
+  }
+
+  /**
+   * The error for a request that the unit did not live to finish.
+   *
+   * @param cause What went wrong with the channel, for a unit of which no more is known.
+   */
+  async diedError(cause?: unknown): Promise<UnitDiedError> {
+    const { error = cause, ...status } = await this.ended;
+    return new UnitDiedError(this.name, status, error === undefined ? {} : { cause: error });
+  }
+}
