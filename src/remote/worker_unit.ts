@@ -1,0 +1,106 @@
+/**
+ * A Web Worker that runs a handler.
+ *
+ * @module
+ */
+import { descriptorsLeft } from "./descriptors.ts";
+import type { Init } from "./messages.ts";
+import { RingChannel } from "./shared_ring.ts";
+import { Unit, type UnitEnd } from "./unit.ts";
+import type { FromWorker, ToWorker } from "./worker_entry.ts";
+
+/** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
+export const entryModules = (): Promise<unknown>[] => [import("./worker_entry.ts")];
+
+/** How many descriptors a Worker takes while it starts, when it loads modules side by side; it keeps six. */
+const DESCRIPTORS = 40;
+/** How long to wait for descriptors before looking again, in milliseconds. */
+const DESCRIPTORS_PAUSE = 20;
+
+let workers = 0;
+/** How many are coming up. */
+let starting = 0;
+
+/** When to start a Worker. */
+export interface StartOptions {
+  /** How many descriptors others may need meanwhile. */
+  reserve: () => number;
+  /** Whether no Worker is wanted any more. */
+  closed: () => boolean;
+}
+
+/** A Web Worker that runs a handler. */
+export class WorkerUnit extends Unit {
+  readonly name: string;
+  readonly ended: Promise<UnitEnd>;
+  /** What is meant for one request is told from what is meant for the next, so that nothing is left of it. */
+  readonly outlivesAbort = true;
+  readonly #worker: Worker;
+  readonly #channel: RingChannel;
+  readonly #end: (end: UnitEnd) => void;
+
+  /**
+   * Starts a Worker, once there are descriptors for it, and loads the handler in it.
+   *
+   * @throws {HandlerLoadError} When that fails.
+   */
+  static async start(init: Init, { reserve, closed }: StartOptions): Promise<WorkerUnit> {
+    while (!descriptorsLeft(init.moduleUrl, (starting + 1) * DESCRIPTORS + reserve())) {
+      await new Promise((resolve) => setTimeout(resolve, DESCRIPTORS_PAUSE));
+      if (closed()) throw new Deno.errors.BadResource("Cannot start Worker: the server is closed");
+    }
+    starting++;
+    try {
+      const memory = RingChannel.allocate();
+      const unit = new WorkerUnit(memory, new RingChannel(memory, "main"));
+      await unit.init(init);
+      return unit;
+    } finally {
+      starting--;
+    }
+  }
+
+  /** Starts the Worker; {@linkcode WorkerUnit.start} loads the handler as well. */
+  constructor(memory: SharedArrayBuffer, channel: RingChannel) {
+    super(channel);
+    this.name = `Thread-${++workers}`;
+    this.#channel = channel;
+    const { promise, resolve } = Promise.withResolvers<UnitEnd>();
+    this.ended = promise;
+    this.#end = (end) => {
+      resolve(end);
+      channel.close();
+    };
+    const worker = this.#worker = new Worker(new URL("./worker_entry.ts", import.meta.url), {
+      type: "module",
+      name: this.name,
+    });
+    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      this.#end({ code: data.exitCode, signal: null });
+    };
+    worker.onerror = (event) => {
+      event.preventDefault(); // it ends the request, not the program
+      const error = event.error ?? new Error(event.message);
+      this.#end({ code: null, signal: null, error });
+    };
+    worker.postMessage({ memory } satisfies ToWorker);
+  }
+
+  abort(): void {
+    this.#channel.interruptPeer();
+    this.#worker.postMessage({ abort: this.count } satisfies ToWorker);
+  }
+
+  clearAbort(): void {
+    this.#channel.clearInterrupt();
+  }
+
+  close(): void {
+    this.#channel.close(); // which it reads as the end
+  }
+
+  kill(): void {
+    this.#worker.terminate();
+    this.#end({ code: null, signal: null });
+  }
+}

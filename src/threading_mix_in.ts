@@ -1,0 +1,241 @@
+/**
+ * Each request in a Web Worker.
+ *
+ * @module
+ */
+import type { SocketAddress } from "./address.ts";
+import {
+  type ConcurrentMembers,
+  ConcurrentMixIn,
+  type ConcurrentStatics,
+  type Constructor,
+} from "./concurrent_mix_in.ts";
+import { logTo } from "./log.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkTime,
+  orDefault,
+  type ServeOptions,
+  type ThreadingOptions,
+} from "./options.ts";
+import { handlerModule } from "./remote/handler_module.ts";
+import { finishInUnit } from "./remote/unit_requests.ts";
+import { UnitPool } from "./remote/unit_pool.ts";
+import { WorkerUnit } from "./remote/worker_unit.ts";
+import type { AnyServer } from "./request_handler.ts";
+import type { ServerStats } from "./request_table.ts";
+
+/** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
+const MAX_RESERVE = 24;
+
+/** What {@linkcode ThreadingMixIn} gives to each server. */
+export interface ThreadingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
+  /** The same as `maxThreads`. */
+  readonly maxConnections: number;
+  /** The most Workers at once, and with them requests; at the limit clients wait in the system's queue. */
+  maxThreads: number;
+  /** How many Workers are kept ready. */
+  minSpareThreads: number;
+  /** How long a Worker beyond those may be idle, in milliseconds; `null` for ever. */
+  threadIdleTimeout: number | null;
+  /** How many requests a Worker serves; 0 for any number, 1 for a fresh Worker for each request. */
+  maxRequestsPerThread: number;
+  /** Whether closing the server does not wait for its Workers and ends them. */
+  daemonThreads: boolean;
+}
+
+/** The defaults of {@linkcode ThreadingMembers}, as statics of the class. */
+export interface ThreadingStatics extends ConcurrentStatics {
+  /** The default of the instance property of this name; 4 × the number of cores, at least 16. */
+  maxThreads: number;
+  /** The default of the instance property of this name; 1. */
+  minSpareThreads: number;
+  /** The default of the instance property of this name, in milliseconds; 30,000. */
+  threadIdleTimeout: number | null;
+  /** The default of the instance property of this name; 0. */
+  maxRequestsPerThread: number;
+  /** The default of the instance property of this name; `false`. */
+  daemonThreads: boolean;
+}
+
+/**
+ * A server class with {@linkcode ThreadingMixIn} in it.
+ *
+ * @typeParam Base The server class without.
+ */
+export type Threading<Base extends Constructor<AnyServer>> =
+  & Base
+  & Constructor<ThreadingMembers>
+  & ThreadingStatics;
+
+/**
+ * Makes a server class run each request in a Web Worker, which the request has to itself while it runs: a handler may
+ * compute or block for as long as it likes without delaying others.
+ *
+ * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
+ * `static override readonly moduleUrl = import.meta.url`. Memory is not shared; what the handler needs of its server
+ * comes by `requestContext()`. Workers are used again for later requests, so what a module keeps in a variable outlives
+ * the request; `maxRequestsPerThread = 1` prevents that. Hooks such as `verifyRequest()` and `handleError()` run in the
+ * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
+ * handler's modules.
+ *
+ * A Worker that does not end when its request is cut off is given up on: Deno cannot stop a loop that never awaits.
+ * Its client is gone and its place is free; `stats()` counts it as poisoned.
+ *
+ * @typeParam Base The server class to mix into.
+ * @param Base A server class.
+ * @returns The server class with the mix-in; extend it, or use one that is ready-made.
+ *
+ * @example A class of one's own
+ * ```ts
+ * import { StreamRequestHandler, TCPServer, ThreadingMixIn } from "@netkit/socketserver";
+ *
+ * export class PrimeHandler extends StreamRequestHandler {
+ *   static override readonly moduleUrl = import.meta.url;
+ *   override async handle() {
+ *     await this.wfile.write("2 3 5 7\n");
+ *   }
+ * }
+ * class PrimeServer extends ThreadingMixIn(TCPServer) {
+ *   static override maxThreads = 8;
+ * }
+ * if (import.meta.main) {
+ *   await using server = new PrimeServer({ hostname: "127.0.0.1", port: 0 }, PrimeHandler);
+ *   await server.serveForever();
+ * }
+ * ```
+ */
+export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Threading<Base> {
+  abstract class ThreadingMixIn extends ConcurrentMixIn(Base) {
+    static maxThreads = Math.max(16, 4 * navigator.hardwareConcurrency);
+    static minSpareThreads = 1;
+    static threadIdleTimeout: number | null = 30_000;
+    static maxRequestsPerThread = 0;
+    static daemonThreads = false;
+    #settings: Required<ThreadingOptions>;
+    #pool: UnitPool<WorkerUnit>;
+    /** The Workers that serve a request. */
+    readonly #active = new Set<WorkerUnit>();
+
+    // deno-lint-ignore no-explicit-any -- see Constructor
+    constructor(...args: any[]) {
+      // Checked before the base binds, so that what is wrong leaves nothing open.
+      const settings = settingsFrom(new.target as unknown as ThreadingStatics, args[2]);
+      const init = handlerModule(new.target.name, args[1]);
+      super(...args);
+      this.#settings = settings;
+      this.#pool = new UnitPool({
+        start: () =>
+          WorkerUnit.start(init, {
+            reserve: () => Math.min(this.maxThreads - this.#active.size, MAX_RESERVE),
+            closed: () => this.state === "closed",
+          }),
+        max: () => this.maxThreads,
+        minSpare: () => this.minSpareThreads,
+        idleTimeout: () => this.threadIdleTimeout,
+        maxRequests: () => this.maxRequestsPerThread,
+        onStartError: (error) =>
+          logTo(this.logger, "error", `Cannot start Worker: ${Deno.inspect(error)}`),
+      });
+    }
+
+    override get maxConnections(): number {
+      return this.maxThreads;
+    }
+
+    get maxThreads(): number {
+      return this.#settings.maxThreads;
+    }
+
+    set maxThreads(value: number) {
+      this.#settings.maxThreads = checkInteger("maxThreads", value, 1, 4096);
+    }
+
+    get minSpareThreads(): number {
+      return this.#settings.minSpareThreads;
+    }
+
+    set minSpareThreads(value: number) {
+      this.#settings.minSpareThreads = checkInteger("minSpareThreads", value, 0, 4096);
+    }
+
+    get threadIdleTimeout(): number | null {
+      return this.#settings.threadIdleTimeout;
+    }
+
+    set threadIdleTimeout(value: number | null) {
+      this.#settings.threadIdleTimeout = checkTime("threadIdleTimeout", value);
+    }
+
+    get maxRequestsPerThread(): number {
+      return this.#settings.maxRequestsPerThread;
+    }
+
+    set maxRequestsPerThread(value: number) {
+      this.#settings.maxRequestsPerThread = checkCount("maxRequestsPerThread", value);
+    }
+
+    get daemonThreads(): boolean {
+      return this.#settings.daemonThreads;
+    }
+
+    set daemonThreads(value: boolean) {
+      this.#settings.daemonThreads = checkBoolean("daemonThreads", value);
+    }
+
+    override get blockOnClose(): boolean {
+      return super.blockOnClose && !this.daemonThreads;
+    }
+
+    override set blockOnClose(value: boolean) {
+      super.blockOnClose = value;
+    }
+
+    override stats(): ServerStats {
+      return { ...super.stats(), units: this.#pool.stats() };
+    }
+
+    override async serveForever(options?: ServeOptions): Promise<void> {
+      this.#pool.warm();
+      await super.serveForever(options);
+    }
+
+    override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
+      let worker: WorkerUnit | undefined;
+      const begun = (unit: WorkerUnit) => this.#active.add(worker = unit);
+      try {
+        await finishInUnit(this.#pool, this, request, clientAddress, begun);
+      } finally {
+        if (worker !== undefined) this.#active.delete(worker);
+      }
+    }
+
+    override async serverClose(): Promise<void> {
+      await super.serverClose();
+      const closed = this.#pool.close();
+      if (this.daemonThreads) { for (const worker of this.#active) worker.kill(); }
+      if (this.blockOnClose) await closed;
+    }
+  }
+  return ThreadingMixIn;
+}
+
+function settingsFrom(
+  defaults: ThreadingStatics,
+  options: ThreadingOptions = {},
+): Required<ThreadingOptions> {
+  const given = <Name extends keyof ThreadingOptions>(name: Name) =>
+    orDefault<unknown>(options[name], defaults[name]);
+  return {
+    maxThreads: checkInteger("maxThreads", given("maxThreads"), 1, 4096),
+    minSpareThreads: checkInteger("minSpareThreads", given("minSpareThreads"), 0, 4096),
+    threadIdleTimeout: checkTime("threadIdleTimeout", given("threadIdleTimeout")),
+    maxRequestsPerThread: checkCount("maxRequestsPerThread", given("maxRequestsPerThread")),
+    daemonThreads: checkBoolean("daemonThreads", given("daemonThreads")),
+  };
+}
+
+function checkCount(name: string, value: unknown): number {
+  return checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
+}
