@@ -1,0 +1,360 @@
+/**
+ * Each request in a subprocess.
+ *
+ * @module
+ */
+import type { SocketAddress } from "./address.ts";
+import {
+  type ConcurrentMembers,
+  ConcurrentMixIn,
+  type ConcurrentStatics,
+  type Constructor,
+} from "./concurrent_mix_in.ts";
+import { logTo } from "./log.ts";
+import {
+  checkInteger,
+  checkTime,
+  type ForkingOptions,
+  orDefault,
+  type ServeOptions,
+} from "./options.ts";
+import { ChildUnit, reserveDescriptors } from "./remote/child_unit.ts";
+import { handlerModule } from "./remote/handler_module.ts";
+import { UnitPool } from "./remote/unit_pool.ts";
+import { finishInUnit } from "./remote/unit_requests.ts";
+import type { AnyServer } from "./request_handler.ts";
+import type { ServerStats } from "./request_table.ts";
+
+/** What {@linkcode ForkingMixIn} gives to each server. */
+export interface ForkingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
+  /** The same as `maxChildren`. */
+  readonly maxConnections: number;
+  /** The most subprocesses at once, and with them requests; at the limit clients wait in the system's queue. */
+  maxChildren: number;
+  /** How many subprocesses are kept ready. */
+  minSpareChildren: number;
+  /** How many requests a subprocess serves; 1 for a fresh one for each request, 0 for any number. */
+  maxRequestsPerChild: number;
+  /** How long a subprocess beyond the spare ones may be idle, in milliseconds; `null` for ever. */
+  childIdleTimeout: number | null;
+  /** What the subprocesses may do, as flags of Deno. */
+  childPermissions: readonly string[];
+  /** The environment of the subprocesses. */
+  childEnv: Readonly<Record<string, string>>;
+  /** The process ids of the subprocesses that serve a request. */
+  readonly activeChildren: ReadonlySet<number>;
+  /**
+   * Called where Python reaps its children, which Deno does by itself. With `blocking` it waits until no subprocess
+   * serves a request any more.
+   */
+  collectChildren(options?: { blocking?: boolean }): Promise<void>;
+}
+
+/** The defaults of {@linkcode ForkingMembers}, as statics of the class. */
+export interface ForkingStatics extends ConcurrentStatics {
+  /** The default of the instance property of this name; 40. */
+  maxChildren: number;
+  /** The default of the instance property of this name; 1. */
+  minSpareChildren: number;
+  /** The default of the instance property of this name; 1. */
+  maxRequestsPerChild: number;
+  /** The default of the instance property of this name, in milliseconds; 30,000. */
+  childIdleTimeout: number | null;
+  /** The default of the instance property of this name; empty. */
+  childPermissions: readonly string[];
+  /** The default of the instance property of this name; what Deno itself needs. */
+  childEnv: Readonly<Record<string, string>> | undefined;
+}
+
+/**
+ * A server class with {@linkcode ForkingMixIn} in it.
+ *
+ * @typeParam Base The server class without.
+ */
+export type Forking<Base extends Constructor<AnyServer>> =
+  & Base
+  & Constructor<ForkingMembers>
+  & ForkingStatics;
+
+/** How long the start of a spare child leaves the cores to the request that took the last one, in milliseconds. */
+const SPARE_DELAY = 10;
+/** What the environment of a child has when nobody says: what Deno reads itself. */
+const ENV_NAMES = [
+  ...["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CACHE_HOME", "NO_COLOR"],
+  ...["DENO_DIR", "DENO_TLS_CA_STORE", "DENO_CERT", "DENO_AUTH_TOKENS", "JSR_URL"],
+  ...["NPM_CONFIG_REGISTRY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"],
+];
+
+/**
+ * Makes a server class run each request in a subprocess (`Deno.Command`), which the request has to itself: what a
+ * handler does to its process harms nobody else, and it may do only what `childPermissions` say.
+ *
+ * A subprocess starts from nothing, as there is no `fork()` here: the handler is loaded from its own module, so its class
+ * must be exported and say where, `static override readonly moduleUrl = import.meta.url`, and memory is not shared: what
+ * the handler needs of its server comes by `requestContext()`. A spare subprocess hides the start. What a handler prints
+ * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
+ * owns the sockets; a subprocess that dies is a `UnitDiedError` with the exit code or the signal. None outlives the
+ * server, but for a handler in a loop that never ends and never awaits when the server itself was killed. Needs `--allow-run` of Deno itself (`Deno.execPath()`).
+ *
+ * `server.timeout` is 300,000 ms here, as in Python. A program made by `deno compile` cannot fork.
+ *
+ * @typeParam Base The server class to mix into.
+ * @param Base A server class.
+ * @returns The server class with the mix-in; extend it, or use one that is ready-made.
+ *
+ * @example A class of one's own
+ * ```ts
+ * import { ForkingMixIn, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+ *
+ * export class PidHandler extends StreamRequestHandler {
+ *   static override readonly moduleUrl = import.meta.url;
+ *   override async handle() {
+ *     await this.wfile.write(`${Deno.pid}\n`);
+ *   }
+ * }
+ * class PidServer extends ForkingMixIn(TCPServer) {
+ *   static override maxChildren = 8;
+ * }
+ * if (import.meta.main) {
+ *   await using server = new PidServer({ hostname: "127.0.0.1", port: 0 }, PidHandler);
+ *   await server.serveForever();
+ * }
+ * ```
+ */
+export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Forking<Base> {
+  abstract class ForkingMixIn extends ConcurrentMixIn(Base) {
+    static timeout: number | null = 300_000;
+    static maxChildren = 40;
+    static minSpareChildren = 1;
+    static maxRequestsPerChild = 1;
+    static childIdleTimeout: number | null = 30_000;
+    static childPermissions: readonly string[] = [];
+    static childEnv: Readonly<Record<string, string>> | undefined = undefined;
+    readonly #settings: Required<ForkingOptions>;
+    readonly #pool: UnitPool<ChildUnit>;
+    readonly #active = new Set<ChildUnit>();
+    /** Called when no subprocess serves a request any more. */
+    #whenNoneActive: (() => void)[] = [];
+    /** Resolves when the server is closed and no subprocess is left. */
+    readonly #noneLeft = Promise.withResolvers<void>();
+
+    // deno-lint-ignore no-explicit-any -- see Constructor
+    constructor(...args: any[]) {
+      // Checked before the base binds, so that what is wrong leaves nothing open.
+      const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
+      const init = handlerModule(new.target.name, args[1]);
+      refuseWhenCompiled(new.target.name);
+      reserveDescriptors();
+      super(...args);
+      this.#settings = settings;
+      const log = (level: "info" | "error", line: string) => logTo(this.logger, level, line);
+      this.#pool = new UnitPool({
+        start: async () => {
+          if (!this.#isChildMissing()) {
+            await new Promise((resolve) => setTimeout(resolve, SPARE_DELAY));
+          }
+          return await ChildUnit.start(init, {
+            flags: this.childPermissions,
+            env: this.childEnv === INHERITED ? null : this.childEnv,
+            onLine: (line) => log("info", line),
+          });
+        },
+        max: () => this.maxChildren,
+        minSpare: () => this.minSpareChildren,
+        idleTimeout: () => this.childIdleTimeout,
+        maxRequests: () => this.maxRequestsPerChild,
+        onStartError: (error) => log("error", `Cannot keep child ready: ${Deno.inspect(error)}`),
+      });
+    }
+
+    override get maxConnections(): number {
+      return this.maxChildren;
+    }
+
+    get maxChildren(): number {
+      return this.#settings.maxChildren;
+    }
+
+    set maxChildren(value: number) {
+      this.#settings.maxChildren = checkInteger("maxChildren", value, 1, 4096);
+    }
+
+    get minSpareChildren(): number {
+      return this.#settings.minSpareChildren;
+    }
+
+    set minSpareChildren(value: number) {
+      this.#settings.minSpareChildren = checkInteger("minSpareChildren", value, 0, 4096);
+    }
+
+    get maxRequestsPerChild(): number {
+      return this.#settings.maxRequestsPerChild;
+    }
+
+    set maxRequestsPerChild(value: number) {
+      this.#settings.maxRequestsPerChild = checkCount(value);
+    }
+
+    get childIdleTimeout(): number | null {
+      return this.#settings.childIdleTimeout;
+    }
+
+    set childIdleTimeout(value: number | null) {
+      this.#settings.childIdleTimeout = checkTime("childIdleTimeout", value);
+    }
+
+    get childPermissions(): readonly string[] {
+      return this.#settings.childPermissions;
+    }
+
+    set childPermissions(value: readonly string[]) {
+      this.#settings.childPermissions = checkFlags(value);
+    }
+
+    get childEnv(): Readonly<Record<string, string>> {
+      return this.#settings.childEnv;
+    }
+
+    set childEnv(value: Readonly<Record<string, string>>) {
+      this.#settings.childEnv = checkEnv(value);
+    }
+
+    get activeChildren(): ReadonlySet<number> {
+      return new Set(Array.from(this.#active, ({ pid }) => pid));
+    }
+
+    async collectChildren({ blocking = false }: { blocking?: boolean } = {}): Promise<void> {
+      if (!blocking || this.#active.size === 0) return;
+      await new Promise<void>((resolve) => this.#whenNoneActive.push(resolve));
+    }
+
+    override get finished(): Promise<void> {
+      return super.finished.then(() => this.#noneLeft.promise);
+    }
+
+    override stats(): ServerStats {
+      return { ...super.stats(), units: this.#pool.stats() };
+    }
+
+    override async serveForever(options?: ServeOptions): Promise<void> {
+      this.#pool.warm();
+      await super.serveForever(options);
+    }
+
+    override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
+      let child: ChildUnit | undefined;
+      const begun = (unit: ChildUnit) => {
+        unit.ref();
+        this.#active.add(child = unit);
+      };
+      try {
+        await finishInUnit(this.#pool, this, request, clientAddress, begun);
+      } catch (error) {
+        nameSetting(error);
+        throw error;
+      } finally {
+        if (child !== undefined) this.#active.delete(child);
+        if (this.#active.size === 0) {
+          for (const resolve of this.#whenNoneActive.splice(0)) resolve();
+        }
+      }
+    }
+
+    /** Whether a request waits for a child. */
+    #isChildMissing(): boolean {
+      return super.stats().active > this.#pool.stats().busy;
+    }
+
+    override async serverClose(): Promise<void> {
+      try {
+        await super.serverClose();
+      } finally {
+        const closed = this.#pool.close();
+        void closed.then(this.#noneLeft.resolve); // it never rejects
+        if (this.blockOnClose) await closed;
+      }
+    }
+  }
+  return ForkingMixIn;
+}
+
+function settingsFrom(
+  defaults: ForkingStatics,
+  options: ForkingOptions = {},
+): Required<ForkingOptions> {
+  const given = <Name extends keyof ForkingOptions>(name: Name) =>
+    orDefault<unknown>(options[name], defaults[name]);
+  return {
+    maxChildren: checkInteger("maxChildren", given("maxChildren"), 1, 4096),
+    minSpareChildren: checkInteger("minSpareChildren", given("minSpareChildren"), 0, 4096),
+    maxRequestsPerChild: checkCount(given("maxRequestsPerChild")),
+    childIdleTimeout: checkTime("childIdleTimeout", given("childIdleTimeout")),
+    childPermissions: checkFlags(given("childPermissions")),
+    childEnv: checkEnv(given("childEnv") ?? defaultEnv()),
+  };
+}
+
+function checkCount(value: unknown): number {
+  return checkInteger("maxRequestsPerChild", value, 0, Number.MAX_SAFE_INTEGER);
+}
+
+function checkFlags(value: unknown): readonly string[] {
+  if (Array.isArray(value) && value.every((flag) => typeof flag === "string" && /^-/.test(flag))) {
+    return value;
+  }
+  throw new TypeError(
+    `Cannot use option 'childPermissions': expected flags such as "--allow-net", got ${
+      Deno.inspect(value)
+    }`,
+  );
+}
+
+function checkEnv(value: unknown): Readonly<Record<string, string>> {
+  if (
+    typeof value === "object" && value !== null &&
+    Object.values(value).every((text) => typeof text === "string")
+  ) return value as Record<string, string>;
+  throw new TypeError("Cannot use option 'childEnv': expected an object of strings");
+}
+
+/** Stands for the program's own environment, which it may not look into. */
+const INHERITED: Readonly<Record<string, string>> = Object.freeze({});
+
+/**
+ * Takes over what Deno needs. Without `--allow-env` nobody can tell that from the rest, and a child without it finds
+ * neither its cache nor its registry; it gets all then, which it may not look into either.
+ */
+function defaultEnv(): Readonly<Record<string, string>> {
+  const env: Record<string, string> = {};
+  for (const variable of ENV_NAMES) {
+    if (Deno.permissions.querySync({ name: "env", variable }).state !== "granted") return INHERITED;
+    const value = Deno.env.get(variable);
+    if (value !== undefined) env[variable] = value;
+  }
+  return env;
+}
+
+/** Deno says with which flag to run the program; where a subprocess lacks a permission, that is a setting here. */
+function nameSetting(error: unknown): void {
+  const seen = new Set<unknown>();
+  for (let link = error; link instanceof Error && !seen.has(link); link = link.cause) {
+    seen.add(link);
+    link.stack = namingSetting(link.stack ?? "");
+    link.message = namingSetting(link.message);
+  }
+}
+
+function namingSetting(text: string): string {
+  return text.replace(
+    /run again with the (--allow-[a-z-]+) flag/g,
+    `add "$1" to 'childPermissions' of the server`,
+  );
+}
+
+/** A compiled program would start itself instead of Deno, without end. */
+function refuseWhenCompiled(server: string): void {
+  if (!Deno.build.standalone) return;
+  throw new Deno.errors.NotSupported(
+    `Cannot use ${server} in a program made by deno compile: it has no Deno to start; use a threading server`,
+  );
+}

@@ -1,0 +1,235 @@
+/**
+ * A subprocess that runs a handler.
+ *
+ * @module
+ */
+import { errorCode, HandlerLoadError, UnitDiedError } from "../errors.ts";
+import { CHILD_MARK } from "./child_guard.ts";
+import type { Init } from "./messages.ts";
+import { PipeChannel } from "./pipe.ts";
+import { FRAME } from "./protocol.ts";
+import { Unit, type UnitEnd } from "./unit.ts";
+
+/** Never called: puts what a child runs into the module graph, for `deno cache`. */
+export const entryModules = (): Promise<unknown>[] => [import("./child_entry.ts")];
+
+/** How long a child has to load its handler, in milliseconds; then it gets SIGKILL. */
+const START_TIMEOUT = 30_000;
+/** The first pause before another try to start a child that the system had no room for, in milliseconds. */
+const MIN_PAUSE = 5;
+/** The longest such pause, in milliseconds; each is twice as long as the one before. */
+const MAX_PAUSE = 100;
+/** The system's codes for that: what is missing comes back when others end. */
+const NO_ROOM = new Set(["EMFILE", "ENFILE", "EAGAIN", "ENOMEM"]);
+/** How long the output of a child that has ended may still come, in milliseconds: others may have it open. */
+const OUTPUT_GRACE = 100;
+/** How long a child has to end after SIGTERM, in milliseconds; then it gets SIGKILL. */
+const TERM_GRACE = 500;
+/** How much of what a child printed while it started is kept, for the error or the log, in characters. */
+const MAX_START_OUTPUT = 16 * 1024;
+/** The longest line of a child that is logged whole, in characters. */
+const MAX_LOG_LINE = 8192;
+
+const nothing = (): void => {};
+
+/**
+ * Makes Deno open the two descriptors that it needs for signals now, and not half a second after the start of the
+ * program or with the first subprocess: where none is left then, Deno 2.9 panics.
+ */
+export function reserveDescriptors(): void {
+  Deno.addSignalListener("SIGUSR2", nothing);
+  Deno.removeSignalListener("SIGUSR2", nothing);
+}
+
+/** How to start a subprocess. */
+export interface ChildOptions {
+  /** The flags of Deno, such as permissions. */
+  flags: readonly string[];
+  /** The whole environment; null for that of this process. */
+  env: Readonly<Record<string, string>> | null;
+  /** Gets each line that the child prints. */
+  onLine: (line: string) => void;
+  /** How long the start may take, in milliseconds. */
+  startTimeout?: number;
+}
+
+/** A subprocess that runs a handler. */
+export class ChildUnit extends Unit {
+  readonly name: string;
+  readonly ended: Promise<UnitEnd>;
+  /** The process id. */
+  readonly pid: number;
+  /** The signal that tells of an abort may arrive late, when the child serves the next request. */
+  readonly outlivesAbort = false;
+  readonly #child: Deno.ChildProcess;
+  readonly #channel: PipeChannel;
+  #alive = true;
+  #dying: ReturnType<typeof setTimeout> | undefined;
+  /** What was printed before the handler was there; null from then on. */
+  #startOutput: string | null = "";
+  readonly #output: ReadableStreamDefaultReader<Uint8Array<ArrayBuffer>>;
+  readonly #outputEnded: Promise<void>;
+
+  /**
+   * Starts a subprocess and loads the handler in it.
+   *
+   * @throws {HandlerLoadError} When that fails.
+   * @throws {Deno.errors.NotCapable} When Deno may not run itself.
+   */
+  static async start(init: Init, options: ChildOptions): Promise<ChildUnit> {
+    const { startTimeout = START_TIMEOUT } = options;
+    const child = await spawn(init, options, performance.now() + startTimeout);
+    const unit = new ChildUnit(child, new PipeChannel(child), options.onLine);
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      unit.#signal("SIGKILL");
+    }, startTimeout);
+    try {
+      await unit.init(init);
+    } catch (error) {
+      await unit.ended; // it has been killed
+      throw unit.#explain(error, init, isLate ? `no end of that within ${startTimeout} ms` : null);
+    } finally {
+      clearTimeout(timer);
+    }
+    const printed = unit.#startOutput?.split("\n").slice(0, -1) ?? [];
+    unit.#startOutput = null;
+    for (const line of printed) options.onLine(line);
+    unit.unref();
+    return unit;
+  }
+
+  /** Takes over a process; {@linkcode ChildUnit.start} makes one. */
+  constructor(child: Deno.ChildProcess, channel: PipeChannel, onLine: (line: string) => void) {
+    super(channel);
+    this.name = `child ${child.pid}`;
+    this.pid = child.pid;
+    this.#child = child;
+    this.#channel = channel;
+    this.#output = child.stderr.getReader();
+    this.#outputEnded = this.#readOutput(onLine);
+    this.ended = this.#watch(child);
+  }
+
+  /** Makes the child keep the program alive, as it does while it starts, serves, and ends. */
+  ref(): void {
+    this.#child.ref();
+  }
+
+  /** Makes the child not keep the program alive. */
+  unref(): void {
+    this.#child.unref();
+  }
+
+  abort(): void {
+    this.#signal("SIGUSR1");
+    // A handler that blocks in a read hears no signal. The unit may have ended.
+    this.writer.write(FRAME.CLOSE).catch(() => {});
+  }
+
+  /** It serves no more after an abort. */
+  clearAbort(): void {}
+
+  close(): void {
+    this.ref();
+    this.#channel.close(); // which it reads as the end
+  }
+
+  kill(): void {
+    if (this.#dying !== undefined) return;
+    this.ref();
+    this.#signal("SIGTERM");
+    this.#dying = setTimeout(() => this.#signal("SIGKILL"), TERM_GRACE);
+    if (!this.#alive) clearTimeout(this.#dying);
+  }
+
+  async #watch(child: Deno.ChildProcess): Promise<UnitEnd> {
+    const { code, signal } = await child.status;
+    this.#alive = false;
+    clearTimeout(this.#dying);
+    this.#channel.close();
+    const timer = setTimeout(() => void this.#output.cancel(), OUTPUT_GRACE); // ends what is awaited here
+    await this.#outputEnded;
+    clearTimeout(timer);
+    return { code: signal === null ? code : null, signal };
+  }
+
+  #signal(signal: Deno.Signal): void {
+    if (!this.#alive) return;
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended, and its status is on the way.
+    }
+  }
+
+  /** Reads all that the child prints, so that it never waits for us, and passes it on line by line. */
+  async #readOutput(onLine: (line: string) => void): Promise<void> {
+    const decoder = new TextDecoder();
+    let rest = "";
+    const say = (line: string) => {
+      if (this.#startOutput === null) return onLine(line);
+      this.#startOutput = `${this.#startOutput}${line}\n`.slice(0, MAX_START_OUTPUT);
+    };
+    while (true) {
+      const { value, done } = await this.#output.read();
+      const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) say(line);
+      if (rest !== "" && (done || rest.length > MAX_LOG_LINE)) {
+        say(rest);
+        rest = "";
+      }
+      if (done) return;
+    }
+  }
+
+  /** Says why a child did not come up, of which all that is known may be what Deno printed. */
+  #explain(error: unknown, { moduleUrl, className }: Init, late: string | null): unknown {
+    if (!(error instanceof UnitDiedError)) return error;
+    const output = this.#startOutput?.trim() ?? "";
+    const reason = late ?? (output === "" ? error.message : output.replace(/^error: /, ""));
+    return new HandlerLoadError(moduleUrl, className, reason, { cause: error });
+  }
+}
+
+/** Starts a process of Deno; while the system has no room for it, tries again until `deadline`. */
+async function spawn(
+  init: Init,
+  options: ChildOptions,
+  deadline: number,
+): Promise<Deno.ChildProcess> {
+  const preload = (name: string) => ["--preload", new URL(name, import.meta.url).href];
+  const command = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "--quiet", "--no-prompt", ...options.flags],
+      // Loaded before, the module needs no permission to be imported.
+      ...preload("./child_guard.ts"),
+      ...["--preload", init.moduleUrl],
+      ...preload("./child_entry.ts"),
+      ...[init.moduleUrl, CHILD_MARK],
+    ],
+    env: { NO_COLOR: "1", ...options.env }, // what it prints is for a log
+    clearEnv: options.env !== null,
+    stdin: "piped",
+    stdout: "piped",
+    stderr: "piped",
+  });
+  for (let pause = MIN_PAUSE;; pause = Math.min(2 * pause, MAX_PAUSE)) {
+    try {
+      return command.spawn();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable) throw notCapable(error);
+      if (!NO_ROOM.has(errorCode(error)) || performance.now() + pause > deadline) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pause));
+  }
+}
+
+function notCapable(cause: Error): Error {
+  const deno = Deno.execPath();
+  const message = `Cannot start child: needs run access to "${deno}"; ` +
+    `run the server with --allow-run=${deno}`;
+  return new Deno.errors.NotCapable(message, { cause });
+}
