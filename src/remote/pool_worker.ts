@@ -1,0 +1,141 @@
+/**
+ * A Worker of a pool, seen from the main isolate.
+ *
+ * @module
+ */
+import type { ServerLogger } from "../log.ts";
+import { fromErrorMessage } from "./messages.ts";
+import {
+  type Counts,
+  type FromPoolWorker,
+  type PoolAnswer,
+  type PoolInit,
+  type PoolOrder,
+  type PoolQuestion,
+  type PoolReply,
+  SharedCounters,
+  type ToPoolWorker,
+} from "./pool_messages.ts";
+import type { UnitEnd } from "./unit.ts";
+
+/** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
+export const entryModules = (): Promise<unknown>[] => [import("./pool_entry.ts")];
+
+/** What a Worker has to say unasked. */
+export interface PoolWorkerEvents {
+  /** A hook of the server is to be called; never rejects. */
+  onQuestion: (question: PoolQuestion) => Promise<PoolAnswer>;
+  onLog: (level: keyof ServerLogger, message: string) => void;
+  /** Its server has left its loop with an error, such as a `ServerExit`. */
+  onExit: (error: unknown) => void;
+}
+
+let workers = 0;
+
+/** A Worker of a pool: it runs a server on the shared queue, which obeys orders. */
+export class PoolWorker {
+  /** What messages call it. */
+  readonly name: string = `Pool-${++workers}`;
+  /** Resolves when it listens; rejects when it cannot. */
+  readonly ready: Promise<void>;
+  /** Resolves when it is no more; never rejects. */
+  readonly ended: Promise<UnitEnd>;
+  acceptErrors: Record<string, number> = {};
+  readonly #worker: Worker;
+  readonly #counters: SharedCounters;
+  readonly #events: PoolWorkerEvents;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<UnitEnd>();
+  /** The orders under way. */
+  readonly #orders = new Map<number, (reply: PoolReply) => void>();
+  #ordered = 0;
+  #isEnded = false;
+
+  constructor(init: Omit<PoolInit, "counters">, events: PoolWorkerEvents) {
+    this.#events = events;
+    this.ready = this.#ready.promise;
+    this.ended = this.#ended.promise;
+    const counters = SharedCounters.allocate();
+    this.#counters = new SharedCounters(counters);
+    const worker = this.#worker = new Worker(new URL("./pool_entry.ts", import.meta.url), {
+      type: "module",
+      name: this.name,
+    });
+    worker.onmessage = ({ data }: MessageEvent<FromPoolWorker>) => this.#take(data);
+    worker.onerror = (event) => {
+      event.preventDefault(); // it ends the Worker, not the program
+      const error = event.error ?? new Error(event.message);
+      this.#end({ code: null, signal: null, error });
+    };
+    this.#post({ type: "init", init: { ...init, counters } });
+  }
+
+  /** A snapshot of its counters; of what it began last, it may not have counted the end yet. */
+  counts(): Counts {
+    return this.#counters.read();
+  }
+
+  /**
+   * Gives it something to do.
+   *
+   * @returns How that ended; null when the Worker ended first.
+   */
+  async order(order: PoolOrder): Promise<PoolReply | null> {
+    if (this.#isEnded) return null;
+    const { promise, resolve } = Promise.withResolvers<PoolReply>();
+    const id = ++this.#ordered;
+    this.#orders.set(id, resolve);
+    this.#post({ type: "order", id, order });
+    return await Promise.race([promise, this.ended.then(() => null)]);
+  }
+
+  /** Ends it at once. One that never awaits goes on all the same: Deno cannot stop it. */
+  terminate(): void {
+    this.#worker.terminate();
+    this.#end({ code: null, signal: null });
+  }
+
+  #take(data: FromPoolWorker): void {
+    switch (data.type) {
+      case "ready":
+        this.#ready.resolve();
+        break;
+      case "failed":
+        this.#ready.reject(fromErrorMessage(data.error));
+        break;
+      case "reply":
+        this.#orders.get(data.id)?.(data.reply);
+        this.#orders.delete(data.id);
+        break;
+      case "question":
+        void this.#events.onQuestion(data.question).then((answer) => { // never rejects
+          if (!this.#isEnded) this.#post({ type: "answer", id: data.id, answer });
+        });
+        break;
+      case "log":
+        this.#events.onLog(data.level, data.message);
+        break;
+      case "acceptErrors":
+        this.acceptErrors = data.counts;
+        break;
+      case "exit":
+        this.#events.onExit(fromErrorMessage(data.error));
+        break;
+      case "ended":
+        this.#end({ code: data.exitCode, signal: null });
+        break;
+    }
+  }
+
+  #end(end: UnitEnd): void {
+    this.#isEnded = true;
+    this.#ended.resolve(end);
+    // After a Worker was ready nobody hears this.
+    this.#ready.reject(end.error ?? new Error(`Worker "${this.name}" ended while it started`));
+    this.#ready.promise.catch(() => {});
+  }
+
+  #post(message: ToPoolWorker): void {
+    this.#worker.postMessage(message);
+  }
+}
