@@ -3,21 +3,23 @@
  *
  * A server class says which socket, a request handler class what the service does:
  *
- * | family        | one request at a time          | many, on the event loop                  |
- * | ------------- | ------------------------------ | ---------------------------------------- |
- * | TCP           | {@linkcode TCPServer}          | {@linkcode ConcurrentTCPServer}          |
- * | TCP with TLS  | {@linkcode TLSServer}          | {@linkcode ConcurrentTLSServer}          |
- * | UDP           | {@linkcode UDPServer}          | {@linkcode ConcurrentUDPServer}          |
- * | Unix stream   | {@linkcode UnixStreamServer}   | {@linkcode ConcurrentUnixStreamServer}   |
- * | Unix datagram | {@linkcode UnixDatagramServer} | {@linkcode ConcurrentUnixDatagramServer} |
+ * | family        | one request at a time          | many at a time: on the event loop, in Web Workers, in subprocesses |
+ * | ------------- | ------------------------------ | ------------------------------------------------------------------ |
+ * | TCP           | {@linkcode TCPServer}          | {@linkcode ConcurrentTCPServer}, {@linkcode ThreadingTCPServer}, {@linkcode ForkingTCPServer} |
+ * | TCP with TLS  | {@linkcode TLSServer}          | {@linkcode ConcurrentTLSServer}, {@linkcode ThreadingTLSServer}, {@linkcode ForkingTLSServer} |
+ * | UDP           | {@linkcode UDPServer}          | {@linkcode ConcurrentUDPServer}, {@linkcode ThreadingUDPServer}, {@linkcode ForkingUDPServer} |
+ * | Unix stream   | {@linkcode UnixStreamServer}   | {@linkcode ConcurrentUnixStreamServer}, {@linkcode ThreadingUnixStreamServer}, {@linkcode ForkingUnixStreamServer} |
+ * | Unix datagram | {@linkcode UnixDatagramServer} | {@linkcode ConcurrentUnixDatagramServer}, {@linkcode ThreadingUnixDatagramServer}, {@linkcode ForkingUnixDatagramServer} |
  *
  * ```text
  * BaseServer                         BaseRequestHandler
  *  ├─ TCPServer                       ├─ StreamRequestHandler    rfile, wfile over a StreamSocket
  *  │   ├─ TLSServer                   └─ DatagramRequestHandler  packet, rfile, wfile, a DatagramSocket
  *  │   └─ UnixStreamServer
- *  └─ UDPServer
- *      └─ UnixDatagramServer         ConcurrentMixIn(Server)      many requests at a time
+ *  └─ UDPServer                      ConcurrentMixIn(S)  many requests at a time on the event loop
+ *      └─ UnixDatagramServer         ThreadingMixIn(S)   each request in a Web Worker while it runs
+ *                                    ForkingMixIn(S)     each request in a subprocess
+ *                                    PoolTCPServer, PoolTLSServer   several Workers, one accept queue
  * ```
  *
  * A handler object lives for one request: the server awaits its `setup()`, `handle()` and `finish()`. A plain
@@ -44,13 +46,16 @@
  * | `allow_reuse_address`, `allow_reuse_port` | `allowReuseAddress`, `allowReusePort`                    |
  * | `timeout` in seconds                      | `timeout` in milliseconds                                |
  * | `rbufsize`, `disable_nagle_algorithm`     | `rbufsize`, `disableNagleAlgorithm`                      |
- * | `ThreadingMixIn`, `ThreadingTCPServer`    | {@linkcode ConcurrentMixIn}, {@linkcode ConcurrentTCPServer} |
+ * | `ThreadingMixIn`, `ForkingMixIn`          | {@linkcode ThreadingMixIn}, {@linkcode ForkingMixIn}     |
+ * | `daemon_threads`, `max_children`          | `daemonThreads`, `maxChildren`                           |
+ * | `block_on_close`, `active_children`       | `blockOnClose`, `activeChildren`                         |
  * | `SystemExit`                              | {@linkcode ServerExit}                                   |
  * | `fileno()`                                | none: Deno gives no descriptors                          |
  *
  * Permissions: `--allow-net`, which may be narrowed to the address; for Unix sockets `--allow-read` and
  * `--allow-write` of the path as well. Datagram servers and `allowReusePort` need `--unstable-net`, or
- * `"unstable": ["net"]` in the `deno.json` of the program.
+ * `"unstable": ["net"]` in the `deno.json` of the program. Threading servers need `--allow-read` of the handler's
+ * modules, forking servers `--allow-run` of Deno.
  *
  * @example Echo
  * ```ts
@@ -116,23 +121,62 @@ export {
   ConcurrentUnixStreamServer,
   ConcurrentUnixStreamServerBase,
 } from "./src/concurrent_servers.ts";
-export { type DatagramRequest, DatagramSocket } from "./src/datagram_socket.ts";
+export {
+  type DatagramRequest,
+  DatagramSocket,
+  type DatagramTransport,
+} from "./src/datagram_socket.ts";
 export {
   DatagramTooLongError,
+  HandlerLoadError,
   IncompleteReadError,
   LineTooLongError,
   ServerExit,
   TLSHandshakeError,
+  UnitDiedError,
+  type UnitStatus,
 } from "./src/errors.ts";
+export {
+  type Forking,
+  type ForkingMembers,
+  ForkingMixIn,
+  type ForkingStatics,
+} from "./src/forking_mix_in.ts";
+export {
+  ForkingTCPServer,
+  ForkingTCPServerBase,
+  ForkingTLSServer,
+  ForkingTLSServerBase,
+  ForkingUDPServer,
+  ForkingUDPServerBase,
+  ForkingUnixDatagramServer,
+  ForkingUnixDatagramServerBase,
+  ForkingUnixStreamServer,
+  ForkingUnixStreamServerBase,
+} from "./src/forking_servers.ts";
 export type { ServerSocket } from "./src/life_cycle.ts";
 export type { ServerLogger } from "./src/log.ts";
 export type {
   ConcurrencyOptions,
   DrainOptions,
   DrainResult,
+  ForkingOptions,
   ServeOptions,
   ServerOptions,
+  ThreadingOptions,
 } from "./src/options.ts";
+export {
+  type Pooled,
+  type PoolMembers,
+  type PoolOptions,
+  type PoolStatics,
+  PoolTCPServer,
+  PoolTCPServerBase,
+  type PoolTCPServerOptions,
+  PoolTLSServer,
+  PoolTLSServerBase,
+  type PoolTLSServerOptions,
+} from "./src/pool_server.ts";
 export {
   type AnyServer,
   BaseRequestHandler,
@@ -143,10 +187,28 @@ export {
   type RequestHandlerLike,
   StreamRequestHandler,
 } from "./src/request_handler.ts";
-export type { ServerState, ServerStats } from "./src/request_table.ts";
+export type { ServerState, ServerStats, UnitStats } from "./src/request_table.ts";
 export { StreamSocket, type StreamTransport } from "./src/stream_socket.ts";
 export { TCPServer, type TCPServerOptions } from "./src/tcp_server.ts";
 export { TLSServer, type TLSServerOptions } from "./src/tls_server.ts";
+export {
+  type Threading,
+  type ThreadingMembers,
+  ThreadingMixIn,
+  type ThreadingStatics,
+} from "./src/threading_mix_in.ts";
+export {
+  ThreadingTCPServer,
+  ThreadingTCPServerBase,
+  ThreadingTLSServer,
+  ThreadingTLSServerBase,
+  ThreadingUDPServer,
+  ThreadingUDPServerBase,
+  ThreadingUnixDatagramServer,
+  ThreadingUnixDatagramServerBase,
+  ThreadingUnixStreamServer,
+  ThreadingUnixStreamServerBase,
+} from "./src/threading_servers.ts";
 export { UDPServer, type UDPServerOptions } from "./src/udp_server.ts";
 export {
   UnixDatagramServer,

@@ -1,0 +1,351 @@
+/**
+ * One handler class, unchanged, gives the same answers to the same client on every family in every mode.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import {
+  type AnyServer,
+  ConcurrentTCPServer,
+  ConcurrentTLSServer,
+  ConcurrentUDPServer,
+  ConcurrentUnixDatagramServer,
+  ConcurrentUnixStreamServer,
+  ForkingTCPServer,
+  ForkingTLSServer,
+  ForkingUDPServer,
+  ForkingUnixDatagramServer,
+  ForkingUnixStreamServer,
+  type SocketAddress,
+  TCPServer,
+  ThreadingTCPServer,
+  ThreadingTLSServer,
+  ThreadingUDPServer,
+  ThreadingUnixDatagramServer,
+  ThreadingUnixStreamServer,
+  TLSServer,
+  UDPServer,
+  UnixDatagramServer,
+  UnixStreamServer,
+} from "@netkit/socketserver";
+import { assertSame, pattern } from "./conversation.ts";
+import { DatagramCommandHandler, StreamCommandHandler } from "./handlers.ts";
+import {
+  bytes,
+  connect,
+  connectTLS,
+  LOOPBACK,
+  readAll,
+  readExactly,
+  tempSocketPath,
+  text,
+  TLS,
+  until,
+  writeAll,
+} from "./harness.ts";
+
+/** What the servers have for their handlers. */
+const CONTEXT = { name: "matrix", table: new Map([["one", 1n]]), bytes: Uint8Array.of(1, 2) };
+
+/** The modes of a family of streams. */
+interface StreamFamily {
+  name: string;
+  modes: Record<string, () => AnyServer>;
+  dial: (address: SocketAddress) => Promise<Deno.Conn>;
+}
+
+const { cert, key } = TLS;
+const unix = () => ({ path: tempSocketPath() });
+
+const STREAMS: StreamFamily[] = [
+  {
+    name: "TCP",
+    modes: {
+      sync: () => new TCPServer(LOOPBACK, StreamCommandHandler),
+      concurrent: () => new ConcurrentTCPServer(LOOPBACK, StreamCommandHandler),
+      threading: () => new ThreadingTCPServer(LOOPBACK, StreamCommandHandler),
+      forking: () => new ForkingTCPServer(LOOPBACK, StreamCommandHandler),
+    },
+    dial: connect,
+  },
+  {
+    name: "TLS",
+    modes: {
+      sync: () => new TLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
+      concurrent: () => new ConcurrentTLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
+      threading: () => new ThreadingTLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
+      forking: () => new ForkingTLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
+    },
+    dial: connectTLS,
+  },
+  {
+    name: "Unix stream",
+    modes: {
+      sync: () => new UnixStreamServer(unix(), StreamCommandHandler),
+      concurrent: () => new ConcurrentUnixStreamServer(unix(), StreamCommandHandler),
+      threading: () => new ThreadingUnixStreamServer(unix(), StreamCommandHandler),
+      forking: () => new ForkingUnixStreamServer(unix(), StreamCommandHandler),
+    },
+    dial: connect,
+  },
+];
+
+const DATAGRAMS: { name: string; modes: Record<string, () => AnyServer> }[] = [
+  {
+    name: "UDP",
+    modes: {
+      sync: () => new UDPServer(LOOPBACK, DatagramCommandHandler),
+      concurrent: () => new ConcurrentUDPServer(LOOPBACK, DatagramCommandHandler),
+      threading: () => new ThreadingUDPServer(LOOPBACK, DatagramCommandHandler),
+      forking: () => new ForkingUDPServer(LOOPBACK, DatagramCommandHandler),
+    },
+  },
+  {
+    name: "Unix datagram",
+    modes: {
+      sync: () => new UnixDatagramServer(unix(), DatagramCommandHandler),
+      concurrent: () => new ConcurrentUnixDatagramServer(unix(), DatagramCommandHandler),
+      threading: () => new ThreadingUnixDatagramServer(unix(), DatagramCommandHandler),
+      forking: () => new ForkingUnixDatagramServer(unix(), DatagramCommandHandler),
+    },
+  },
+];
+
+/** A server that serves, and what its handlers failed with. */
+interface Running extends AsyncDisposable {
+  server: AnyServer;
+  address: SocketAddress;
+  errors: [error: unknown, clientAddress: SocketAddress][];
+  serving: Promise<void>;
+}
+
+function run(server: AnyServer): Running {
+  const errors: Running["errors"] = [];
+  server.handleError = (error, _request, clientAddress) => void errors.push([error, clientAddress]);
+  server.requestContext = () => CONTEXT;
+  const serving = server.serveForever();
+  return {
+    server,
+    address: server.serverAddress,
+    errors,
+    serving,
+    async [Symbol.asyncDispose]() {
+      await server.serverClose();
+      await serving;
+      await server.finished;
+    },
+  };
+}
+
+/** Checks the one error that a handler failed with on command. */
+function assertFailed({ errors }: Running, clientAddress: SocketAddress): void {
+  assertEquals(errors.length, 1);
+  const [[error, address]] = errors.splice(0) as [Running["errors"][number]];
+  assertInstanceOf(error, Deno.errors.NotFound);
+  assertEquals([error.name, error.message], ["NotFound", "no such thing"]);
+  assertStringIncludes(error.stack!, "handlers.ts");
+  assertEquals((error as { code?: unknown }).code, "ENOENT");
+  assertInstanceOf(error.cause, RangeError);
+  assertEquals(error.cause.message, "the reason");
+  assertEquals(address, clientAddress);
+}
+
+/** What a handler that describes itself says. */
+function description(running: Running, clientAddress: SocketAddress): string {
+  const seen = { clientAddress, serverAddress: running.address, aborted: false };
+  return `${JSON.stringify(seen)} ${Deno.inspect(CONTEXT)}`;
+}
+
+for (const { name, modes, dial } of STREAMS) {
+  for (const [mode, make] of Object.entries(modes)) {
+    Deno.test(`${name}, ${mode}: a stream handler does all that it does elsewhere`, async (t) => {
+      await using running = run(make());
+      const { server, address, errors } = running;
+
+      /** Says a command and more, ends that side, and hears the answer. */
+      const ask = async (command: string, more: string | Uint8Array = "") => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes(`${command}\n`));
+        await writeAll(conn, typeof more === "string" ? bytes(more) : more);
+        await conn.closeWrite();
+        return await readAll(conn);
+      };
+      const askText = async (command: string, more = "") => text(await ask(command, more));
+
+      await t.step("echoes lines", async () => {
+        assertEquals(await askText("echo", "one\ntwo\nthree"), "one\ntwo\nthree");
+      });
+
+      await t.step("echoes 1 MB to a client that reads meanwhile, and ends after it", async () => {
+        const data = pattern(1 << 20);
+        using conn = await dial(address);
+        const sent = writeAll(conn, bytes("echo\n"))
+          .then(() => writeAll(conn, data))
+          .then(() => conn.closeWrite());
+        const [heard] = await Promise.all([readAll(conn), sent]);
+        assertSame(heard, data);
+      });
+
+      await t.step("hears 1 MB to its end before it answers", async () => {
+        assertEquals(text(await ask("count", pattern(1 << 20))), String(1 << 20));
+      });
+
+      await t.step(
+        "fails with an error that handleError() gets; the next client is served",
+        async () => {
+          using conn = await dial(address);
+          await writeAll(conn, bytes("fail\n"));
+          assertEquals(await readAll(conn), new Uint8Array());
+          await until(() => errors.length > 0);
+          assertFailed(running, clientAddressOf(conn));
+          assertEquals(await askText("echo", "still here"), "still here");
+        },
+      );
+
+      await t.step("sees the addresses and the context", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("describe\n"));
+        assertEquals(text(await readAll(conn)), description(running, clientAddressOf(conn)));
+      });
+
+      await t.step("sees both ends of its connection", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("addresses\n"));
+        const expected = JSON.stringify([address, clientAddressOf(conn)]);
+        assertEquals(text(await readAll(conn)), expected);
+      });
+
+      await t.step("ends its side and goes on hearing", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("close-write\n"));
+        assertEquals(text(await readAll(conn)), "all I say");
+        await writeAll(conn, bytes("much later"));
+        await conn.closeWrite();
+        await until(() => errors.length > 0);
+        assertEquals((errors.splice(0)[0]![0] as Error).message, "heard much later");
+      });
+
+      await t.step("closes the connection", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("close\n"));
+        assertEquals(text(await readAll(conn)), "gone");
+      });
+
+      await t.step("writes without awaiting, and all arrives", async () => {
+        assertEquals(await askText("not-awaited"), "one two three");
+      });
+
+      await t.step("sets socket options", async () => {
+        assertEquals(await askText("options"), "set");
+      });
+
+      await t.step("ends when the client vanishes; the next client is served", async () => {
+        const conn = await dial(address);
+        await writeAll(conn, bytes("listen\n"));
+        // What is left unread makes the close a reset.
+        await readExactly(conn, 1);
+        conn.close();
+        assertEquals(await askText("echo", "and on"), "and on");
+        await until(() => server.stats().active === 0);
+        errors.length = 0; // that it has gone, as far as it was seen
+      });
+
+      await t.step("serves the next client when one leaves at once", async () => {
+        (await dial(address)).close();
+        assertEquals(await askText("echo", "and on"), "and on");
+        await until(() => server.stats().active === 0);
+        errors.length = 0;
+      });
+
+      await t.step("is told by its signal when the server cuts it off", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("hold\n"));
+        assertEquals(text(await readExactly(conn, 7)), "holding");
+        const { aborted } = await server.drain({ timeout: 0 });
+        assertEquals(aborted, 1);
+        assertEquals(await readAll(conn).catch(() => new Uint8Array()), new Uint8Array());
+        assertEquals(server.stats().units?.poisoned ?? 0, 0);
+        assertEquals(errors, []);
+      });
+    });
+  }
+}
+
+for (const { name, modes } of DATAGRAMS) {
+  for (const [mode, make] of Object.entries(modes)) {
+    Deno.test(`${name}, ${mode}: a datagram handler does all that it does elsewhere`, async (t) => {
+      await using running = run(make());
+      const { server, address, errors } = running;
+      using client = datagramClient(address);
+
+      const ask = async (data: string) => {
+        await client.send(bytes(data), address);
+        return text((await client.receive(new Uint8Array(65536)))[0]);
+      };
+
+      await t.step("echoes", async () => {
+        assertEquals(await ask("echo one two"), "one two");
+      });
+
+      await t.step("takes a long datagram and sends one", async () => {
+        const long = "x".repeat(60_000);
+        assertEquals(await ask(`echo ${long}`), long);
+      });
+
+      await t.step("takes an empty datagram and sends one", async () => {
+        assertEquals(await ask(""), "nothing came");
+        assertEquals(await ask("answer-nothing"), "");
+      });
+
+      await t.step("fails with an error that handleError() gets; the next is served", async () => {
+        await client.send(bytes("fail"), address);
+        await until(() => errors.length > 0);
+        assertFailed(running, client.addr as SocketAddress);
+        assertEquals(await ask("echo on"), "on");
+      });
+
+      await t.step("sees the addresses and the context", async () => {
+        assertEquals(await ask("describe"), description(running, client.addr as SocketAddress));
+        assertEquals(await ask("addresses"), JSON.stringify([address]));
+      });
+
+      await t.step("sends without awaiting, and all arrives", async () => {
+        await client.send(bytes("not-awaited"), address);
+        const answers = [];
+        for (let count = 0; count < 3; count++) answers.push(text((await client.receive())[0]));
+        assertEquals(answers.sort(), ["one", "three", "two"]);
+      });
+
+      await t.step("goes on when the client vanishes", async () => {
+        {
+          using vanishing = datagramClient(address);
+          await vanishing.send(bytes("echo nobody"), address);
+        }
+        assertEquals(await ask("echo on"), "on");
+        await until(() => server.stats().active === 0);
+        errors.length = 0; // that it has gone, where the system tells
+      });
+
+      await t.step("is told by its signal when the server cuts it off", async () => {
+        assertEquals(await ask("hold"), "holding");
+        assertEquals((await server.drain({ timeout: 0 })).aborted, 1);
+        assertEquals(server.stats().units?.poisoned ?? 0, 0);
+        assertEquals(errors, []);
+      });
+    });
+  }
+}
+
+/** A client's address as the server sees it: that of a Unix client that bound no path has none. */
+function clientAddressOf(conn: Deno.Conn): SocketAddress {
+  return conn.localAddr as SocketAddress;
+}
+
+/** A datagram client with an address of its own. */
+function datagramClient(address: SocketAddress): Deno.DatagramConn & Disposable {
+  assert(address.transport === "udp" || address.transport === "unixpacket");
+  const client = address.transport === "udp"
+    ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
+    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
+  return Object.assign(client, { [Symbol.dispose]: () => client.close() });
+}
