@@ -3,26 +3,35 @@
  *
  * Run `deno task echo`, then `nc 127.0.0.1 20000` in another terminal. It needs no more than
  * `deno run --allow-net=127.0.0.1:20000 examples/echo.ts`; with `--transport tls` also `--allow-read`; with
- * `--transport unix --path /tmp/e` only `--allow-net=unix:/tmp/e --allow-read=/tmp/e --allow-write=/tmp/e`.
+ * `--transport unix --path /tmp/e` only `--allow-net=unix:/tmp/e --allow-read=/tmp/e --allow-write=/tmp/e`; with
+ * `--mode threading` also `--allow-read`, and with `--mode forking` also `--allow-run`.
  */
 import { parseArgs } from "@std/cli";
 import { BaseHandler, setup } from "@std/log";
 import { tmpdir } from "node:os";
-import { type AnyServer, BaseRequestHandler, formatAddress } from "@netkit/socketserver";
-import { type DatagramRequest, TCPServer, TLSServer, UDPServer } from "@netkit/socketserver";
-import { UnixDatagramServer, UnixStreamServer } from "@netkit/socketserver";
+import * as socketserver from "@netkit/socketserver";
+import { type AnyServer, BaseRequestHandler, type DatagramRequest } from "@netkit/socketserver";
 
-const HELP = `Usage: deno task echo [--help] [--host 127.0.0.1] [--port 20000] [--mode sync]
-    [--transport tcp|udp|unix|unix-datagram|tls] [--path SOCKET] [--cert PEM] [--key PEM] [--log-level LEVEL]
---path defaults to a new file in the temp folder, --cert and --key to those of examples/tls. LEVEL is DEBUG,
-INFO, WARN or ERROR. SIGINT or SIGTERM gives clients 10 seconds to finish (exit code 0); one more, half a
-second later or more, ends all at once (130 or 143). Wrong usage exits with 2, any other failure with 1.`;
-const MODES = { sync: { TCPServer, TLSServer, UDPServer, UnixStreamServer, UnixDatagramServer } };
+const HELP = `Usage: deno task echo [--help] [--host 127.0.0.1] [--port 20000]
+    [--mode sync|concurrent|threading|forking] [--transport tcp|udp|unix|unix-datagram|tls]
+    [--path SOCKET] [--cert PEM] [--key PEM] [--log-level DEBUG|INFO|WARN|ERROR]
+--path defaults to a new file in the temp folder, --cert and --key to those of examples/tls. SIGINT or SIGTERM
+gives clients 10 seconds to finish (exit code 0); one more, half a second later or more, ends all at once (130
+or 143). Wrong usage exits with 2, any other failure with 1.`;
+/** What comes before the name of a server class: `ThreadingTCPServer` is what `TCPServer` is in another mode. */
+const MODES = {
+  sync: "",
+  concurrent: "Concurrent",
+  threading: "Threading",
+  forking: "Forking",
+} as const;
 const LEVELS = { DEBUG: "DEBUG", INFO: "INFO", WARN: "WARN", ERROR: "ERROR" } as const;
 /** A signal this soon after the first, in milliseconds, is the same one, passed on by a parent process. */
 const SAME_SIGNAL = 500;
 
 export class EchoHandler extends BaseRequestHandler {
+  static override readonly moduleUrl = import.meta.url; // where Workers and subprocesses find it
+
   override async handle(): Promise<void> {
     const { request } = this;
     for (let data = await request.recv(); data.length > 0; data = await request.recv()) {
@@ -32,6 +41,8 @@ export class EchoHandler extends BaseRequestHandler {
 }
 
 export class DatagramEchoHandler extends BaseRequestHandler<DatagramRequest> {
+  static override readonly moduleUrl = import.meta.url;
+
   override async handle(): Promise<void> {
     const [data, socket] = this.request;
     await socket.sendTo(data, this.clientAddress);
@@ -70,21 +81,28 @@ function makeServer(): AnyServer {
   const level = choose("log-level", flags["log-level"] ?? "INFO", LEVELS);
   const handlers = { stderr: new StderrHandler(level) };
   setup({ handlers, loggers: { socketserver: { level, handlers: ["stderr"] } } });
-  const servers = choose("mode", mode, MODES);
+  const prefix = choose<typeof MODES[keyof typeof MODES]>("mode", mode, MODES);
   const address = { hostname: host, port: Number(port) };
   const path = () => ({ path: flags.path ?? `${tmpdir()}/echo-${Deno.pid}.sock` });
   const pem = (flag: "cert" | "key") =>
     Deno.readTextFileSync(flags[flag] ?? new URL(`tls/${flag}.pem`, import.meta.url));
   const make = choose<() => AnyServer>("transport", transport, {
-    tcp: () => new servers.TCPServer(address, EchoHandler),
-    udp: () => new servers.UDPServer(address, DatagramEchoHandler),
-    unix: () => new servers.UnixStreamServer(path(), EchoHandler),
-    "unix-datagram": () => new servers.UnixDatagramServer(path(), DatagramEchoHandler),
-    tls: () => new servers.TLSServer(address, EchoHandler, { cert: pem("cert"), key: pem("key") }),
+    tcp: () => new socketserver[`${prefix}TCPServer`](address, EchoHandler),
+    udp: () => new socketserver[`${prefix}UDPServer`](address, DatagramEchoHandler),
+    unix: () => new socketserver[`${prefix}UnixStreamServer`](path(), EchoHandler),
+    "unix-datagram": () =>
+      new socketserver[`${prefix}UnixDatagramServer`](path(), DatagramEchoHandler),
+    tls: () =>
+      new socketserver[`${prefix}TLSServer`](address, EchoHandler, {
+        cert: pem("cert"),
+        key: pem("key"),
+      }),
   });
   try {
     const server = make();
-    console.log(`Listening on ${formatAddress(server.serverAddress)} (${transport}, ${mode})`);
+    console.log(
+      `Listening on ${socketserver.formatAddress(server.serverAddress)} (${transport}, ${mode})`,
+    );
     return server;
   } catch (error) {
     const isUsage = error instanceof TypeError || error instanceof RangeError;

@@ -18,6 +18,7 @@ import {
   connect,
   connectAndReset,
   connectTLS,
+  datagramExchange,
   exchangeOn,
   readAll,
   readExactly,
@@ -126,7 +127,7 @@ class Echo extends Program {
 }
 
 function parseAddress(line: string): SocketAddress {
-  const [, where = "", transport = ""] = /^Listening on (\S+) \((\S+), sync\)$/.exec(line) ?? [];
+  const [, where = "", transport = ""] = /^Listening on (\S+) \((\S+), \w+\)$/.exec(line) ?? [];
   assert(where !== "", `Not the line of a server that listens: ${line}`);
   if (transport === "unix") return { transport: "unix", path: where };
   if (transport === "unix-datagram") return { transport: "unixpacket", path: where };
@@ -205,6 +206,55 @@ for (const { name, args, permissions } of DATAGRAMS) {
     }
     const line = await echo.firstLine;
     assertEquals(await echo.stop(), { code: 0, signal: null, stdout: `${line}\n`, stderr: "" });
+  });
+}
+
+for (const mode of ["concurrent", "threading", "forking"]) {
+  Deno.test(`echo.ts --mode ${mode} sends back what it gets over every transport`, async () => {
+    for (const { name, args } of [...STREAMS, ...DATAGRAMS]) {
+      await using echo = new Echo(["--mode", mode, ...args]);
+      const address = await echo.address();
+      const answer = address.transport === "udp" || address.transport === "unixpacket"
+        ? await datagramExchange(address, `over ${name}`)
+        : await exchangeOn(
+          await (name === "tls" ? connectTLS(address) : connect(address)),
+          `over ${name}`,
+        );
+      assertEquals(answer, `over ${name}`);
+      assertEquals(await echo.stop(), {
+        code: 0,
+        signal: null,
+        stdout: `${await echo.firstLine}\n`,
+        stderr: "",
+      });
+    }
+  });
+}
+
+for (
+  const [file, caller] of [
+    ["threading_mix_in.ts", /^Received: Thread-\d+: Hello World (\d)$/],
+    ["forking_mix_in.ts", /^Received: Process-\d+: Hello World (\d)$/],
+  ] as const
+) {
+  Deno.test(`${file} prints what the example of Python's documentation does, and ends`, async () => {
+    const source = await Deno.readTextFile(new URL(`../examples/${file}`, import.meta.url));
+    const flags = /`deno run (.*) examples\//.exec(source)![1]!.split(" ");
+    const program = fileURLToPath(new URL(`../examples/${file}`, import.meta.url));
+    await using run = new Program([
+      "run",
+      "--quiet",
+      "--no-prompt",
+      "--config",
+      CONFIG,
+      ...flags,
+      program,
+    ]);
+    const { code, stdout, stderr } = await run.result;
+    assertEquals([code, stderr], [0, ""]);
+    const [loop, ...lines] = stdout.trimEnd().split("\n");
+    assertMatch(loop!, /^Server loop running in /);
+    assertEquals(lines.map((line) => caller.exec(line)?.[1]), ["1", "2", "3"]);
   });
 }
 
@@ -292,6 +342,7 @@ async function failEcho(args: string[], flags?: string[]): Promise<[code: number
 
 Deno.test("echo.ts says in one line what is wrong with its arguments", async () => {
   const levels = "DEBUG, INFO, WARN, ERROR";
+  const modes = "sync, concurrent, threading, forking";
   const cases: [args: string[], line: string][] = [
     [["--bogus"], 'Cannot use argument "--bogus": see --help'],
     [["--port=1", "extra"], 'Cannot use argument "extra": see --help'],
@@ -299,7 +350,7 @@ Deno.test("echo.ts says in one line what is wrong with its arguments", async () 
     [["--host", "--port", "0"], 'Cannot use --host "": expected a name or an IP address'],
     [["--port", "http"], 'Cannot use --port "http": expected a number'],
     [["--port", "65536"], "Cannot use port 65536: expected an integer from 0 to 65535"],
-    [["--mode", "bogus"], 'Cannot use --mode "bogus": expected sync'],
+    [["--mode", "bogus"], `Cannot use --mode "bogus": expected ${modes}`],
     [["--log-level", "loud"], `Cannot use --log-level "loud": expected ${levels}`],
     [
       ["--transport", "sctp"],

@@ -5,7 +5,8 @@
  * two of a row take turns, and the best round of each counts. It is no gate: the exit code is 0 whether the goals
  * are met or not, 1 when a server fails, 2 for wrong usage.
  *
- * "cpu" is the same ratio by the server's own processor time; it holds on a busy machine, too.
+ * "cpu" is the same ratio by the server's own processor time; it holds on a busy machine, too, but says nothing of
+ * children, whose time is their own.
  *
  * A row more is an entry of `ROWS`; a server more is one of `CONTENDERS` in `contenders.ts`.
  *
@@ -31,8 +32,20 @@ interface Row {
   goal: number | null;
 }
 
-const PING: Load = { transport: "tcp", size: 64, sockets: 1, inFlight: 1, oneProcessor: true };
+const PING: Load = {
+  transport: "tcp",
+  size: 64,
+  sockets: 1,
+  inFlight: 1,
+  oneProcessor: true,
+  reconnect: false,
+};
 const BULK: Load = { ...PING, size: 65536 };
+/** Many clients, and a server that may use all processors. */
+const CROWD: Load = { ...PING, sockets: 32, oneProcessor: false };
+const CROWD_BULK: Load = { ...CROWD, sockets: 8, size: 65536 };
+const FREE_PING: Load = { ...PING, oneProcessor: false };
+const VISIT: Load = { ...FREE_PING, reconnect: true };
 const PACKETS: Load = { ...PING, transport: "udp", inFlight: 32 };
 
 const ROWS: Row[] = [
@@ -81,6 +94,78 @@ const ROWS: Row[] = [
     unit: "answers/s",
     goal: null,
   },
+  {
+    name: "many",
+    title: "TCP, 64 bytes, 32 connections",
+    ours: "concurrent",
+    other: "bare-many",
+    load: CROWD,
+    unit: "answers/s",
+    goal: 0.85,
+  },
+  {
+    name: "many-64k",
+    title: "TCP, 64 KiB, 8 connections",
+    ours: "concurrent",
+    other: "bare-many",
+    load: CROWD_BULK,
+    unit: "MB/s",
+    goal: 0.9,
+  },
+  {
+    name: "thread",
+    title: "Workers, one connection",
+    ours: "threading",
+    other: "bare-tcp",
+    load: FREE_PING,
+    unit: "answers/s",
+    goal: 0.65,
+  },
+  {
+    name: "block",
+    title: "Workers, blocking, one",
+    ours: "threads",
+    other: "bare-tcp",
+    load: FREE_PING,
+    unit: "answers/s",
+    goal: 0.65,
+  },
+  {
+    name: "threads",
+    title: "Workers, 32 connections",
+    ours: "threading",
+    other: "bare-many",
+    load: CROWD,
+    unit: "answers/s",
+    goal: 0.28,
+  },
+  {
+    name: "blocks",
+    title: "Workers, blocking, 32",
+    ours: "threads",
+    other: "bare-many",
+    load: CROWD,
+    unit: "answers/s",
+    goal: 0.28,
+  },
+  {
+    name: "visit",
+    title: "Workers, connect to close",
+    ours: "threads",
+    other: "python-threading",
+    load: VISIT,
+    unit: "answers/s",
+    goal: 1,
+  },
+  {
+    name: "fork",
+    title: "children again, connect to close",
+    ours: "forking",
+    other: "python-forking",
+    load: VISIT,
+    unit: "answers/s",
+    goal: 1,
+  },
 ];
 
 const CLIENTS: Record<string, Client> = { libc: libcClient, deno: denoClient };
@@ -106,10 +191,13 @@ class Contender implements AsyncDisposable {
 
   constructor(name: string) {
     this.name = name;
-    const config = fileURLToPath(new URL("../../deno.json", import.meta.url));
-    const program = fileURLToPath(new URL("contenders.ts", import.meta.url));
-    this.#process = new Deno.Command(Deno.execPath(), {
-      args: ["run", "-A", "--quiet", "--config", config, program, name],
+    const pathOf = (file: string) => fileURLToPath(new URL(file, import.meta.url));
+    const deno = ["run", "-A", "--quiet", "--config", pathOf("../../deno.json")];
+    const [command, args] = isPython(name)
+      ? ["python3", [pathOf("contenders.py"), name]]
+      : [Deno.execPath(), [...deno, pathOf("contenders.ts"), name]];
+    this.#process = new Deno.Command(command, {
+      args,
       stdin: "null",
       stdout: "piped",
       stderr: "inherit",
@@ -144,6 +232,18 @@ class Contender implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#process[Symbol.asyncDispose]();
+  }
+}
+
+function isPython(contender: string): boolean {
+  return contender.startsWith("python-");
+}
+
+async function hasPython(): Promise<boolean> {
+  try {
+    return (await new Deno.Command("python3", { args: ["--version"] }).output()).success;
+  } catch {
+    return false;
   }
 }
 
@@ -187,7 +287,7 @@ function format(figure: number): string {
   return Math.round(figure).toLocaleString("en");
 }
 
-const WIDTHS = [10, 30, 17, 17, 10, 6, 6, 8, 7];
+const WIDTHS = [10, 32, 18, 24, 10, 6, 6, 8, 7];
 
 function printLine(cells: string[]): void {
   console.log(cells.map((cell, index) => cell.padEnd(WIDTHS[index]!)).join(" ").trimEnd());
@@ -224,8 +324,13 @@ if (import.meta.main) {
   console.log(`Best of ${ROUNDS} rounds of ${seconds} s, client "${flags.client}"`);
   printLine(["row", "what", "ours", "other", "unit", "ratio", "cpu", "goal", ""]);
   try {
+    const withPython = await hasPython();
     for (const row of ROWS) {
       if (flags.only.length > 0 && !flags.only.includes(row.name)) continue;
+      if (isPython(row.other) && !withPython) {
+        printLine([row.name, row.title, "needs python3"]);
+        continue;
+      }
       printLine(await measure(row, client, seconds));
     }
   } catch (error) {

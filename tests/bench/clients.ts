@@ -20,6 +20,8 @@ export interface Load {
    * not suit a server that has several threads at work.
    */
   oneProcessor: boolean;
+  /** Whether each message goes over a connection of its own, which the client then closes. */
+  reconnect: boolean;
 }
 
 /** A server under test. */
@@ -72,6 +74,14 @@ export async function denoClient(target: Target, load: Load, seconds: number): P
 }
 
 async function talkTCP(port: number, load: Load, end: number): Promise<number> {
+  if (!load.reconnect) return await talkOn(port, load, end);
+  let count = 0;
+  for (; performance.now() < end; count++) await talkOn(port, load, 0);
+  return count;
+}
+
+/** Talks on one connection, for one message at least. */
+async function talkOn(port: number, load: Load, end: number): Promise<number> {
   using conn = await Deno.connect({ hostname: "127.0.0.1", port });
   conn.setNoDelay();
   const message = messageOf(load);
@@ -81,15 +91,15 @@ async function talkTCP(port: number, load: Load, end: number): Promise<number> {
   };
   for (let sent = 0; sent < load.inFlight; sent++) await send();
   let count = 0;
-  while (performance.now() < end) {
+  do {
     for (let got = 0; got < load.size;) {
       const length = await conn.read(answer.subarray(got));
       if (length === null) throw new Error("Cannot read answer: the server closed the connection");
       got += length;
     }
     if (count++ === 0) checkAnswer(answer, message);
-    await send();
-  }
+    if (performance.now() < end) await send();
+  } while (performance.now() < end);
   return count;
 }
 
@@ -162,6 +172,10 @@ export function libcClient(target: Target, load: Load, seconds: number): Promise
     const sockets: LibcSocket[] = [];
     const unpin = load.oneProcessor ? pin(libc.symbols, target.pid) : () => {};
     try {
+      if (load.reconnect) {
+        resolve(talkReconnecting(libc.symbols, target.port, load, seconds));
+        return;
+      }
       for (let count = 0; count < load.sockets; count++) {
         sockets.push(new LibcSocket(libc.symbols, load));
       }
@@ -204,6 +218,24 @@ function talkLibc(sockets: LibcSocket[], seconds: number): number {
     }
   }
   if (count === 0) throw new Error("Cannot read answer: the server is silent");
+  return count / (performance.now() - start) * 1000;
+}
+
+/** Sends each message over a connection of its own. */
+function talkReconnecting(libc: Libc, port: number, load: Load, seconds: number): number {
+  const start = performance.now();
+  const end = start + seconds * 1000;
+  let count = 0;
+  for (; performance.now() < end; count++) {
+    const socket = new LibcSocket(libc, load);
+    try {
+      socket.connect(port);
+      socket.send();
+      if (!socket.receive()) throw new Error("Cannot read answer: the server is silent");
+    } finally {
+      socket.close();
+    }
+  }
   return count / (performance.now() - start) * 1000;
 }
 

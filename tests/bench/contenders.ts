@@ -6,24 +6,21 @@
  */
 import {
   BaseRequestHandler,
+  ConcurrentTCPServer,
   type DatagramRequest,
   DatagramRequestHandler,
+  ForkingTCPServer,
   StreamRequestHandler,
   TCPServer,
+  ThreadingTCPServer,
   UDPServer,
 } from "@netkit/socketserver";
+import { BlockingHandler, RecvHandler } from "./handlers.ts";
 
+/** Warm: as many as there are clients. */
+const THREADS = { maxThreads: 40, minSpareThreads: 32 };
+const CHILDREN = { maxChildren: 8, minSpareChildren: 4, maxRequestsPerChild: 0 };
 const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
-
-class RecvHandler extends BaseRequestHandler {
-  override async handle(): Promise<void> {
-    while (true) {
-      const data = await this.request.recv(65536);
-      if (data.length === 0) return;
-      await this.request.sendAll(data);
-    }
-  }
-}
 
 class LineHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
@@ -45,19 +42,24 @@ class PacketFileHandler extends DatagramRequestHandler {
 }
 
 /** What one would write without the package, at its fastest. */
-async function bareEcho(): Promise<void> {
+async function bareEcho(concurrent: boolean): Promise<void> {
   const listener = Deno.listen(LOOPBACK);
   console.log(listener.addr.port);
-  const buffer = new Uint8Array(65536);
   while (true) {
-    using conn = await listener.accept();
-    try {
-      for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
-        for (let sent = 0; sent < count;) sent += await conn.write(buffer.subarray(sent, count));
-      }
-    } catch {
-      // The client has reset.
+    const echoed = echoBare(await listener.accept());
+    if (!concurrent) await echoed;
+  }
+}
+
+async function echoBare(conn: Deno.TcpConn): Promise<void> {
+  using _ = conn;
+  const buffer = new Uint8Array(65536);
+  try {
+    for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+      for (let sent = 0; sent < count;) sent += await conn.write(buffer.subarray(sent, count));
     }
+  } catch {
+    // The client has reset.
   }
 }
 
@@ -77,9 +79,14 @@ async function serve(server: TCPServer | UDPServer): Promise<void> {
 }
 
 const CONTENDERS: Record<string, () => Promise<void>> = {
-  "bare-tcp": bareEcho,
+  "bare-tcp": () => bareEcho(false),
+  "bare-many": () => bareEcho(true),
   "tcp-recv": () => serve(new TCPServer(LOOPBACK, RecvHandler)),
   "tcp-lines": () => serve(new TCPServer(LOOPBACK, LineHandler)),
+  "concurrent": () => serve(new ConcurrentTCPServer(LOOPBACK, RecvHandler)),
+  "threading": () => serve(new ThreadingTCPServer(LOOPBACK, RecvHandler, THREADS)),
+  "threads": () => serve(new ThreadingTCPServer(LOOPBACK, BlockingHandler, THREADS)),
+  "forking": () => serve(new ForkingTCPServer(LOOPBACK, RecvHandler, CHILDREN)),
   "bare-udp": bareUDP,
   "udp-send": () => serve(new UDPServer(LOOPBACK, PacketHandler)),
   "udp-files": () => serve(new UDPServer(LOOPBACK, PacketFileHandler)),
