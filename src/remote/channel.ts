@@ -14,6 +14,18 @@ export interface Channel {
    */
   read(p: Uint8Array, heed?: boolean): Promise<number | null>;
   /**
+   * Reads what is there and waits for nothing, on a channel that can tell; nobody else may be reading.
+   *
+   * @returns How many bytes there were; 0 when `read()` has to say what there is.
+   */
+  readNow?(p: Uint8Array): number;
+  /**
+   * Writes all of `p` or nothing, and waits for nothing, on a channel that can tell.
+   *
+   * @returns Whether it was written; if not, `write()` has to.
+   */
+  writeNow?(p: Uint8Array): boolean;
+  /**
    * Writes all of `p`, waiting while the other end is slow to read.
    *
    * @throws {Deno.errors.BrokenPipe} When the other end has closed.

@@ -168,7 +168,7 @@ export class Relay {
   async #relayOut(): Promise<Outcome> {
     const { reader } = this.#unit;
     while (true) {
-      const type = await reader.next();
+      const type = reader.nextNow() ?? await reader.next();
       if (type === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
       if (type === FRAME.DATA) await this.#sendData();
       else if (type === FRAME.DONE) return unpack<Outcome>(await reader.payload()).value;
@@ -179,7 +179,7 @@ export class Relay {
   async #sendData(): Promise<void> {
     const { reader, buffer } = this.#unit;
     while (reader.left > 0) {
-      const count = await reader.read(buffer);
+      const count = reader.readNow(buffer) || await reader.read(buffer);
       if (count === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
       if (this.#writeFault !== null) {
         // A handler that awaits has heard of it by then; one that only blocks, in a process, never will.

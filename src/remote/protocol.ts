@@ -51,6 +51,7 @@ const MAX_PAYLOAD = 256 * 1024 * 1024;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const NOTHING = new Uint8Array(0);
+const DONE = Promise.resolve();
 
 /** Writes the header of a frame into its first bytes. */
 export function writeHeader(frame: Uint8Array, type: FrameType, length: number): void {
@@ -115,6 +116,7 @@ export class FrameWriter<C extends Channel = Channel> {
 
   /** Writes a frame; the payload must stay as it is until the promise settles. */
   write(type: FrameType, payload: Uint8Array = NOTHING): Promise<void> {
+    if (this.#last === null && this.#writeNow(this.#compose(type, payload))) return DONE;
     return this.#enqueue(() => this.channel.write(this.#compose(type, payload)));
   }
 
@@ -126,7 +128,9 @@ export class FrameWriter<C extends Channel = Channel> {
    */
   writeInPlace(frame: Uint8Array, length: number): Promise<void> {
     writeHeader(frame, FRAME.DATA, length);
-    return this.#enqueue(() => this.channel.write(frame.subarray(0, HEADER_BYTES + length)));
+    const bytes = frame.subarray(0, HEADER_BYTES + length);
+    if (this.#last === null && this.#writeNow(bytes)) return DONE;
+    return this.#enqueue(() => this.channel.write(bytes));
   }
 
   /**
@@ -160,6 +164,15 @@ export class FrameWriter<C extends Channel = Channel> {
     writeHeader(this.#frame, type, payload.length);
     this.#frame.set(payload, HEADER_BYTES);
     return this.#frame.subarray(0, size);
+  }
+
+  /** Writes a frame if that needs no waiting; what stands in the way is for `write()` to say. */
+  #writeNow(frame: Uint8Array): boolean {
+    try {
+      return this.channel.writeNow?.(frame) ?? false;
+    } catch {
+      return false; // the channel is closed
+    }
   }
 
   #enqueue(write: () => Promise<void>): Promise<void> {
@@ -205,6 +218,26 @@ export class FrameReader<C extends Channel = Channel> {
    */
   next(heed = true): Promise<FrameType | null> {
     return this.#next ??= this.#goNext(heed);
+  }
+
+  /** Goes to the next frame if that needs no waiting; `undefined` when it does. */
+  nextNow(): FrameType | undefined {
+    if (this.#next !== null || this.#left > 0) return undefined;
+    while (this.#headerRead < HEADER_BYTES) {
+      const rest = this.#headerRead === 0 ? this.#header : this.#header.subarray(this.#headerRead);
+      const count = this.#channel.readNow?.(rest) ?? 0;
+      if (count === 0) return undefined;
+      this.#headerRead += count;
+    }
+    return this.#parseHeader();
+  }
+
+  /** Reads some of the payload if that needs no waiting; 0 when it does. */
+  readNow(p: Uint8Array): number {
+    const part = p.length > this.#left ? p.subarray(0, this.#left) : p;
+    const count = this.#channel.readNow?.(part) ?? 0;
+    this.#left -= count;
+    return count;
   }
 
   async #goNext(heed: boolean): Promise<FrameType | null> {

@@ -48,9 +48,12 @@ export class RemoteTransport implements StreamTransport {
   async read(p: Uint8Array): Promise<number | null> {
     const { reader } = this.#frames;
     try {
-      while (reader.left === 0 && !this.#ended && !this.#closed) this.#meet(await reader.next());
+      while (reader.left === 0 && !this.#ended && !this.#closed) {
+        this.#meet(reader.nextNow() ?? await reader.next());
+      }
       this.#assertOpen("read from");
-      return this.#ended ? null : await (this.#reading = reader.read(p));
+      if (this.#ended) return null;
+      return reader.readNow(p) || await (this.#reading = reader.read(p));
     } catch (error) {
       throw fromChannel(error);
     }

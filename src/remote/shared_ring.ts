@@ -91,12 +91,16 @@ class Ring {
     return count;
   }
 
+  /** How many bytes there is room for. */
+  get room(): number {
+    return this.#data.length - ((this.written - Atomics.load(this.#control, this.#read)) | 0);
+  }
+
   /** Copies what there is room for out of `p`, from `from` on; returns how much. */
   put(p: Uint8Array, from: number): number {
     const { written } = this;
     const capacity = this.#data.length;
-    const room = capacity - ((written - Atomics.load(this.#control, this.#read)) | 0);
-    const count = Math.min(room, p.length - from);
+    const count = Math.min(this.room, p.length - from);
     if (count === 0) return 0;
     const start = written & (capacity - 1);
     const first = Math.min(count, capacity - start);
@@ -226,6 +230,26 @@ export class RingChannel implements BlockingChannel {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /**
+   * Reads what is there and waits for nothing.
+   *
+   * @returns How many bytes there were; 0 when {@linkcode RingChannel.read} has to say what there is.
+   */
+  readNow(p: Uint8Array): number {
+    if (this.#closed || this.#in.waiting) return 0;
+    return this.#tryRead(p, this.#beginRead()) ?? 0;
+  }
+
+  /**
+   * Writes all of `p` or nothing, and waits for nothing.
+   *
+   * @returns Whether it was written; if not, {@linkcode RingChannel.write} has to.
+   */
+  writeNow(p: Uint8Array): boolean {
+    if (this.#closed || this.#out.waiting || this.#out.room < p.length) return false;
+    return this.#tryWrite(p, 0) === p.length;
   }
 
   /**
