@@ -1,0 +1,84 @@
+/**
+ * A chat: what one client says, all others read. The server keeps a table of its clients, who share its memory.
+ *
+ * Run `deno run --allow-net=0.0.0.0:20000 examples/chat.ts`, then `nc localhost 20000` in several other terminals; the
+ * first line is your name. Python's documentation describes it as a table of partly finished requests.
+ */
+import { parseArgs } from "@std/cli";
+import {
+  ConcurrentTCPServer,
+  formatAddress,
+  LineTooLongError,
+  StreamRequestHandler,
+  type StreamSocket,
+  type TCPAddr,
+} from "@netkit/socketserver";
+
+/** Who has so many lines to read yet is no longer there. */
+const MAX_UNREAD = 100;
+
+class ChatServer extends ConcurrentTCPServer {
+  /** The table: who is in the chat, by name. */
+  readonly members = new Map<string, ChatHandler>();
+
+  /** Tells all members but one. */
+  broadcast(line: string, except?: ChatHandler): void {
+    for (const member of this.members.values()) if (member !== except) member.tell(line);
+  }
+
+  override handleError(
+    error: unknown,
+    request: StreamSocket,
+    clientAddress: TCPAddr,
+  ): void | Promise<void> {
+    if (!request.closed) return super.handleError(error, request, clientAddress);
+    console.log(`${formatAddress(clientAddress)} was cut off: too slow to read`);
+  }
+}
+
+class ChatHandler extends StreamRequestHandler {
+  declare readonly server: ChatServer;
+  override maxLineLength = 1000;
+  #unread = 0;
+
+  override async handle(): Promise<void> {
+    const { members } = this.server;
+    const lines = this.rfile.lines();
+    const { value: name } = await lines.next();
+    if (!name || !/^\w{1,20}$/.test(name) || members.has(name)) {
+      return this.tell("Please come again with another name");
+    }
+    members.set(name, this);
+    try {
+      this.server.broadcast(`* ${name} has come, we are ${members.size}`);
+      // Without control characters, which could do anything to a terminal
+      for await (const line of lines) this.say(name, line.replace(/\p{Cc}/gu, ""));
+    } catch (error) {
+      if (!(error instanceof LineTooLongError)) throw error;
+      this.tell("* That is too long");
+    } finally {
+      members.delete(name);
+      this.server.broadcast(`* ${name} has gone, we are ${members.size}`);
+    }
+  }
+
+  say(name: string, line: string): void {
+    this.server.broadcast(`${name}: ${line}`, this);
+  }
+
+  /** Sends a line and does not wait: who is slow to read delays nobody, and is cut off in the end. */
+  tell(line: string): void {
+    if (++this.#unread > MAX_UNREAD) return this.request.close();
+    const written = () => void this.#unread--;
+    this.wfile.write(`${line}\n`).then(written, written); // one that has gone is seen by its own handle()
+  }
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
+  await using server = new ChatServer({ hostname: "", port: Number(port) }, ChatHandler);
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}

@@ -1,0 +1,34 @@
+/**
+ * An echo server with a pre-allocated pool: 16 Web Workers, each of which serves one client at a time.
+ *
+ * Run `deno run --allow-net=0.0.0.0:20000 --allow-read examples/echo_pool.ts`, then `nc localhost 20000` in several
+ * other terminals. In Python: 16 threads that all call `serve_forever()` of one server.
+ */
+import { parseArgs } from "@std/cli";
+import { BaseRequestHandler, formatAddress, PoolTCPServer } from "@netkit/socketserver";
+
+export class EchoHandler extends BaseRequestHandler {
+  static override readonly moduleUrl = import.meta.url; // where a Worker finds it
+
+  override async handle(): Promise<void> {
+    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    while (true) {
+      const message = await this.request.recv(8192);
+      if (message.length === 0) break;
+      await this.request.sendAll(message);
+    }
+  }
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
+  const NWORKERS = 16;
+  await using server = new PoolTCPServer({ hostname: "", port: Number(port) }, EchoHandler, {
+    workers: NWORKERS,
+    maxConnectionsPerWorker: 1,
+  });
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}

@@ -1,0 +1,28 @@
+/**
+ * An echo server that may bind its port again right after it was closed, which an attribute of its class says.
+ *
+ * Run `deno run --allow-net=0.0.0.0:20000 examples/echo_reuse_address.ts`, then `nc localhost 20000` in another
+ * terminal. In Python: `TCPServer.allow_reuse_address = True`. Deno always allows it, so here it says what is so.
+ */
+import { parseArgs } from "@std/cli";
+import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+
+class EchoHandler extends StreamRequestHandler {
+  override async handle(): Promise<void> {
+    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    for await (const line of this.rfile) await this.wfile.write(line);
+  }
+}
+
+class EchoServer extends TCPServer {
+  static override allowReuseAddress = true;
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
+  await using server = new EchoServer({ hostname: "", port: Number(port) }, EchoHandler);
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}

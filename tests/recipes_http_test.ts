@@ -1,0 +1,198 @@
+/**
+ * The recipe of an HTTP server: asked by fetch, by raw bytes and by a browser.
+ *
+ * @module
+ */
+import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { bytes, exchangeOn, readExactly, tempFolder, text, writeAll } from "./harness.ts";
+import { Recipe } from "./recipe.ts";
+
+const PAGE = "<!doctype html><title>Recipe</title><p id=p>served by a StreamRequestHandler</p>";
+const BIG = Uint8Array.from({ length: 300_000 }, (_, index) => index ^ (index >> 8));
+
+/** A folder with a site, beside a file that must not be served. */
+function makeSite(): string {
+  const folder = Deno.realPathSync(tempFolder());
+  const site = `${folder}/site`;
+  Deno.mkdirSync(`${site}/sub dir`, { recursive: true });
+  Deno.writeTextFileSync(`${site}/index.html`, PAGE);
+  Deno.writeTextFileSync(`${site}/sub dir/ü.txt`, "grüße\n");
+  Deno.writeFileSync(`${site}/big.bin`, BIG);
+  Deno.writeTextFileSync(`${folder}/secret.txt`, "secret");
+  Deno.mkdirSync(`${folder}/site2`);
+  Deno.writeTextFileSync(`${folder}/site2/secret.txt`, "secret");
+  Deno.symlinkSync("../secret.txt", `${site}/link.txt`);
+  Deno.symlinkSync("..", `${site}/up`);
+  Deno.symlinkSync("big.bin", `${site}/same.bin`);
+  Deno.symlinkSync("loop", `${site}/loop`);
+  return site;
+}
+
+/** Starts the server over a new site; it may read whole folder around, so that only it keeps clients out. */
+function serve(): Recipe {
+  const site = makeSite();
+  return new Recipe("http_server.ts", {
+    port: 0,
+    replace: { "--allow-read=.": `--allow-read=${site}/..,${site}` },
+    args: [site],
+  });
+}
+
+/** Sends raw bytes and reads all that comes back. */
+async function raw(port: number, request: string): Promise<string> {
+  return await exchangeOn(await Deno.connect({ port }), request);
+}
+
+/** What the first lines of answers say, one for each. */
+function statuses(answers: string): number[] {
+  return [...answers.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
+}
+
+Deno.test("http_server.ts answers GET and HEAD of fetch", async () => {
+  await using server = serve();
+  const root = `http://localhost:${await server.port()}`;
+  using client = Deno.createHttpClient({}); // its connections end with it
+  const ask = (path: string, method = "GET") => fetch(`${root}${path}`, { client, method });
+
+  const page = await ask("/");
+  assertEquals([page.status, page.headers.get("content-type")], [200, "text/html"]);
+  assertEquals(await page.text(), PAGE);
+  assertEquals(await (await ask("/index.html?query#part")).text(), PAGE);
+  assertEquals(await (await ask("/sub%20dir/%C3%BC.txt")).text(), "grüße\n");
+  for (const name of ["/big.bin", "/same.bin"]) {
+    const big = await ask(name);
+    assertEquals(big.headers.get("content-type"), "application/octet-stream");
+    assertEquals(await big.bytes(), BIG);
+  }
+  const head = await ask("/big.bin", "HEAD");
+  assertEquals([head.status, head.headers.get("content-length")], [200, `${BIG.length}`]);
+  assertEquals(await head.text(), "");
+
+  for (const path of ["/nothing", "/sub%20dir", "/sub%20dir/", "/index.html/", "/%00", "/loop"]) {
+    const missing = await ask(path);
+    assertEquals([missing.status, await missing.text()], [404, "404 Not Found"], path);
+  }
+  assertEquals((await ask("/nothing", "HEAD")).status, 404);
+  const post = await fetch(`${root}/`, { client, method: "POST", body: "x".repeat(1000) });
+  assertEquals([post.status, post.headers.get("allow")], [405, "GET, HEAD"]);
+  assertEquals(await post.text(), "405 Method Not Allowed");
+  await server.line(/^127\.0\.0\.1:\d+ POST 405 Method Not Allowed$/);
+  client.close();
+  await server.leave();
+});
+
+Deno.test("http_server.ts lets nobody out of its folder", async () => {
+  await using server = serve();
+  const port = await server.port();
+  const paths = [
+    "/../secret.txt",
+    "/sub%20dir/../../secret.txt",
+    "/%2e%2e/secret.txt",
+    "/%2E%2E%2Fsecret.txt",
+    "/..%2fsite2/secret.txt",
+    "/../site2/secret.txt",
+    "/..%5csecret.txt",
+    "/%252e%252e/secret.txt",
+    "//secret.txt",
+    "/link.txt",
+    "/up/secret.txt",
+    "/up/",
+    "/etc/passwd",
+    "/../../../../../../../../etc/passwd",
+    "*",
+  ];
+  for (const path of paths) {
+    const answer = await raw(port, `GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+    assertEquals([statuses(answer), answer.includes("secret")], [[404], false], path);
+  }
+  await server.leave();
+});
+
+Deno.test("http_server.ts keeps a connection open as HTTP/1.1 and HTTP/1.0 have it", async () => {
+  await using server = serve();
+  const port = await server.port();
+  const get = (version: string, connection = "", host = "Host: x\r\n") =>
+    `GET /index.html HTTP/${version}\r\n${host}${connection}\r\n`;
+  const cases: [requests: string, expected: number[]][] = [
+    [get("1.1") + get("1.1") + get("1.1", "Connection: close\r\n") + get("1.1"), [200, 200, 200]],
+    [get("1.1", "connection: Upgrade, Close\r\n") + get("1.1"), [200]],
+    [get("1.0") + get("1.0"), [200]],
+    [get("1.0", "Connection: Keep-Alive\r\n", "") + get("1.0"), [200, 200]],
+    ["HEAD / HTTP/1.1\r\nHost: x\r\n\r\n" + get("1.1"), [200, 200]],
+    ["GET /no HTTP/1.1\r\nHost: x\r\n\r\n" + get("1.1"), [404, 200]],
+    ["POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody" + get("1.1"), [405, 200]],
+    ["POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", [405]],
+    ["GET http://x/index.html HTTP/1.1\r\nHost: x\r\n\r\n" + get("1.1"), [200, 200]],
+    ["", []],
+    ["GET / HT", []],
+  ];
+  for (const [requests, expected] of cases) {
+    assertEquals(statuses(await raw(port, requests)), expected, requests);
+  }
+
+  using conn = await Deno.connect({ port });
+  await writeAll(conn, bytes(get("1.1").slice(0, 20)));
+  await writeAll(conn, bytes(get("1.1").slice(20))); // while the client waits, its answer has come
+  let head = "";
+  while (!head.endsWith("\r\n\r\n")) head += text(await readExactly(conn, 1));
+  assertStringIncludes(head, "\r\nConnection: keep-alive\r\n");
+  assertMatch(head, /^HTTP\/1\.1 200 OK\r\nDate: \w{3}, \d\d \w{3} \d{4} [\d:]{8} GMT\r\n/);
+  assertEquals(text(await readExactly(conn, PAGE.length)), PAGE);
+  await server.leave();
+});
+
+Deno.test("http_server.ts answers 400 to what is no request, and closes", async () => {
+  await using server = serve();
+  const port = await server.port();
+  const requests = [
+    "nonsense\r\n\r\n",
+    "\r\n\r\n",
+    "GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+    "GET /a b HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nbad name: 1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+    `GET /${"x".repeat(70_000)}`,
+    "\x16\x03\x01\x00\xff\r\n\r\n",
+  ];
+  for (const request of requests) {
+    const answer = await raw(port, request);
+    assertEquals(statuses(answer), [400], request.slice(0, 100));
+    assertMatch(answer, /\r\nConnection: close\r\n(.+\r\n)*\r\n400 Bad Request$/);
+  }
+  await server.leave();
+});
+
+/** The browser of this machine, if it has one. */
+const chromium = (Deno.env.get("PATH") ?? "").split(":").flatMap((folder) =>
+  ["chromium", "chromium-browser"].map((name) => `${folder}/${name}`)
+).find((path) => {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false; // there is none in this folder
+  }
+});
+
+Deno.test({
+  name: `http_server.ts is read by a browser${chromium ? "" : " (ignored: no chromium here)"}`,
+  ignore: chromium === undefined,
+  async fn() {
+    await using server = serve();
+    const url = `http://localhost:${await server.port()}/`;
+    const { stdout } = await new Deno.Command(chromium!, {
+      args: ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", url],
+      stdout: "piped",
+      stderr: "null",
+    }).output();
+    assertStringIncludes(text(stdout), '<p id="p">served by a StreamRequestHandler</p>');
+    await server.line(/ GET 200 OK$/);
+    await server.leave();
+  },
+});
