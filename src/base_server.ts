@@ -372,13 +372,15 @@ export abstract class BaseServer<
    * for debugging, what a client did wrong a warning, anything else an error with its stack.
    *
    * @param error What was thrown.
-   * @param _request The request.
+   * @param request The request.
    * @param clientAddress Who asked.
    */
-  handleError(error: unknown, _request: Request, clientAddress: Addr): void | Promise<void> {
+  handleError(error: unknown, request: Request, clientAddress: Addr): void | Promise<void> {
     const client = formatAddress(clientAddress);
     const message = error instanceof Error ? error.message : String(error);
-    if (isPeerGone(error) || error instanceof TLSHandshakeError) {
+    if (isOwnClose(error, request)) {
+      logTo(this.logger, "debug", `Connection of client "${client}" was closed here: ${message}`);
+    } else if (isPeerGone(error) || error instanceof TLSHandshakeError) {
       logTo(this.logger, "debug", `Client "${client}" went away: ${message}`);
     } else if (isPeerFault(error)) {
       logTo(this.logger, "warn", `Cannot serve client "${client}": ${message}`);
@@ -474,4 +476,10 @@ async function runFunction<Request, Addr extends SocketAddress>(
   ...args: Parameters<typeof handler>
 ): Promise<void> {
   await handler(...args);
+}
+
+/** Whether an error only says that this program has closed the connection itself, under a read for example. */
+function isOwnClose(error: unknown, request: unknown): boolean {
+  return (error instanceof Deno.errors.Interrupted || error instanceof Deno.errors.BadResource) &&
+    (request as { closed?: unknown } | null)?.closed === true;
 }

@@ -20,6 +20,8 @@ export interface DatagramTransport {
   sendSync?(data: Uint8Array, address: Deno.Addr): number;
 }
 
+const encoder = new TextEncoder();
+
 /**
  * The server's own datagram socket, seen from a handler: it sends, and cannot be closed by accident.
  *
@@ -63,14 +65,14 @@ export class DatagramSocket {
   /**
    * Sends one datagram. The promise may be left un-awaited: a failure is then nobody's.
    *
-   * @param data The bytes; leave them unchanged until the promise settles.
+   * @param data The bytes, which are to stay unchanged until the promise settles, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
    * @returns How many bytes were sent.
    * @throws {TypeError} When the address is that of a Unix client that bound no path.
    * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
-  sendTo(data: Uint8Array, address: Deno.Addr): Promise<number> {
-    const sent = this.#send(data, address);
+  sendTo(data: Uint8Array | string, address: Deno.Addr): Promise<number> {
+    const sent = this.#send(typeof data === "string" ? encoder.encode(data) : data, address);
     this.#sending++;
     sent.then(this.#sent, this.#sent);
     return sent;
@@ -79,23 +81,24 @@ export class DatagramSocket {
   /**
    * Sends one datagram, blocking the isolate, where a handler may: in a Web Worker or a subprocess.
    *
-   * @param data The bytes.
+   * @param data The bytes, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
    * @returns How many bytes were sent, or handed to the server to send.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an earlier `sendTo()` is still under way.
    * @throws {TypeError} When the address is that of a Unix client that bound no path.
    */
-  sendToSync(data: Uint8Array, address: Deno.Addr): number {
+  sendToSync(data: Uint8Array | string, address: Deno.Addr): number {
     if (this.#transport.sendSync === undefined) {
       throw cannotBlock("sendToSync()", "await sendTo()");
     }
     if (this.#sending > 0) throw cannotBlockYet("sendToSync()", "send");
     checkNamed(address);
+    const bytes = typeof data === "string" ? encoder.encode(data) : data;
     try {
-      return this.#transport.sendSync(data, address);
+      return this.#transport.sendSync(bytes, address);
     } catch (error) {
-      throw sendError(error, data, address);
+      throw sendError(error, bytes, address);
     }
   }
 

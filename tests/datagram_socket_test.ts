@@ -68,6 +68,14 @@ Deno.test("DatagramSocket.sendTo() sends one datagram and says how long it was",
   assertEquals((await client.conn.receive())[0].length, 65507);
 });
 
+Deno.test("DatagramSocket.sendTo() sends text as UTF-8", async () => {
+  using client = udpClient();
+  await withSocket(async (socket) => {
+    assertEquals(await socket.sendTo("grün", client.conn.addr), 5);
+  });
+  assertEquals(text((await client.conn.receive())[0]), "grün");
+});
+
 Deno.test("DatagramSocket.sendTo() sends from the server's address, to anybody", async () => {
   using client = udpClient();
   using third = udpClient();

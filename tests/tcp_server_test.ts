@@ -18,6 +18,7 @@ import {
   bytes,
   connect,
   exchange,
+  ListLogger,
   LOOPBACK,
   openDescriptors,
   readAll,
@@ -62,6 +63,21 @@ Deno.test("TCPServer() listens on a free port when the port is 0 and reports it 
   assert(one.serverAddress.port > 0);
   assertNotEquals(one.serverAddress.port, two.serverAddress.port);
   assertEquals(one.serverAddress as Deno.Addr, one.socket.addr);
+});
+
+Deno.test("TCPServer.handleError() has a debug line for a handler that closed its connection under a read", async () => {
+  const logger = new ListLogger();
+  const leave = async (request: StreamSocket) => {
+    const reading = request.recv();
+    request.close();
+    await reading;
+  };
+  await using started = start(new TCPServer(LOOPBACK, leave, { logger }));
+  using conn = await connect(started.server.serverAddress);
+  await readAll(conn);
+  await until(() => started.server.stats().failed === 1);
+  assertEquals(logger.lines.length, 1);
+  assertStringIncludes(logger.lines[0]!, "debug: Connection of client ");
 });
 
 Deno.test("TCPServer() listens on every interface when the host name is empty", async () => {
