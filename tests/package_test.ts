@@ -50,7 +50,9 @@ Deno.test("deno publish takes the entry points, all modules of src/ and what des
     url!.slice(root.href.length)
   );
   assertEquals(listed.sort(), [...FILES, ...modulesOf("src/")].sort());
-  assert(!/warning/i.test(output), output);
+  // A handler's module is the user's, which nobody can look into beforehand.
+  const warnings = [...output.matchAll(/^warning\[([\w-]+)\]/gm)].map(([, name]) => name);
+  assertEquals(new Set(warnings), new Set(["unanalyzable-dynamic-import"]), output);
 });
 
 Deno.test("deno.json exports modules that exist", () => {
@@ -70,7 +72,7 @@ Deno.test("mod.ts and src/ import nothing but each other, @std/log, @std/cli and
   for (const path of ["mod.ts", ...modulesOf("src/")]) {
     // Doc comments go first: the examples in them import what a user does.
     const source = read(path).replace(/^\s*\/?\*.*$/gm, "");
-    for (const [, specifier] of source.matchAll(/\b(?:from |import\()"([^"]+)"/g)) {
+    for (const [, specifier] of source.matchAll(/\b(?:from |import\()"([^"$]+)"/g)) {
       assertMatch(specifier!, /^(\.{1,2}\/[\w./]+\.ts|@std\/(log|cli)(\/\w+)?|node:\w+)$/, path);
     }
   }
