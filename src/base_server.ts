@@ -16,6 +16,7 @@ import {
   type ServeOptions,
   type ServerOptions,
 } from "./options.ts";
+import { reserveDescriptors } from "./reserve.ts";
 import { refuseWhileImporting } from "./remote/importing.ts";
 import {
   checkHandler,
@@ -103,6 +104,7 @@ export abstract class BaseServer<
     options: ServerOptions = {},
   ) {
     refuseWhileImporting();
+    reserveDescriptors();
     checkHandler(RequestHandlerClass);
     refuseForeignOptions(this, options);
     this.serverAddress = serverAddress;

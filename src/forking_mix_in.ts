@@ -18,7 +18,7 @@ import {
   orDefault,
   type ServeOptions,
 } from "./options.ts";
-import { ChildUnit, reserveDescriptors } from "./remote/child_unit.ts";
+import { ChildUnit } from "./remote/child_unit.ts";
 import { handlerModule } from "./remote/handler_module.ts";
 import { UnitPool } from "./remote/unit_pool.ts";
 import { finishInUnit } from "./remote/unit_requests.ts";
@@ -144,7 +144,6 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
       const init = handlerModule(new.target.name, args[1]);
       refuseWhenCompiled(new.target.name);
-      reserveDescriptors();
       super(...args);
       this.#settings = settings;
       const log = (level: "info" | "error", line: string) => logTo(this.logger, level, line);

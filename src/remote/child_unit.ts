@@ -30,17 +30,6 @@ const MAX_START_OUTPUT = 16 * 1024;
 /** The longest line of a child that is logged whole, in characters. */
 const MAX_LOG_LINE = 8192;
 
-const nothing = (): void => {};
-
-/**
- * Makes Deno open the two descriptors that it needs for signals now, and not half a second after the start of the
- * program or with the first subprocess: where none is left then, Deno 2.9 panics.
- */
-export function reserveDescriptors(): void {
-  Deno.addSignalListener("SIGUSR2", nothing);
-  Deno.removeSignalListener("SIGUSR2", nothing);
-}
-
 /** How to start a subprocess. */
 export interface ChildOptions {
   /** The flags of Deno, such as permissions. */
