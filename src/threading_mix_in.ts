@@ -117,6 +117,8 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     #pool: UnitPool<WorkerUnit>;
     /** The Workers that serve a request. */
     readonly #active = new Set<WorkerUnit>();
+    /** Aborted when no Worker is wanted any more. */
+    readonly #closing = new AbortController();
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -129,7 +131,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         start: () =>
           WorkerUnit.start(init, {
             reserve: () => Math.min(this.maxThreads - this.#active.size, MAX_RESERVE),
-            closed: () => this.state === "closed",
+            signal: this.#closing.signal,
           }),
         max: () => this.maxThreads,
         minSpare: () => this.minSpareThreads,
@@ -214,6 +216,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     override async serverClose(): Promise<void> {
       await super.serverClose();
       const closed = this.#pool.close();
+      this.#closing.abort();
       if (this.daemonThreads) { for (const worker of this.#active) worker.kill(); }
       if (this.blockOnClose) await closed;
     }

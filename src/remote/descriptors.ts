@@ -1,20 +1,77 @@
 /**
- * Whether the system has descriptors left for another Worker.
+ * Starting Workers only while the system has descriptors for them.
  *
- * Where it has none, Deno 2.9 panics in the thread of the new Worker, and the program ends.
+ * Where it has none left, Deno 2.9 panics in the thread of the new Worker, and the program ends.
  *
  * @module
  */
 import { fileURLToPath } from "node:url";
 import { errorCode } from "../errors.ts";
 
+/** How many descriptors a Worker takes while it starts, when it loads modules side by side; it keeps six. */
+const PER_WORKER = 40;
+/** How many Workers are started on one look, where there is room for so many. */
+const BATCH = 10;
+/** How long such a look holds, in milliseconds. */
+const LOOK_HOLDS = 1000;
+/** How long to wait before looking again, in milliseconds. */
+const PAUSE = 5;
+
+/** How many Workers are coming up. */
+let starting = 0;
+/** How many more may start on the last look. */
+let room = 0;
+/** Until when that holds, by the clock of `performance.now()`. */
+let lookEnds = 0;
+
+/** When to start a Worker. */
+export interface StartOptions {
+  /** A file that the Worker will read. Where it may not be read nobody can look, and the Worker starts. */
+  url: string;
+  /** How many descriptors others may need meanwhile. */
+  reserve: () => number;
+  /** Aborted when no Worker is wanted any more. */
+  signal: AbortSignal;
+}
+
 /**
- * Finds out whether so many descriptors can be had, by opening a file so many times. Where that file may not be read,
- * nobody can tell, and the answer is yes.
+ * Starts a Worker, once there are descriptors for it.
  *
- * @param url The file.
+ * @param start Resolves when the Worker is up.
+ * @throws {unknown} The signal's reason, when none is wanted any more.
  */
-export function descriptorsLeft(url: string, count: number): boolean {
+export async function startWithDescriptors<T>(
+  { url, reserve, signal }: StartOptions,
+  start: () => Promise<T>,
+): Promise<T> {
+  while (!mayStart(url, reserve())) {
+    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    signal.throwIfAborted();
+  }
+  starting++;
+  try {
+    return await start();
+  } finally {
+    starting--;
+  }
+}
+
+function mayStart(url: string, reserve: number): boolean {
+  const now = performance.now();
+  if (now < lookEnds) {
+    if (room > 0) {
+      room--;
+      return true;
+    }
+    if (starting > 0) return false; // to look takes descriptors, which that Worker may need
+  }
+  lookEnds = now + LOOK_HOLDS;
+  room = areLeft(url, BATCH * PER_WORKER + reserve) ? BATCH - 1 : 0;
+  return room > 0 || areLeft(url, PER_WORKER + reserve);
+}
+
+/** Whether so many descriptors can be had: opens a file so many times. */
+function areLeft(url: string, count: number): boolean {
   if (!url.startsWith("file:")) return true;
   const path = fileURLToPath(url);
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return true;

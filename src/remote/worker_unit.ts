@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { descriptorsLeft } from "./descriptors.ts";
+import { type StartOptions, startWithDescriptors } from "./descriptors.ts";
 import type { Init } from "./messages.ts";
 import { RingChannel } from "./shared_ring.ts";
 import { Unit, type UnitEnd } from "./unit.ts";
@@ -12,22 +12,10 @@ import type { FromWorker, ToWorker } from "./worker_entry.ts";
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
 export const entryModules = (): Promise<unknown>[] => [import("./worker_entry.ts")];
 
-/** How many descriptors a Worker takes while it starts, when it loads modules side by side; it keeps six. */
-const DESCRIPTORS = 40;
-/** How long to wait for descriptors before looking again, in milliseconds. */
-const DESCRIPTORS_PAUSE = 20;
+/** How long a Worker may take to load its handler, in milliseconds. */
+const START_LIMIT = 60_000;
 
 let workers = 0;
-/** How many are coming up. */
-let starting = 0;
-
-/** When to start a Worker. */
-export interface StartOptions {
-  /** How many descriptors others may need meanwhile. */
-  reserve: () => number;
-  /** Whether no Worker is wanted any more. */
-  closed: () => boolean;
-}
 
 /** A Web Worker that runs a handler. */
 export class WorkerUnit extends Unit {
@@ -43,21 +31,25 @@ export class WorkerUnit extends Unit {
    * Starts a Worker, once there are descriptors for it, and loads the handler in it.
    *
    * @throws {HandlerLoadError} When that fails.
+   * @throws {UnitDiedError} When the Worker ends meanwhile, takes too long, or is not wanted any more.
    */
-  static async start(init: Init, { reserve, closed }: StartOptions): Promise<WorkerUnit> {
-    while (!descriptorsLeft(init.moduleUrl, (starting + 1) * DESCRIPTORS + reserve())) {
-      await new Promise((resolve) => setTimeout(resolve, DESCRIPTORS_PAUSE));
-      if (closed()) throw new Deno.errors.BadResource("Cannot start Worker: the server is closed");
-    }
-    starting++;
-    try {
+  static async start(init: Init, options: Omit<StartOptions, "url">): Promise<WorkerUnit> {
+    const { signal } = options;
+    return await startWithDescriptors({ url: init.moduleUrl, ...options }, async () => {
       const memory = RingChannel.allocate();
       const unit = new WorkerUnit(memory, new RingChannel(memory, "main"));
-      await unit.init(init);
+      const kill = () => unit.kill();
+      // A module may await for ever.
+      const timer = setTimeout(kill, START_LIMIT);
+      signal.addEventListener("abort", kill);
+      try {
+        await unit.init(init);
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", kill);
+      }
       return unit;
-    } finally {
-      starting--;
-    }
+    });
   }
 
   /** Starts the Worker; {@linkcode WorkerUnit.start} loads the handler as well. */
