@@ -421,12 +421,12 @@ export abstract class BaseServer<
       } finally {
         await this.#end(request);
         if (timer !== undefined) clearTimeout(timer);
-        requests.end(request, requests.isAborted(request) ? "aborted" : outcome);
+        requests.end(request, outcome);
       }
       return;
     }
     if (timer !== undefined) clearTimeout(timer);
-    requests.end(request, requests.isAborted(request) ? "aborted" : outcome);
+    requests.end(request, outcome);
   }
 
   /** On its own because a closure in `#serve()` would cost every request its context. */

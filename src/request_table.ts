@@ -118,11 +118,12 @@ export class RequestTable<Request> {
     if (active === undefined) return; // given up on, and counted, when it was aborted
     if (--active.count === 0) {
       this.#active.delete(request);
-      clearTimeout(active.timer);
+      if (active.timer !== undefined) clearTimeout(active.timer);
       if (active.source !== null) this.#leave(active.source);
     }
-    this.#ended[outcome]++;
+    this.#ended[active.aborted ? "aborted" : outcome]++;
     if (--this.#size > 0) return;
+    if (this.#whenIdle.length === 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
 

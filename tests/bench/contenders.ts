@@ -15,7 +15,7 @@ import {
   ThreadingTCPServer,
   UDPServer,
 } from "@netkit/socketserver";
-import { BlockingHandler, RecvHandler } from "./handlers.ts";
+import { BlockingHandler, ReadHandler, RecvHandler } from "./handlers.ts";
 
 /** Warm: as many as there are clients. */
 const THREADS = { maxThreads: 40, minSpareThreads: 32 };
@@ -82,8 +82,10 @@ const CONTENDERS: Record<string, () => Promise<void>> = {
   "bare-tcp": () => bareEcho(false),
   "bare-many": () => bareEcho(true),
   "tcp-recv": () => serve(new TCPServer(LOOPBACK, RecvHandler)),
+  "tcp-read": () => serve(new TCPServer(LOOPBACK, ReadHandler)),
   "tcp-lines": () => serve(new TCPServer(LOOPBACK, LineHandler)),
   "concurrent": () => serve(new ConcurrentTCPServer(LOOPBACK, RecvHandler)),
+  "concurrent-read": () => serve(new ConcurrentTCPServer(LOOPBACK, ReadHandler)),
   "threading": () => serve(new ThreadingTCPServer(LOOPBACK, RecvHandler, THREADS)),
   "threads": () => serve(new ThreadingTCPServer(LOOPBACK, BlockingHandler, THREADS)),
   "forking": () => serve(new ForkingTCPServer(LOOPBACK, RecvHandler, CHILDREN)),

@@ -17,6 +17,19 @@ export class RecvHandler extends BaseRequestHandler {
   }
 }
 
+/** Echoes from a buffer of its own, which costs no allocation for each message. */
+export class ReadHandler extends BaseRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    while (true) {
+      const count = await this.request.read(buffer);
+      if (count === null) return;
+      await this.request.sendAll(buffer.subarray(0, count));
+    }
+  }
+}
+
 /** Echoes, blocking. */
 export class BlockingHandler extends BaseRequestHandler {
   static override readonly moduleUrl = import.meta.url;
