@@ -167,6 +167,15 @@ const ROWS: Row[] = [
     goal: 1,
   },
   {
+    name: "pool",
+    title: "two Workers, 32 connections",
+    ours: "pool",
+    other: "python-threading",
+    load: CROWD,
+    unit: "answers/s",
+    goal: 1,
+  },
+  {
     name: "fork",
     title: "children again, connect to close",
     ours: "forking",
