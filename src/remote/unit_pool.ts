@@ -93,6 +93,8 @@ export class UnitPool<Unit extends PooledUnit> {
   /** While a start has failed and none has succeeded since, one is under way at a time. */
   readonly #guard = new StartGuard(() => this.#fill());
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, by the clock of `performance.now()`. */
+  #idleDue = 0;
   /** Resolves when all have ended; null while the pool is open. */
   #closing: PromiseWithResolvers<void> | null = null;
 
@@ -312,20 +314,29 @@ export class UnitPool<Unit extends PooledUnit> {
 
   /** Ends the spares beyond `minSpare` that have been idle for too long, now and when it is time. */
   #endIdle(): void {
-    clearTimeout(this.#idleTimer);
     const limit = this.#options.idleTimeout();
-    const [longest] = this.#spares;
-    if (limit === null || longest === undefined) return;
-    if (this.#spares.length <= this.#options.minSpare()) return;
-    const left = longest.idleSince + limit - performance.now();
-    if (left <= 0) {
+    while (limit !== null && this.#spares.length > this.#options.minSpare()) {
+      const [longest] = this.#spares;
+      const due = longest!.idleSince + limit;
+      const left = due - performance.now();
+      if (left > 0) return this.#endIdleAt(due, left);
       this.#spares.shift();
-      this.#retire(longest);
-      this.#endIdle();
-    } else {
-      this.#idleTimer = setTimeout(() => this.#endIdle(), Math.ceil(left));
-      Deno.unrefTimer(this.#idleTimer);
+      this.#retire(longest!);
     }
+  }
+
+  /** Looks again when it is time; a timer that comes before is left, as this is called for each request. */
+  #endIdleAt(due: number, left: number): void {
+    if (this.#idleTimer !== undefined) {
+      if (this.#idleDue <= due) return;
+      clearTimeout(this.#idleTimer);
+    }
+    this.#idleDue = due;
+    this.#idleTimer = setTimeout(() => {
+      this.#idleTimer = undefined;
+      this.#endIdle();
+    }, Math.ceil(left));
+    Deno.unrefTimer(this.#idleTimer);
   }
 }
 
