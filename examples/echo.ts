@@ -4,7 +4,7 @@
  * Run `deno task echo`, then `nc 127.0.0.1 20000` in another terminal. It needs no more than
  * `deno run --allow-net=127.0.0.1:20000 examples/echo.ts`; with `--transport tls` also `--allow-read`; with
  * `--transport unix --path /tmp/e` only `--allow-net=unix:/tmp/e --allow-read=/tmp/e --allow-write=/tmp/e`; with
- * `--mode threading` also `--allow-read`, and with `--mode forking` also `--allow-run`.
+ * `--mode threading` or `pool` also `--allow-read`, and with `--mode forking` also `--allow-run`.
  */
 import { parseArgs } from "@std/cli";
 import { BaseHandler, setup } from "@std/log";
@@ -13,9 +13,9 @@ import * as socketserver from "@netkit/socketserver";
 import { type AnyServer, BaseRequestHandler, type DatagramRequest } from "@netkit/socketserver";
 
 const HELP = `Usage: deno task echo [--help] [--host 127.0.0.1] [--port 20000]
-    [--mode sync|concurrent|threading|forking] [--transport tcp|udp|unix|unix-datagram|tls]
+    [--mode sync|concurrent|threading|forking|pool] [--transport tcp|udp|unix|unix-datagram|tls]
     [--path SOCKET] [--cert PEM] [--key PEM] [--log-level DEBUG|INFO|WARN|ERROR]
---path defaults to a new file in the temp folder, --cert and --key to those of examples/tls. SIGINT or SIGTERM
+--mode pool serves tcp and tls. --path defaults to a new file in the temp folder, --cert and --key to those of examples/tls. SIGINT or SIGTERM
 gives clients 10 seconds to finish (exit code 0); one more, half a second later or more, ends all at once (130
 or 143). Wrong usage exits with 2, any other failure with 1.`;
 /** What comes before the name of a server class: `ThreadingTCPServer` is what `TCPServer` is in another mode. */
@@ -24,6 +24,7 @@ const MODES = {
   concurrent: "Concurrent",
   threading: "Threading",
   forking: "Forking",
+  pool: "Pool",
 } as const;
 const LEVELS = { DEBUG: "DEBUG", INFO: "INFO", WARN: "WARN", ERROR: "ERROR" } as const;
 /** A signal this soon after the first, in milliseconds, is the same one, passed on by a parent process. */
@@ -86,12 +87,16 @@ function makeServer(): AnyServer {
   const path = () => ({ path: flags.path ?? `${tmpdir()}/echo-${Deno.pid}.sock` });
   const pem = (flag: "cert" | "key") =>
     Deno.readTextFileSync(flags[flag] ?? new URL(`tls/${flag}.pem`, import.meta.url));
+  const notPooled = () =>
+    prefix === "Pool"
+      ? fail(2, `Cannot use --transport "${transport}" with --mode "pool": expected tcp, tls`)
+      : prefix;
   const make = choose<() => AnyServer>("transport", transport, {
     tcp: () => new socketserver[`${prefix}TCPServer`](address, EchoHandler),
-    udp: () => new socketserver[`${prefix}UDPServer`](address, DatagramEchoHandler),
-    unix: () => new socketserver[`${prefix}UnixStreamServer`](path(), EchoHandler),
+    udp: () => new socketserver[`${notPooled()}UDPServer`](address, DatagramEchoHandler),
+    unix: () => new socketserver[`${notPooled()}UnixStreamServer`](path(), EchoHandler),
     "unix-datagram": () =>
-      new socketserver[`${prefix}UnixDatagramServer`](path(), DatagramEchoHandler),
+      new socketserver[`${notPooled()}UnixDatagramServer`](path(), DatagramEchoHandler),
     tls: () =>
       new socketserver[`${prefix}TLSServer`](address, EchoHandler, {
         cert: pem("cert"),

@@ -231,6 +231,16 @@ for (const mode of ["concurrent", "threading", "forking"]) {
   });
 }
 
+Deno.test("echo.ts --mode pool sends back what it gets over TCP", async () => {
+  await using echo = new Echo(["--mode", "pool", "--port", "0"]);
+  const address = await echo.address();
+  const clients = await Promise.all([connect(address), connect(address), connect(address)]);
+  const answers = await Promise.all(clients.map((client) => exchangeOn(client, "over a pool")));
+  assertEquals(answers, Array(3).fill("over a pool"));
+  const stdout = `${await echo.firstLine}\n`;
+  assertEquals(await echo.stop(), { code: 0, signal: null, stdout, stderr: "" });
+});
+
 for (
   const [file, caller] of [
     ["threading_mix_in.ts", /^Received: Thread-\d+: Hello World (\d)$/],
@@ -342,7 +352,7 @@ async function failEcho(args: string[], flags?: string[]): Promise<[code: number
 
 Deno.test("echo.ts says in one line what is wrong with its arguments", async () => {
   const levels = "DEBUG, INFO, WARN, ERROR";
-  const modes = "sync, concurrent, threading, forking";
+  const modes = "sync, concurrent, threading, forking, pool";
   const cases: [args: string[], line: string][] = [
     [["--bogus"], 'Cannot use argument "--bogus": see --help'],
     [["--port=1", "extra"], 'Cannot use argument "extra": see --help'],
@@ -351,6 +361,10 @@ Deno.test("echo.ts says in one line what is wrong with its arguments", async () 
     [["--port", "http"], 'Cannot use --port "http": expected a number'],
     [["--port", "65536"], "Cannot use port 65536: expected an integer from 0 to 65535"],
     [["--mode", "bogus"], `Cannot use --mode "bogus": expected ${modes}`],
+    [
+      ["--mode", "pool", "--transport", "udp"],
+      'Cannot use --transport "udp" with --mode "pool": expected tcp, tls',
+    ],
     [["--log-level", "loud"], `Cannot use --log-level "loud": expected ${levels}`],
     [
       ["--transport", "sctp"],
