@@ -236,8 +236,11 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {
-      this.#pool.warm();
-      await super.serveForever(options);
+      await this.#pool.during(true, () => super.serveForever(options));
+    }
+
+    override async handleRequest(): Promise<void> {
+      await this.#pool.during(false, () => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {

@@ -80,6 +80,9 @@ export type Threading<Base extends Constructor<AnyServer>> =
  * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
  * handler's modules.
  *
+ * While the server serves, its Workers keep the program alive, which `unref()` cannot change; soon after
+ * `serveForever()` or `handleRequest()` has ended so do those that have no request.
+ *
  * A Worker that does not end when its request is cut off is given up on: Deno cannot stop a loop that never awaits.
  * Its client is gone and its place is free; `stats()` counts it as poisoned.
  *
@@ -199,8 +202,11 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {
-      this.#pool.warm();
-      await super.serveForever(options);
+      await this.#pool.during(true, () => super.serveForever(options));
+    }
+
+    override async handleRequest(): Promise<void> {
+      await this.#pool.during(false, () => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {

@@ -9,6 +9,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
@@ -708,6 +709,39 @@ Deno.test("ThreadingMixIn.serverClose() lets datagrams be answered that are unde
     await server.serverClose();
     await serving;
     assertEquals(await Promise.all(answers), ["0", "1", "2", "3", "4"]);
+  }
+});
+
+Deno.test("ThreadingMixIn keeps no program alive that has ended its loop, and serves again after that", async () => {
+  const program = (body: string) => `
+    import { ThreadingTCPServer } from "@netkit/socketserver";
+    import { UnitCommandHandler } from ${JSON.stringify(UnitCommandHandler.moduleUrl)};
+    const server = new ThreadingTCPServer({ hostname: "127.0.0.1", port: 0 }, UnitCommandHandler);
+    const ask = async () => {
+      using conn = await Deno.connect(server.serverAddress);
+      await conn.write(new TextEncoder().encode("served\\n"));
+      console.log(await new Response(conn.readable).text());
+    };
+    ${body}
+    console.log("end");`;
+  const forever = `
+    for (let round = 0; round < 2; round++) {
+      const serving = server.serveForever();
+      await ask();
+      await server.shutdown();
+      await serving;
+    }`;
+  const one = `
+    for (let round = 0; round < 3; round++) await Promise.all([server.handleRequest(), ask()]);`;
+  for (
+    const [body, expected] of [[forever, /^1\n[12]\nend\n$/], [
+      one,
+      /^1\n[12]\n[123]\nend\n$/,
+    ]] as const
+  ) {
+    const { stdout, stderr, code } = await runProgram(program(body), { limit: 20_000 });
+    assertEquals([stderr, code], ["", 0]);
+    assertMatch(stdout, expected);
   }
 });
 

@@ -8,6 +8,8 @@ import { StartGuard } from "./start_guard.ts";
 
 /** How long a unit that is to end by itself may take, in milliseconds; then it is killed. */
 const END_GRACE = 1000;
+/** How long a unit may be idle while its server does not serve, in milliseconds. */
+const REST_LIMIT = 100;
 
 /** What the pool needs to know of a unit: a Worker or a subprocess that serves one request at a time. */
 export interface PooledUnit {
@@ -86,7 +88,12 @@ export class UnitPool<Unit extends PooledUnit> {
   readonly #spares: Entry<Unit>[] = [];
   /** The leases that wait for a unit; first come, first served. */
   readonly #waiting = new Set<PromiseWithResolvers<Unit>>();
-  #isWarm = false;
+  /** Whether spares are kept ready, idle units are kept as long as they may be, or nobody wants them. */
+  #use: "warm" | "held" | "none" = "held";
+  /** How many loops of the server run; a second one is on its way to fail. */
+  #loops = 0;
+  /** When the last one ended, by the clock of `performance.now()`. */
+  #unusedSince = 0;
   #starting = 0;
   #started = 0;
   #poisoned = 0;
@@ -160,10 +167,33 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#fill();
   }
 
-  /** Keeps `minSpare` units ready from now on; to be called when the server starts serving. */
+  /** Keeps `minSpare` units ready from now on. */
   warm(): void {
-    this.#isWarm = true;
+    this.#use = "warm";
     this.#fill();
+  }
+
+  /**
+   * Runs a loop of the server. When it has ended, no unit is idle for more than a moment, because a Worker keeps the
+   * program alive; leases are given as ever.
+   *
+   * @param forever Whether `minSpare` units are kept ready meanwhile.
+   * @param loop The loop.
+   */
+  async during(forever: boolean, loop: () => Promise<void>): Promise<void> {
+    if (this.#loops++ === 0) {
+      if (forever) this.warm();
+      else this.#use = "held";
+    }
+    try {
+      await loop();
+    } finally {
+      if (--this.#loops === 0) {
+        this.#use = "none";
+        this.#unusedSince = performance.now();
+        this.#endIdle();
+      }
+    }
   }
 
   /**
@@ -213,7 +243,7 @@ export class UnitPool<Unit extends PooledUnit> {
   #fill(): void {
     const guard = this.#guard;
     while (this.#closing === null && !guard.pausing) {
-      const spares = this.#isWarm && !guard.stopped ? this.#options.minSpare() : 0;
+      const spares = this.#use === "warm" && !guard.stopped ? this.#options.minSpare() : 0;
       const missing = this.#waiting.size + spares - this.#spares.length;
       if (this.#starting >= (guard.failures > 0 ? Math.min(missing, 1) : missing)) return;
       if (this.#alive() >= this.#options.max()) return;
@@ -312,17 +342,25 @@ export class UnitPool<Unit extends PooledUnit> {
     if (this.#alive() === 0) this.#closing?.resolve();
   }
 
-  /** Ends the spares beyond `minSpare` that have been idle for too long, now and when it is time. */
+  /** Ends the spares that are not kept ready and have been idle for too long, now and when it is time. */
   #endIdle(): void {
-    const limit = this.#options.idleTimeout();
-    while (limit !== null && this.#spares.length > this.#options.minSpare()) {
-      const [longest] = this.#spares;
-      const due = longest!.idleSince + limit;
+    while (this.#spares.length > 0) {
+      const due = this.#idleDueOf(this.#spares[0]!);
       const left = due - performance.now();
+      if (left === Infinity) return;
       if (left > 0) return this.#endIdleAt(due, left);
-      this.#spares.shift();
-      this.#retire(longest!);
+      this.#retire(this.#spares.shift()!);
     }
+  }
+
+  /** When the spare that has been idle the longest is to end. */
+  #idleDueOf(longest: Entry<Unit>): number {
+    const limit = this.#options.idleTimeout();
+    const due = longest.idleSince + (limit ?? Infinity);
+    if (this.#use === "none") {
+      return Math.min(due, Math.max(longest.idleSince, this.#unusedSince) + REST_LIMIT);
+    }
+    return this.#spares.length > this.#options.minSpare() ? due : Infinity;
   }
 
   /** Looks again when it is time; a timer that comes before is left, as this is called for each request. */

@@ -233,6 +233,37 @@ Deno.test("UnitPool.warm() keeps minSpare units ready, also while others run", a
   assertEquals(fixture.peak, 4);
 });
 
+Deno.test("UnitPool.during() keeps spares ready while the loop runs, and nothing idle afterwards", async () => {
+  await using fixture = new Fixture({ minSpare: 2 });
+  const { pool, units } = fixture;
+  for (const expected of [2, 4]) {
+    const loop = Promise.withResolvers<void>();
+    const running = pool.during(true, () => loop.promise);
+    await pool.during(true, () => Promise.reject(new Error("busy"))).catch(() => {});
+    await fixture.spare(2);
+    assertEquals(units.length, expected);
+    loop.resolve();
+    await running;
+    await until(() => fixture.alive === 0);
+  }
+  const unit = await pool.lease();
+  pool.release(unit, true);
+  await pool.during(false, async () => pool.release(await pool.lease(), true));
+  assertEquals([units.length, unit.isAlive], [5, true]);
+  await until(() => fixture.alive === 0);
+});
+
+Deno.test("UnitPool.during() ends with what its loop throws, and a unit that is busy then soon after its release", async () => {
+  await using fixture = new Fixture();
+  const { pool } = fixture;
+  const unit = await pool.lease();
+  await assertRejects(() => pool.during(true, () => Promise.reject(new Error("no"))), Error, "no");
+  await turns();
+  assert(unit.isAlive);
+  pool.release(unit, true);
+  await until(() => !unit.isAlive);
+});
+
 Deno.test("UnitPool.release() ends a unit after maxRequests, whose spare has come up meanwhile", async () => {
   await using fixture = new Fixture({ maxRequests: 1, minSpare: 1 });
   const { pool } = fixture;
