@@ -83,10 +83,11 @@ export class DatagramSocket {
    *
    * @param data The bytes, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
-   * @returns How many bytes were sent, or handed to the server to send.
+   * @returns How many bytes were sent.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an earlier `sendTo()` is still under way.
    * @throws {TypeError} When the address is that of a Unix client that bound no path.
+   * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
   sendToSync(data: Uint8Array | string, address: Deno.Addr): number {
     if (this.#transport.sendSync === undefined) {

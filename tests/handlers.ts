@@ -101,8 +101,22 @@ export class DatagramCommandHandler extends DatagramRequestHandler {
       for (const word of ["one", "two", "three"]) {
         void socket.sendTo(new TextEncoder().encode(word), clientAddress);
       }
+    } else if (command === "too-long") {
+      const sent = await socket.sendTo(new Uint8Array(1 << 20), clientAddress).catch((error) =>
+        `${error.code}: ${error.message}`
+      );
+      await wfile.write(String(sent));
+    } else if (command === "too-long-not-awaited") {
+      void socket.sendTo(new Uint8Array(1 << 20), clientAddress);
+      await wfile.write("sent");
+    } else if (command === "too-long-not-caught") {
+      await socket.sendTo(new Uint8Array(1 << 20), clientAddress);
     } else if (command === "answer-nothing") {
       await wfile.write("");
+    } else if (command === "bye") {
+      await socket.sendTo("holding", clientAddress);
+      await aborted(this.signal);
+      await socket.sendTo("bye", clientAddress);
     } else if (command === "hold") {
       await socket.sendTo(new TextEncoder().encode("holding"), clientAddress);
       await aborted(this.signal);

@@ -316,6 +316,23 @@ for (const { name, modes } of DATAGRAMS) {
         assertEquals(answers.sort(), ["one", "three", "two"]);
       });
 
+      await t.step("hears in the handler what could not be sent, and only there", async () => {
+        const name = address.transport === "udp"
+          ? `127.0.0.1:${(client.addr as Deno.NetAddr).port}`
+          : (client.addr as Deno.UnixAddr).path;
+        const message =
+          `Cannot send datagram to "${name}": 1048576 bytes are more than the system sends`;
+        assertEquals(await ask("too-long"), `EMSGSIZE: ${message}`);
+        assertEquals(await ask("too-long-not-awaited"), "sent");
+        await until(() => server.stats().active === 0);
+        assertEquals(errors, []);
+        await client.send(bytes("too-long-not-caught"), address);
+        await until(() => errors.length > 0);
+        const [[error]] = errors.splice(0) as [Running["errors"][number]];
+        assertEquals((error as Error).message, message);
+        assertEquals((error as { code?: unknown }).code, "EMSGSIZE");
+      });
+
       await t.step("goes on when the client vanishes", async () => {
         {
           using vanishing = datagramClient(address);

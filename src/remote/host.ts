@@ -11,6 +11,7 @@ import {
   type Outcome,
   type SocketOption,
   type Start,
+  toErrorMessage,
   type Wait,
 } from "./messages.ts";
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA, pack, unpack } from "./protocol.ts";
@@ -55,8 +56,8 @@ export class Relay {
   /** When the unit was told so, by the clock of `performance.now()`. */
   #abortedAt = Infinity;
   #killed = false;
-  /** Answers that are on their way out. */
-  #answers: Promise<void>[] = [];
+  /** Gives up on the datagram that is on its way out; null for none. */
+  #giveUpSending: (() => void) | null = null;
 
   constructor(unit: Unit, request: RemoteRequest) {
     this.#unit = unit;
@@ -66,7 +67,7 @@ export class Relay {
 
   /** Whether the unit may serve another request, which is known when `run()` has settled. */
   get reusable(): boolean {
-    return this.#over && (!this.#aborted || this.#unit.outlivesAbort);
+    return this.#over && !this.#killed && (!this.#aborted || this.#unit.outlivesAbort);
   }
 
   /** Whether the unit did not heed being cut off, and may go on for ever. */
@@ -89,6 +90,7 @@ export class Relay {
       this.#grace = setTimeout(() => {
         this.#killed = true;
         unit.kill();
+        this.#giveUpSending?.();
       }, ABORT_GRACE);
     };
     if (signal.aborted) return;
@@ -98,7 +100,6 @@ export class Relay {
       const packet = "packet" in client ? client.packet : EMPTY;
       const outcome = await this.#converse(pack(start, context, packet));
       this.#over = true;
-      await Promise.all(this.#answers);
       this.#conclude(outcome);
     } finally {
       signal.removeEventListener("abort", cutOff);
@@ -204,7 +205,7 @@ export class Relay {
       else if (type === FRAME.CLOSE) client?.close();
       else if (type === FRAME.SET_OPTION) this.#setOption(unpack<SocketOption>(payload).value);
       else if (type === FRAME.WAIT) this.#startExpiry(unpack<Wait>(payload).value);
-      else if (type === FRAME.SEND_TO) this.#sendTo(payload);
+      else if (type === FRAME.SEND_TO) await this.#sendTo(payload);
     } catch (error) {
       this.#writeFault ??= { error };
     }
@@ -218,14 +219,21 @@ export class Relay {
     if (timeout !== undefined) client.timeout = timeout;
   }
 
-  #sendTo(payload: Uint8Array<ArrayBuffer>): void {
+  /** Sends a datagram and tells the unit what became of it; the next one waits until then. */
+  async #sendTo(payload: Uint8Array<ArrayBuffer>): Promise<void> {
     const { client } = this.#request;
     if (!("packet" in client)) return;
     const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
-    const answered = client.socket.sendTo(data, address).then(() => {}, (error) => {
-      this.#writeFault ??= { error };
+    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+    this.#giveUpSending = () => resolve(EMPTY);
+    client.socket.sendTo(data, address).then(() => resolve(EMPTY), (error) => {
+      // The unit's socket says the same of what the system said.
+      const said = error instanceof Error && error.cause !== undefined ? error.cause : error;
+      resolve(pack(toErrorMessage(said)));
     });
-    this.#answers.push(answered);
+    const outcome = await promise;
+    this.#giveUpSending = null;
+    await this.#unit.writer.write(FRAME.SENT, outcome);
   }
 
   /** Ends a read that blocks in the unit, unless something has been sent to it since it began to wait. */

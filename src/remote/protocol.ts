@@ -3,7 +3,7 @@
  *
  * A unit is told once which handler it runs (INIT, answered by READY or ERROR). Each request then goes from START to
  * DONE. In between the client's bytes travel as DATA and END both ways, and a unit may ask for what only the owner
- * of the socket can do: SEND_TO, SET_OPTION, CLOSE. WAIT and EXPIRED are the time limit of a read that blocks.
+ * of the socket can do: SEND_TO (answered by SENT), SET_OPTION, CLOSE. WAIT and EXPIRED are the time limit of a read that blocks.
  * After DONE a unit drops what still comes, up to the next START.
  *
  * @module
@@ -36,6 +36,8 @@ export const FRAME = {
   ERROR: 11,
   /** From a unit: the request has ended; an {@linkcode Outcome}. */
   DONE: 12,
+  /** To a unit: what became of its earliest SEND_TO so far; an error, or nothing. */
+  SENT: 13,
 } as const;
 
 /** The type of a frame. */
@@ -269,7 +271,7 @@ export class FrameReader<C extends Channel = Channel> {
     const payload = new Uint8Array(this.#left);
     for (let at = 0; at < payload.length;) {
       const count = await this.read(payload.subarray(at), false);
-      if (count === null) throw new Deno.errors.UnexpectedEof("the frame has no end");
+      if (count === null) throw endless();
       at += count;
     }
     return payload;
@@ -300,10 +302,21 @@ export class FrameReader<C extends Channel = Channel> {
     return count;
   }
 
+  /** Does what `payload()` does, blocking. */
+  payloadSync(this: FrameReader<BlockingChannel>): Uint8Array<ArrayBuffer> {
+    const payload = new Uint8Array(this.#left);
+    for (let at = 0; at < payload.length;) {
+      const count = this.readSync(payload.subarray(at), null);
+      if (count === null) throw endless();
+      at += count;
+    }
+    return payload;
+  }
+
   #parseHeader(): FrameType {
     const [type = 0, a = 0, b = 0, c = 0, d = 0] = this.#header;
     const length = (a | b << 8 | c << 16 | d << 24) >>> 0;
-    if (type < FRAME.INIT || type > FRAME.DONE || length > MAX_PAYLOAD) {
+    if (type < FRAME.INIT || type > FRAME.SENT || length > MAX_PAYLOAD) {
       throw new Deno.errors.InvalidData(
         `Cannot read frame: type ${type}, ${length} bytes; did something else write to the channel?`,
       );
@@ -312,4 +325,8 @@ export class FrameReader<C extends Channel = Channel> {
     this.#left = length;
     return type as FrameType;
   }
+}
+
+function endless(): Error {
+  return new Deno.errors.UnexpectedEof("the frame has no end");
 }

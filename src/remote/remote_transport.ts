@@ -6,7 +6,13 @@
 import type { SocketAddress } from "../address.ts";
 import type { StreamTransport } from "../stream_socket.ts";
 import type { BlockingChannel } from "./channel.ts";
-import type { SocketOption, Start, Wait } from "./messages.ts";
+import {
+  type ErrorMessage,
+  fromErrorMessage,
+  type SocketOption,
+  type Start,
+  type Wait,
+} from "./messages.ts";
 import {
   FRAME,
   type FrameReader,
@@ -14,6 +20,7 @@ import {
   type FrameWriter,
   MAX_DATA,
   pack,
+  unpack,
 } from "./protocol.ts";
 
 /** A unit's end of the frames. */
@@ -171,6 +178,10 @@ export class RemoteTransport implements StreamTransport {
 export class RemoteDatagramConn {
   readonly addr: SocketAddress;
   readonly #frames: UnitFrames;
+  /** The sends whose outcome has not been told; first come, first told. */
+  readonly #untold: PromiseWithResolvers<void>[] = [];
+  #listening = false;
+  #released = false;
 
   constructor(frames: UnitFrames, addr: SocketAddress) {
     this.#frames = frames;
@@ -178,14 +189,74 @@ export class RemoteDatagramConn {
   }
 
   async send(data: Uint8Array, address: Deno.Addr): Promise<number> {
-    await this.#frames.writer.write(FRAME.SEND_TO, pack(address, data));
+    this.#assertOpen();
+    const told = Promise.withResolvers<void>();
+    this.#untold.push(told);
+    const written = this.#frames.writer.write(FRAME.SEND_TO, pack(address, data));
+    written.then(() => this.#listen(), (error) => this.#fail(error));
+    await told.promise;
     return data.length;
   }
 
   sendSync(data: Uint8Array, address: Deno.Addr): number {
-    this.#frames.writer.writeSync(FRAME.SEND_TO, pack(address, data));
+    this.#assertOpen();
+    const { reader, writer } = this.#frames;
+    try {
+      writer.writeSync(FRAME.SEND_TO, pack(address, data));
+      for (let type = reader.nextSync(null); type !== FRAME.SENT; type = reader.nextSync(null)) {
+        if (type === null) throw goneServer();
+      }
+      if (reader.left > 0) throw sendFault(reader.payloadSync());
+    } catch (error) {
+      throw fromChannel(error);
+    }
     return data.length;
   }
+
+  /** Ends the use of the frames, for the next request, when the outcome of all sends is known. */
+  async release(): Promise<void> {
+    while (this.#untold.length > 0) await this.#untold[0]!.promise.catch(() => {}); // its caller's
+    this.#released = true;
+  }
+
+  /** Hears what became of the sends, also after the request was cut off. */
+  async #listen(): Promise<void> {
+    if (this.#listening) return;
+    this.#listening = true;
+    const { reader } = this.#frames;
+    try {
+      while (this.#untold.length > 0) {
+        const type = await reader.next(false);
+        if (type === null) throw goneServer();
+        if (type !== FRAME.SENT) continue;
+        const fault = reader.left > 0 ? { error: sendFault(await reader.payload()) } : null;
+        const told = this.#untold.shift()!;
+        if (fault === null) told.resolve();
+        else told.reject(fault.error);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#listening = false;
+  }
+
+  #fail(error: unknown): void {
+    for (const { reject } of this.#untold.splice(0)) reject(error);
+  }
+
+  #assertOpen(): void {
+    if (!this.#released) return;
+    throw new Deno.errors.BadResource("Cannot send datagram: the request has ended");
+  }
+}
+
+/** What the server could not send. */
+function sendFault(payload: Uint8Array<ArrayBuffer>): unknown {
+  return fromErrorMessage(unpack<ErrorMessage>(payload).value);
+}
+
+function goneServer(): Error {
+  return new Deno.errors.ConnectionReset("Cannot reach client: the server has gone");
 }
 
 /** Says in the words of a connection what happened to the channel. */

@@ -4,8 +4,7 @@
  * @module
  */
 import { deserialize } from "node:v8";
-import type { SocketAddress } from "../address.ts";
-import { type DatagramRequest, DatagramSocket } from "../datagram_socket.ts";
+import { DatagramSocket } from "../datagram_socket.ts";
 import { type AnyServer, runHandler } from "../request_handler.ts";
 import { StreamSocket } from "../stream_socket.ts";
 import type { BlockingChannel } from "./channel.ts";
@@ -79,7 +78,8 @@ export class Runner {
     const { clientAddress, serverAddress, connection } = start;
     const transport = connection === null ? null : new RemoteTransport(this.#frames, connection);
     const socket = transport === null ? null : new StreamSocket(transport);
-    const request = socket ?? this.#datagram(packet!, serverAddress);
+    const conn = socket === null ? new RemoteDatagramConn(this.#frames, serverAddress) : null;
+    const request = socket ?? [packet!, new DatagramSocket(conn!)];
     try {
       const server = this.#server = new UnitServer(
         serverAddress,
@@ -94,12 +94,8 @@ export class Runner {
       return { error: toErrorMessage(error) };
     } finally {
       await socket?.settled();
-      await transport?.release();
+      await (transport ?? conn!).release();
       this.#server = null;
     }
-  }
-
-  #datagram(packet: Uint8Array<ArrayBuffer>, serverAddress: SocketAddress): DatagramRequest {
-    return [packet, new DatagramSocket(new RemoteDatagramConn(this.#frames, serverAddress))];
   }
 }

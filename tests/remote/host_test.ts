@@ -1,0 +1,137 @@
+/**
+ * Relay: the main side of a request, with a unit in this isolate.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { UnitDiedError } from "@netkit/socketserver";
+import { DatagramSocket } from "../../src/datagram_socket.ts";
+import { Relay, type RemoteRequest } from "../../src/remote/host.ts";
+import { Runner } from "../../src/remote/runner.ts";
+import { RingChannel } from "../../src/remote/shared_ring.ts";
+import { Unit, type UnitEnd } from "../../src/remote/unit.ts";
+import { DatagramCommandHandler } from "../handlers.ts";
+import { bytes, text, until } from "../harness.ts";
+
+const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
+
+/** A unit that is no more than the other end of a channel. */
+class LocalUnit extends Unit implements AsyncDisposable {
+  readonly name = "local unit";
+  readonly outlivesAbort = true;
+  readonly ended: Promise<UnitEnd>;
+  killed = false;
+  readonly #end: (end: UnitEnd) => void;
+  readonly #main: RingChannel;
+  readonly #runner: Runner;
+  readonly #running: Promise<void>;
+  /** What waits in a ring keeps nothing alive. */
+  readonly #alive = setInterval(() => {}, 60_000);
+
+  constructor() {
+    const memory = RingChannel.allocate();
+    const main = new RingChannel(memory, "main");
+    super(main);
+    this.#main = main;
+    const { promise, resolve } = Promise.withResolvers<UnitEnd>();
+    this.ended = promise;
+    this.#end = resolve;
+    this.#runner = new Runner(new RingChannel(memory, "unit"));
+    this.#running = this.#runner.run().catch(() => {});
+  }
+
+  static async ready(): Promise<LocalUnit> {
+    const unit = new LocalUnit();
+    const { moduleUrl, name: className } = DatagramCommandHandler;
+    await unit.init({ moduleUrl, className });
+    return unit;
+  }
+
+  abort(): void {
+    this.#main.interruptPeer();
+    this.#runner.abort(this.count);
+  }
+
+  clearAbort(): void {
+    this.#main.clearInterrupt();
+  }
+
+  close(): void {
+    this.kill();
+  }
+
+  kill(): void {
+    this.killed = true;
+    this.#main.close();
+    this.#end({ code: null, signal: null });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill();
+    await this.#running;
+    clearInterval(this.#alive);
+  }
+}
+
+/** A request for a datagram handler, whose answers go where `send` says. */
+function request(
+  command: string,
+  send: (data: Uint8Array) => Promise<number>,
+  signal: AbortSignal = new AbortController().signal,
+): RemoteRequest {
+  return {
+    start: { clientAddress: ADDRESS, serverAddress: ADDRESS, connection: null },
+    context: new Uint8Array(),
+    signal,
+    client: { packet: bytes(command), socket: new DatagramSocket({ addr: ADDRESS, send }) },
+  };
+}
+
+Deno.test("Relay.run() sends one datagram at a time, and is over when all have been sent", async () => {
+  await using unit = await LocalUnit.ready();
+  const sent: string[] = [];
+  const pending: (() => void)[] = [];
+  const send = async (data: Uint8Array) => {
+    sent.push(text(data));
+    await new Promise<void>((resolve) => pending.push(resolve));
+    return data.length;
+  };
+  let isOver = false;
+  const relay = new Relay(unit, request("not-awaited", send));
+  const running = relay.run().then(() => isOver = true);
+  for (const expected of [["one"], ["one", "two"], ["one", "two", "three"]]) {
+    await until(() => pending.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals([sent, isOver], [expected, false]);
+    pending.shift()!();
+  }
+  await running;
+  assert(relay.reusable);
+});
+
+Deno.test("Relay.run() ends when its request is cut off though a datagram does not go out", async () => {
+  await using unit = await LocalUnit.ready();
+  const controller = new AbortController();
+  const send = () => {
+    controller.abort();
+    return new Promise<never>(() => {});
+  };
+  const relay = new Relay(unit, request("echo x", send, controller.signal));
+  assertInstanceOf(await assertRejects(() => relay.run()), UnitDiedError);
+  assertEquals([unit.killed, relay.reusable], [true, false]);
+});
+
+Deno.test("Relay.run() lets a handler send on that was cut off", async () => {
+  await using unit = await LocalUnit.ready();
+  const controller = new AbortController();
+  const sent: string[] = [];
+  const send = (data: Uint8Array) => {
+    sent.push(text(data));
+    if (sent.length === 1) controller.abort();
+    return Promise.resolve(data.length);
+  };
+  const relay = new Relay(unit, request("bye", send, controller.signal));
+  await relay.run();
+  assertEquals(sent, ["holding", "bye"]);
+  assert(relay.reusable);
+});
