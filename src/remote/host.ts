@@ -93,7 +93,10 @@ export class Relay {
         this.#giveUpSending?.();
       }, ABORT_GRACE);
     };
-    if (signal.aborted) return;
+    if (signal.aborted) {
+      this.#over = true;
+      return;
+    }
     signal.addEventListener("abort", cutOff, { once: true });
     try {
       unit.count++;

@@ -135,3 +135,14 @@ Deno.test("Relay.run() lets a handler send on that was cut off", async () => {
   assertEquals(sent, ["holding", "bye"]);
   assert(relay.reusable);
 });
+
+Deno.test("Relay.run() leaves a unit alone when its request was cut off before", async () => {
+  await using unit = await LocalUnit.ready();
+  const sent: string[] = [];
+  const send = (data: Uint8Array) => Promise.resolve(sent.push(text(data)));
+  const late = new Relay(unit, request("echo late", send, AbortSignal.abort()));
+  await late.run();
+  assert(late.reusable);
+  await new Relay(unit, request("echo next", send)).run();
+  assertEquals([sent, unit.count, unit.killed], [["next"], 1, false]);
+});
