@@ -364,6 +364,18 @@ Deno.test("ThreadingMixIn.requestTimeout ends a handler that blocks in a read, w
   assertEquals(server.stats().units!.poisoned, 0);
 });
 
+Deno.test("ThreadingMixIn.requestTimeout ends a Worker that does not heed it but awaits, which is not poisoned", async () => {
+  await using started = start(recording({ requestTimeout: 500, maxThreads: 1 }));
+  const { server } = started;
+  await until(() => server.stats().units!.spare === 1);
+  using conn = await client(server.serverAddress, "stick", "sticking");
+  await hearEnd(conn);
+  assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
+  await assertServes(server);
+  const { started: workers, poisoned } = server.stats().units!;
+  assertEquals([workers, poisoned], [2, 0]);
+});
+
 Deno.test("ThreadingMixIn.requestTimeout cuts off the client of a handler that spins, and others are served", async () => {
   // In a process of its own, for such a Worker runs as long as that.
   const { stdout, stderr, code } = await runProgram(

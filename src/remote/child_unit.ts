@@ -50,6 +50,8 @@ export class ChildUnit extends Unit {
   readonly pid: number;
   /** The signal that tells of an abort may arrive late, when the child serves the next request. */
   readonly outlivesAbort = false;
+  /** The system sees to that. */
+  readonly isMortal = true;
   readonly #child: Deno.ChildProcess;
   readonly #channel: PipeChannel;
   #alive = true;

@@ -70,9 +70,9 @@ export class Relay {
     return this.#over && !this.#killed && (!this.#aborted || this.#unit.outlivesAbort);
   }
 
-  /** Whether the unit did not heed being cut off, and may go on for ever. */
+  /** Whether the unit did not heed being cut off, and may go on for ever though it was killed. */
   get poisoned(): boolean {
-    return this.#killed;
+    return this.#killed && !this.#unit.isMortal;
   }
 
   /**

@@ -21,6 +21,8 @@ export abstract class Unit {
   abstract readonly ended: Promise<UnitEnd>;
   /** Whether it may serve another request after one that was cut off. */
   abstract readonly outlivesAbort: boolean;
+  /** Whether `kill()` is known to end it, after an abort. */
+  abstract readonly isMortal: boolean;
   readonly reader: FrameReader;
   readonly writer: FrameWriter;
   /** For what comes from the unit; one request at a time uses it. */

@@ -9,10 +9,8 @@ import { RingChannel } from "./shared_ring.ts";
 /** What the main isolate posts: the memory of the channel, then which request is cut off. */
 export type ToWorker = { memory: SharedArrayBuffer } | { abort: number };
 
-/** What a Worker posts, last of all. */
-export interface FromWorker {
-  exitCode: number;
-}
+/** What a Worker posts: that it has heard which request is cut off, and last of all how it ends. */
+export type FromWorker = { heard: number } | { exitCode: number };
 
 /** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
 interface WorkerScope {
@@ -39,6 +37,7 @@ function serve(): void {
   };
   scope.onmessage = ({ data }) => {
     if ("abort" in data) {
+      scope.postMessage({ heard: data.abort });
       runner?.abort(data.abort);
       return;
     }

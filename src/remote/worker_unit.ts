@@ -23,6 +23,8 @@ export class WorkerUnit extends Unit {
   readonly ended: Promise<UnitEnd>;
   /** What is meant for one request is told from what is meant for the next, so that nothing is left of it. */
   readonly outlivesAbort = true;
+  /** Which request it has heard to be cut off; only one that awaits hears anything. */
+  #heard = 0;
   readonly #worker: Worker;
   readonly #channel: RingChannel;
   readonly #end: (end: UnitEnd) => void;
@@ -68,7 +70,8 @@ export class WorkerUnit extends Unit {
       name: this.name,
     });
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-      this.#end({ code: data.exitCode, signal: null });
+      if ("heard" in data) this.#heard = data.heard;
+      else this.#end({ code: data.exitCode, signal: null });
     };
     worker.onerror = (event) => {
       event.preventDefault(); // it ends the request, not the program
@@ -76,6 +79,11 @@ export class WorkerUnit extends Unit {
       this.#end({ code: null, signal: null, error });
     };
     worker.postMessage({ memory } satisfies ToWorker);
+  }
+
+  /** A Worker that computes goes on for ever when it is terminated. */
+  get isMortal(): boolean {
+    return this.#heard === this.count;
   }
 
   abort(): void {

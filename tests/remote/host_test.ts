@@ -19,6 +19,7 @@ const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
 class LocalUnit extends Unit implements AsyncDisposable {
   readonly name = "local unit";
   readonly outlivesAbort = true;
+  isMortal = true;
   readonly ended: Promise<UnitEnd>;
   killed = false;
   readonly #end: (end: UnitEnd) => void;
@@ -118,7 +119,9 @@ Deno.test("Relay.run() ends when its request is cut off though a datagram does n
   };
   const relay = new Relay(unit, request("echo x", send, controller.signal));
   assertInstanceOf(await assertRejects(() => relay.run()), UnitDiedError);
-  assertEquals([unit.killed, relay.reusable], [true, false]);
+  assertEquals([unit.killed, relay.reusable, relay.poisoned], [true, false, false]);
+  unit.isMortal = false;
+  assert(relay.poisoned);
 });
 
 Deno.test("Relay.run() lets a handler send on that was cut off", async () => {
