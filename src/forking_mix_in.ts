@@ -247,6 +247,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       let child: ChildUnit | undefined;
       const begun = (unit: ChildUnit) => {
         unit.ref();
+        if (child !== undefined) this.#active.delete(child);
         this.#active.add(child = unit);
       };
       try {

@@ -211,7 +211,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
       let worker: WorkerUnit | undefined;
-      const begun = (unit: WorkerUnit) => this.#active.add(worker = unit);
+      const begun = (unit: WorkerUnit) => {
+        if (worker !== undefined) this.#active.delete(worker);
+        this.#active.add(worker = unit);
+      };
       try {
         await finishInUnit(this.#pool, this, request, clientAddress, begun);
       } finally {

@@ -144,6 +144,15 @@ function childrenOf(parent: number): number[] {
   return pids.filter((pid) => pid > 0 && processStat(pid)?.[0] === String(parent));
 }
 
+/** How many threads a process has, also one that has ended and was not reaped. */
+function threadsOf(pid: number): number {
+  try {
+    return [...Deno.readDirSync(`/proc/${pid}/task`)].length;
+  } catch {
+    return 0; // it has been reaped
+  }
+}
+
 /** The resident memory of this process, in bytes. */
 function residentMemory(): number {
   return Deno.memoryUsage().rss;
@@ -376,6 +385,21 @@ Deno.test("ForkingTCPServer replaces a spare child that is killed", async () => 
   assertNotEquals((await exchange(address, "")).split(" ")[0], String(pid));
   await until(() => fixture.lines.length > 0);
   assertStringIncludes(fixture.lines[0]!, "error: Cannot keep child ready: ");
+});
+
+Deno.test("ForkingTCPServer gives a request to another child when the one it was to have has ended before", async () => {
+  await using fixture = serve(PidHandler, { maxRequestsPerChild: 0 });
+  const { server, address } = fixture;
+  await until(() => server.stats().units!.spare === 1);
+  const [pid] = childrenOf(Deno.pid);
+  server.prepareRequest = () => {
+    Deno.kill(pid!, "SIGKILL");
+    // Nobody can hear of its end meanwhile; its pipes are closed when its last thread has ended.
+    while (isAlive(pid!) || threadsOf(pid!) > 1);
+  };
+  assertNotEquals((await exchange(address, "")).split(" ")[0], String(pid));
+  assertEquals(fixture.errors, []);
+  assertEquals(server.activeChildren.size, 0);
 });
 
 Deno.test("ForkingTCPServer serves all clients of many, never more than 'maxChildren' at once", async () => {

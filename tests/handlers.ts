@@ -169,6 +169,8 @@ export class UnitCommandHandler extends StreamRequestHandler {
         throw new RangeError("thrown by nobody");
       }, 0);
       await new Promise(() => {});
+    } else if (command === "end-later") {
+      setTimeout(() => (globalThis as unknown as { close(): void }).close(), 50);
     } else if (command === "served") {
       await wfile.write(String(served));
     } else if (command === "server") {

@@ -44,6 +44,7 @@ import {
   connect,
   datagramExchange,
   exchange,
+  exchangeOn,
   ListLogger,
   LOOPBACK,
   openDescriptors,
@@ -465,6 +466,23 @@ for (
     assertEquals(server.stats().units!.busy, 0);
   });
 }
+
+Deno.test("ThreadingMixIn gives a request to another Worker when the one it was to have has ended before", async () => {
+  const server = recording({ maxThreads: 1 });
+  let isBlocked = false;
+  server.prepareRequest = () => {
+    if (!isBlocked) return;
+    // The Worker ends meanwhile, of which nobody can hear here.
+    for (const end = performance.now() + 300; performance.now() < end;);
+  };
+  await using _ = start(server);
+  assertEquals(await exchange(server.serverAddress, "end-later\n"), "");
+  isBlocked = true;
+  using conn = await connect(server.serverAddress);
+  await until(() => server.stats().units!.started === 2);
+  assertEquals(await exchangeOn(conn, "served\n"), "1");
+  assertEquals([server.errors, server.stats().failed], [[], 0]);
+});
 
 Deno.test("ThreadingMixIn refuses a handler that no Worker can find", () => {
   class NoUrlHandler extends StreamRequestHandler {}

@@ -36,6 +36,13 @@ export interface RemoteRequest {
   signal: AbortSignal;
   /** The client's connection, or else the datagram and the socket to answer with. */
   client: StreamSocket | { packet: Uint8Array; socket: DatagramSocket };
+  /** A read of the connection that was begun for a unit that ended before it took the request. */
+  early?: EarlyRead | null;
+}
+
+interface EarlyRead {
+  frame: Uint8Array<ArrayBuffer>;
+  count: Promise<number | null>;
 }
 
 /** Runs requests in units. */
@@ -45,6 +52,9 @@ export class Relay {
   /** The connection; null for a datagram. */
   readonly #client: StreamSocket | null;
   #over = false;
+  #untaken = false;
+  /** The read of the client that is under way. */
+  #reading: EarlyRead | null = null;
   /** Why the client can be reached no more; in a box because an error may be any value. */
   #writeFault: { error: unknown } | null = null;
   #readFault: { error: unknown } | null = null;
@@ -68,6 +78,14 @@ export class Relay {
   /** Whether the unit may serve another request, which is known when `run()` has settled. */
   get reusable(): boolean {
     return this.#over && !this.#killed && (!this.#aborted || this.#unit.outlivesAbort);
+  }
+
+  /**
+   * Whether the unit had ended before it took the request, so that another may run it; known when `run()` has
+   * rejected.
+   */
+  get untaken(): boolean {
+    return this.#untaken;
   }
 
   /** Whether the unit did not heed being cut off, and may go on for ever though it was killed. */
@@ -119,11 +137,16 @@ export class Relay {
   /** Sends the request and serves the unit until it has ended that. */
   async #converse(start: Uint8Array): Promise<Outcome> {
     const unit = this.#unit;
+    let isWritten = false;
     try {
       await unit.writer.write(FRAME.START, start);
+      isWritten = true;
       if (this.#client !== null) void this.#relayIn(this.#client);
       return await this.#relayOut();
     } catch (cause) {
+      this.#untaken = this.#sent === 0 && !this.#aborted &&
+        (!isWritten || unit.unread >= HEADER_BYTES + start.length);
+      if (this.#untaken) this.#request.early = this.#reading;
       // Whatever went wrong with the channel, the unit is of no use any more.
       unit.kill();
       const died = await unit.diedError(cause);
@@ -134,11 +157,17 @@ export class Relay {
   /** From the client to the unit. */
   async #relayIn(client: StreamSocket): Promise<void> {
     const { writer } = this.#unit;
-    const frame = spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
+    const { early } = this.#request;
+    const frame = early?.frame ?? spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
     const data = frame.subarray(HEADER_BYTES);
+    this.#reading = early ?? null;
+    this.#request.early = null;
     try {
       while (!this.#over) {
-        const count = await this.#read(client, data);
+        const reading = this.#reading ??= { frame, count: this.#read(client, data) };
+        const count = await reading.count;
+        if (this.#untaken) return; // it is another relay's
+        this.#reading = null;
         if (this.#over) break;
         this.#sent++;
         clearTimeout(this.#expiry);
@@ -163,7 +192,8 @@ export class Relay {
       try {
         return await client.read(data);
       } catch (error) {
-        if (!(error instanceof Deno.errors.TimedOut) || this.#over) throw error;
+        const isOver = this.#over && !this.#untaken;
+        if (!(error instanceof Deno.errors.TimedOut) || isOver) throw error;
       }
     }
   }

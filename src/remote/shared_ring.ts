@@ -91,9 +91,14 @@ class Ring {
     return count;
   }
 
+  /** How many bytes are there. */
+  get unread(): number {
+    return (this.written - Atomics.load(this.#control, this.#read)) | 0;
+  }
+
   /** How many bytes there is room for. */
   get room(): number {
-    return this.#data.length - ((this.written - Atomics.load(this.#control, this.#read)) | 0);
+    return this.#data.length - this.unread;
   }
 
   /** Copies what there is room for out of `p`, from `from` on; returns how much. */
@@ -208,6 +213,11 @@ export class RingChannel implements BlockingChannel {
   /** Whether the reads of this end are interrupted. */
   get interrupted(): boolean {
     return (Atomics.load(this.#control, this.#own + INTERRUPTS) & 1) === 1;
+  }
+
+  /** How many bytes that were written the other end has not read. */
+  get unread(): number {
+    return this.#out.unread;
   }
 
   /**

@@ -30,6 +30,11 @@ export abstract class Unit {
   /** How many requests it has been given. */
   count = 0;
 
+  /** How many bytes that were written to it are known not to have been read. */
+  get unread(): number {
+    return 0;
+  }
+
   constructor(channel: Channel) {
     this.reader = new FrameReader(channel);
     this.writer = new FrameWriter(channel);

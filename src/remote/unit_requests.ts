@@ -12,12 +12,15 @@ import { Relay, type RemoteRequest } from "./host.ts";
 import type { Unit } from "./unit.ts";
 import type { UnitPool } from "./unit_pool.ts";
 
+/** How many units a request is given at the most, all but the last of which had ended before they took it. */
+const MAX_UNITS = 3;
+
 const EMPTY = new Uint8Array(0);
 
 /**
  * Makes and runs the handler of one request in a unit of a pool, waiting for the unit if need be.
  *
- * @param begun Told of the unit.
+ * @param begun Told of the unit; of another one where the one before had ended when it was to begin.
  * @throws {unknown} What the handler threw, or why there is no unit.
  */
 export async function finishInUnit<U extends Unit>(
@@ -29,14 +32,18 @@ export async function finishInUnit<U extends Unit>(
 ): Promise<void> {
   // All that may fail comes before the lease, which must be given back.
   const remote = await describe(server, request, clientAddress);
-  const unit = await pool.lease(remote.signal);
-  begun?.(unit);
-  const relay = new Relay(unit, remote);
-  try {
-    await relay.run();
-  } finally {
-    if (relay.poisoned) pool.poison(unit);
-    else pool.release(unit, relay.reusable);
+  for (let left = MAX_UNITS - 1;; left--) {
+    const unit = await pool.lease(remote.signal);
+    begun?.(unit);
+    const relay = new Relay(unit, remote);
+    try {
+      return await relay.run();
+    } catch (error) {
+      if (!relay.untaken || left === 0) throw error;
+    } finally {
+      if (relay.poisoned) pool.poison(unit);
+      else pool.release(unit, relay.reusable);
+    }
   }
 }
 

@@ -86,6 +86,10 @@ export class WorkerUnit extends Unit {
     return this.#heard === this.count;
   }
 
+  override get unread(): number {
+    return this.#channel.unread;
+  }
+
   abort(): void {
     this.#channel.interruptPeer();
     this.#worker.postMessage({ abort: this.count } satisfies ToWorker);
