@@ -20,6 +20,7 @@ import {
 } from "./options.ts";
 import { ChildUnit } from "./remote/child_unit.ts";
 import { handlerModule } from "./remote/handler_module.ts";
+import { Shortage } from "./remote/shortage.ts";
 import { UnitPool } from "./remote/unit_pool.ts";
 import { finishInUnit } from "./remote/unit_requests.ts";
 import type { AnyServer } from "./request_handler.ts";
@@ -78,6 +79,8 @@ export type Forking<Base extends Constructor<AnyServer>> =
 
 /** How long the start of a spare child leaves the cores to the request that took the last one, in milliseconds. */
 const SPARE_DELAY = 10;
+/** How many clients may wait for subprocesses for which there are no descriptors; the next is not accepted. */
+const MAX_WAITING = 4;
 /** What the environment of a child has when nobody says: what Deno reads itself. */
 const ENV_NAMES = [
   ...["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CACHE_HOME", "NO_COLOR"],
@@ -132,6 +135,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     static childEnv: Readonly<Record<string, string>> | undefined = undefined;
     readonly #settings: Required<ForkingOptions>;
     readonly #pool: UnitPool<ChildUnit>;
+    readonly #shortage = new Shortage("child", MAX_WAITING);
     readonly #active = new Set<ChildUnit>();
     /** Called when no subprocess serves a request any more. */
     #whenNoneActive: (() => void)[] = [];
@@ -156,6 +160,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
             flags: this.childPermissions,
             env: this.childEnv === INHERITED ? null : this.childEnv,
             onLine: (line) => log("info", line),
+            onShortage: this.#shortage.note,
           });
         },
         max: () => this.maxChildren,
@@ -233,6 +238,11 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     override stats(): ServerStats {
       return { ...super.stats(), units: this.#pool.stats() };
+    }
+
+    override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
+      this.#shortage.check(() => super.stats().active - this.#pool.stats().busy);
+      return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {

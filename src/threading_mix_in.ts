@@ -20,6 +20,7 @@ import {
   type ThreadingOptions,
 } from "./options.ts";
 import { handlerModule } from "./remote/handler_module.ts";
+import { Shortage } from "./remote/shortage.ts";
 import { finishInUnit } from "./remote/unit_requests.ts";
 import { UnitPool } from "./remote/unit_pool.ts";
 import { WorkerUnit } from "./remote/worker_unit.ts";
@@ -28,6 +29,8 @@ import type { ServerStats } from "./request_table.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
 const MAX_RESERVE = 24;
+/** How many clients may wait for Workers for which there are no descriptors; the next is not accepted. */
+const MAX_WAITING = 16;
 
 /** What {@linkcode ThreadingMixIn} gives to each server. */
 export interface ThreadingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
@@ -118,6 +121,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     static daemonThreads = false;
     #settings: Required<ThreadingOptions>;
     #pool: UnitPool<WorkerUnit>;
+    readonly #shortage = new Shortage("Worker", MAX_WAITING);
     /** The Workers that serve a request. */
     readonly #active = new Set<WorkerUnit>();
     /** Aborted when no Worker is wanted any more. */
@@ -135,6 +139,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           WorkerUnit.start(init, {
             reserve: () => Math.min(this.maxThreads - this.#active.size, MAX_RESERVE),
             signal: this.#closing.signal,
+            onShortage: this.#shortage.note,
           }),
         max: () => this.maxThreads,
         minSpare: () => this.minSpareThreads,
@@ -199,6 +204,11 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override stats(): ServerStats {
       return { ...super.stats(), units: this.#pool.stats() };
+    }
+
+    override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
+      this.#shortage.check(() => super.stats().active - this.#pool.stats().busy);
+      return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {

@@ -1145,31 +1145,35 @@ Deno.test("ForkingTCPServer: an idle child costs no CPU", async () => {
   assertLess(ticks() - before, 4);
 });
 
-Deno.test("ForkingTCPServer that runs out of descriptors serves all clients in the end", async () => {
-  const path = `${tempFolder()}/program.ts`;
-  await Deno.writeTextFile(
-    path,
-    `import { ForkingTCPServer } from ${JSON.stringify(MOD)};
+for (
+  const [maxChildren, maxRequestsPerChild, clients] of [[40, 4, 60], [500, 0, 300], [500, 1, 110]]
+) {
+  Deno.test(`ForkingTCPServer that runs out of descriptors serves ${clients} clients in the end with ${maxChildren} children, ${maxRequestsPerChild} requests each`, async () => {
+    const path = `${tempFolder()}/program.ts`;
+    await Deno.writeTextFile(
+      path,
+      `import { ForkingTCPServer } from ${JSON.stringify(MOD)};
     import { EchoHandler } from ${JSON.stringify(HANDLERS)};
-    const options = { maxChildren: 40, maxRequestsPerChild: 4 };
+    const options = { maxChildren: ${maxChildren}, maxRequestsPerChild: ${maxRequestsPerChild} };
     const server = new ForkingTCPServer({ hostname: "127.0.0.1", port: 0 }, EchoHandler, options);
     console.log(JSON.stringify(server.serverAddress));
     await server.serveForever();`,
-  );
-  const deno = `${Deno.execPath()} run -A --no-check --quiet --config ${CONFIG} ${path}`;
-  const child = new Deno.Command("bash", {
-    args: ["-c", `ulimit -n 128 && exec ${deno}`],
-    stdout: "piped",
-    stderr: "null",
-  }).spawn();
-  const reader = child.stdout.getReader();
-  try {
-    const address = JSON.parse(text((await reader.read()).value!));
-    const lines = Array.from({ length: 60 }, (_, n) => `client ${n}\n`);
-    assertEquals(await Promise.all(lines.map((line) => exchange(address, line))), lines);
-  } finally {
-    kill(child.pid);
-    await reader.cancel();
-    await child.status;
-  }
-});
+    );
+    const deno = `${Deno.execPath()} run -A --no-check --quiet --config ${CONFIG} ${path}`;
+    const child = new Deno.Command("bash", {
+      args: ["-c", `ulimit -n 128 && exec ${deno}`],
+      stdout: "piped",
+      stderr: "null",
+    }).spawn();
+    const reader = child.stdout.getReader();
+    try {
+      const address = JSON.parse(text((await reader.read()).value!));
+      const lines = Array.from({ length: clients! }, (_, n) => `client ${n}\n`);
+      assertEquals(await Promise.all(lines.map((line) => exchange(address, line))), lines);
+    } finally {
+      kill(child.pid);
+      await reader.cancel();
+      await child.status;
+    }
+  });
+}

@@ -38,6 +38,8 @@ export interface ChildOptions {
   env: Readonly<Record<string, string>> | null;
   /** Gets each line that the child prints. */
   onLine: (line: string) => void;
+  /** Told when the start begins to wait for the system to have room for it, and when it does so no more. */
+  onShortage?: (waits: boolean) => void;
   /** How long the start may take, in milliseconds. */
   startTimeout?: number;
 }
@@ -207,14 +209,20 @@ async function spawn(
     stdout: "piped",
     stderr: "piped",
   });
-  for (let pause = MIN_PAUSE;; pause = Math.min(2 * pause, MAX_PAUSE)) {
-    try {
-      return command.spawn();
-    } catch (error) {
-      if (error instanceof Deno.errors.NotCapable) throw notCapable(error);
-      if (!NO_ROOM.has(errorCode(error)) || performance.now() + pause > deadline) throw error;
+  let isShort = false;
+  try {
+    for (let pause = MIN_PAUSE;; pause = Math.min(2 * pause, MAX_PAUSE)) {
+      try {
+        return command.spawn();
+      } catch (error) {
+        if (error instanceof Deno.errors.NotCapable) throw notCapable(error);
+        if (!NO_ROOM.has(errorCode(error)) || performance.now() + pause > deadline) throw error;
+      }
+      if (!isShort) options.onShortage?.(isShort = true);
+      await new Promise((resolve) => setTimeout(resolve, pause));
     }
-    await new Promise((resolve) => setTimeout(resolve, pause));
+  } finally {
+    if (isShort) options.onShortage?.(false);
   }
 }
 

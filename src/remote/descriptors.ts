@@ -16,11 +16,15 @@ const BATCH = 10;
 const LOOK_HOLDS = 1000;
 /** How long to wait before looking again, in milliseconds. */
 const PAUSE = 5;
+/** How long to wait at most, in milliseconds. */
+const LIMIT = 30_000;
 
 /** How many Workers are coming up. */
 let starting = 0;
 /** How many more may start on the last look. */
 let room = 0;
+/** Whether the last look found room for less than a batch. */
+let isScarce = false;
 /** Until when that holds, by the clock of `performance.now()`. */
 let lookEnds = 0;
 
@@ -32,6 +36,8 @@ export interface StartOptions {
   reserve: () => number;
   /** Aborted when no Worker is wanted any more. */
   signal: AbortSignal;
+  /** Told when the start begins to wait because there are few descriptors, and when it does so no more. */
+  onShortage?: (waits: boolean) => void;
 }
 
 /**
@@ -39,14 +45,24 @@ export interface StartOptions {
  *
  * @param start Resolves when the Worker is up.
  * @throws {unknown} The signal's reason, when none is wanted any more.
+ * @throws {Error} When there have been none for them for too long; its code is "EMFILE".
  */
 export async function startWithDescriptors<T>(
-  { url, reserve, signal }: StartOptions,
+  { url, reserve, signal, onShortage }: StartOptions,
   start: () => Promise<T>,
 ): Promise<T> {
-  while (!mayStart(url, reserve())) {
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
-    signal.throwIfAborted();
+  signal.throwIfAborted();
+  const deadline = performance.now() + LIMIT;
+  let isShort = false;
+  try {
+    while (!mayStart(url, reserve())) {
+      if (isScarce && !isShort) onShortage?.(isShort = true);
+      if (performance.now() > deadline) throw shortageError();
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      signal.throwIfAborted();
+    }
+  } finally {
+    if (isShort) onShortage?.(false);
   }
   starting++;
   try {
@@ -66,7 +82,8 @@ function mayStart(url: string, reserve: number): boolean {
     if (starting > 0) return false; // to look takes descriptors, which that Worker may need
   }
   lookEnds = now + LOOK_HOLDS;
-  room = areLeft(url, BATCH * PER_WORKER + reserve) ? BATCH - 1 : 0;
+  isScarce = !areLeft(url, BATCH * PER_WORKER + reserve);
+  room = isScarce ? 0 : BATCH - 1;
   return room > 0 || areLeft(url, PER_WORKER + reserve);
 }
 
@@ -84,4 +101,9 @@ function areLeft(url: string, count: number): boolean {
   } finally {
     for (const file of files) file.close();
   }
+}
+
+function shortageError(): Error {
+  const message = `Cannot start Worker: no descriptors for it within ${LIMIT / 1000} s`;
+  return Object.assign(new Error(message), { code: "EMFILE" });
 }
