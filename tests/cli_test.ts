@@ -16,121 +16,32 @@ import {
   exchange,
   exchangeOn,
   readExactly,
-  type RunResult,
   tempFolder,
   tempSocketPath,
   text,
   until,
   writeAll,
 } from "./harness.ts";
+import { PATIENCE, Program, runArgs } from "./program.ts";
 
 const TESTS = fileURLToPath(new URL(".", import.meta.url));
 const CLI = fileURLToPath(new URL("../src/cli.ts", import.meta.url));
 const HANDLERS = "./cli_handlers.ts";
 const PEM = ["--cert", "../examples/tls/cert.pem", "--key", "../examples/tls/key.pem"];
 const TCP = ["--tcp", "127.0.0.1:0"];
-/** How long a program that should end may take on a busy machine, in milliseconds. */
-const PATIENCE = 30_000;
 
 /** How a {@linkcode Tool} is started. */
 interface ToolOptions {
   /** The flags of Deno. */
   flags?: string[];
-  /** Runs it on a pseudo terminal, with standard error as part of standard output. */
+  /** Whether it runs on a pseudo terminal. */
   terminal?: boolean;
 }
 
-/** The tool in the folder of the tests, until it ends; killed at the end of the scope. */
-class Tool implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #firstLine = Promise.withResolvers<string>();
-  #hasEnded = false;
-  /** What it has written so far. */
-  stdout = "";
-  stderr = "";
-  /** Resolves when it has ended. */
-  readonly result: Promise<RunResult>;
-
+/** The tool in the folder of the tests. */
+class Tool extends Program {
   constructor(args: string[], { flags = ["-A"], terminal = false }: ToolOptions = {}) {
-    const command = ["run", "--quiet", "--no-prompt", "--config", CONFIG, ...flags, CLI, ...args];
-    const quoted = [Deno.execPath(), ...command].map((word) => `'${word}'`).join(" ");
-    this.#child = new Deno.Command(terminal ? "script" : Deno.execPath(), {
-      args: terminal
-        ? ["--quiet", "--return", "--command", `exec ${quoted}`, "/dev/null"]
-        : command,
-      cwd: TESTS,
-      env: { NO_COLOR: "1" },
-      stdin: terminal ? "piped" : "null",
-      stdout: "piped",
-      stderr: "piped",
-    }).spawn();
-    this.result = this.#run();
-  }
-
-  get hasEnded(): boolean {
-    return this.#hasEnded;
-  }
-
-  /** Where it listens, as its first line tells. */
-  async address(): Promise<SocketAddress> {
-    const line = await this.#firstLine.promise;
-    const [, where = "", transport = ""] = /^Listening on (\S+) \((\S+), \w+\)$/.exec(line) ?? [];
-    assert(where !== "", `Not the line of a server that listens: ${line}`);
-    if (transport === "unix") return { transport: "unix", path: where };
-    if (transport === "unix-datagram") return { transport: "unixpacket", path: where };
-    const [, hostname = "", port] = /^\[?(.*?)\]?:(\d+)$/.exec(where)!;
-    return { transport: transport === "udp" ? "udp" : "tcp", hostname, port: Number(port) };
-  }
-
-  /** Sends it a signal; does nothing once it has ended. */
-  kill(signal: Deno.Signal): void {
-    if (this.#hasEnded) return;
-    try {
-      this.#child.kill(signal);
-    } catch (error) {
-      // It has ended, and Deno has yet to say so.
-      if (!(error instanceof Deno.errors.NotFound || error instanceof TypeError)) throw error;
-    }
-  }
-
-  /** Types Ctrl-C on its terminal, and waits until it has ended. */
-  async interrupt(): Promise<RunResult> {
-    const keyboard = this.#child.stdin.getWriter();
-    await keyboard.write(bytes("\x03"));
-    const result = await this.result;
-    await keyboard.close().catch(() => {}); // the terminal has gone
-    return result;
-  }
-
-  /** Asks it to end, as a service manager does, and waits until it has. */
-  async stop(): Promise<RunResult> {
-    this.kill("SIGTERM");
-    return await this.result;
-  }
-
-  async #run(): Promise<RunResult> {
-    const { stdout, stderr } = this.#child;
-    const reading = Promise.all([
-      this.#read(stdout, (chunk) => {
-        const [line, ...rest] = (this.stdout += chunk).split(/\r?\n/);
-        if (rest.length > 0) this.#firstLine.resolve(line!);
-      }),
-      this.#read(stderr, (chunk) => this.stderr += chunk),
-    ]);
-    const { code, signal } = await this.#child.status;
-    this.#hasEnded = true;
-    await reading;
-    this.#firstLine.resolve(this.stderr);
-    return { code, signal, stdout: this.stdout, stderr: this.stderr };
-  }
-
-  async #read(stream: ReadableStream<Uint8Array<ArrayBuffer>>, take: (chunk: string) => void) {
-    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) take(chunk);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.kill("SIGKILL");
-    await this.result;
+    super(runArgs(CLI, flags, args), { cwd: TESTS, terminal });
   }
 }
 

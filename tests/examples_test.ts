@@ -10,11 +10,9 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import type { SocketAddress } from "@netkit/socketserver";
 import { fileURLToPath } from "node:url";
 import {
   bytes,
-  CONFIG,
   connect,
   connectAndReset,
   connectTLS,
@@ -22,118 +20,32 @@ import {
   exchangeOn,
   readAll,
   readExactly,
-  type RunResult,
   tempSocketPath,
   text,
   until,
   writeAll,
 } from "./harness.ts";
+import { PATIENCE, Program, runArgs } from "./program.ts";
 
 const ECHO = fileURLToPath(new URL("../examples/echo.ts", import.meta.url));
-const ROOT = fileURLToPath(new URL("../", import.meta.url));
 const TLS_FOLDER = fileURLToPath(new URL("../examples/tls/", import.meta.url));
 const MEBIBYTE = 1024 * 1024;
 /** The most that a UDP datagram holds, in bytes. */
 const LARGEST_DATAGRAM = 65507;
-/** How long a program that should end may take on a busy machine, in milliseconds. */
-const PATIENCE = 30_000;
-
-/** A program that goes on until it is told to end; killed at the end of the scope. */
-class Program implements AsyncDisposable {
-  readonly #child: Deno.ChildProcess;
-  readonly #detached: boolean;
-  readonly #firstLine = Promise.withResolvers<string>();
-  #stdout = "";
-  #ended = false;
-  /** Resolves when it has ended. */
-  readonly result: Promise<RunResult>;
-
-  /** Starts it. With `detached` it leads a process group of its own, as a terminal's jobs do. */
-  constructor(args: string[], { detached = false } = {}) {
-    this.#detached = detached;
-    this.#child = new Deno.Command(Deno.execPath(), {
-      args,
-      cwd: ROOT,
-      env: { NO_COLOR: "1" },
-      stdin: "null",
-      stdout: "piped",
-      stderr: "piped",
-      detached,
-    }).spawn();
-    this.result = this.#run();
-  }
-
-  get ended(): boolean {
-    return this.#ended;
-  }
-
-  /** Its first line; what it wrote to standard error where it ended without one. */
-  get firstLine(): Promise<string> {
-    return this.#firstLine.promise;
-  }
-
-  /** Sends it a signal, and to all its process group where it leads one; does nothing once it has ended. */
-  kill(signal: Deno.Signal): void {
-    if (this.#ended) return;
-    const { pid } = this.#child;
-    try {
-      Deno.kill(this.#detached ? -pid : pid, signal);
-    } catch (error) {
-      // It has ended, and Deno has yet to say so.
-      if (!(error instanceof Deno.errors.NotFound)) throw error;
-    }
-  }
-
-  async #run(): Promise<RunResult> {
-    const reading = Promise.all([new Response(this.#child.stderr).text(), this.#readStdout()]);
-    const { code, signal } = await this.#child.status;
-    this.#ended = true;
-    const [stderr] = await reading;
-    this.#firstLine.resolve(stderr);
-    return { code, signal, stdout: this.#stdout, stderr };
-  }
-
-  async #readStdout(): Promise<void> {
-    for await (const chunk of this.#child.stdout.pipeThrough(new TextDecoderStream())) {
-      this.#stdout += chunk;
-      const end = this.#stdout.indexOf("\n");
-      if (end >= 0) this.#firstLine.resolve(this.#stdout.slice(0, end));
-    }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.kill("SIGKILL");
-    await this.result;
-  }
-}
 
 /** A running echo server. */
 class Echo extends Program {
   /** Starts one, with no more permissions than `flags` and those to read itself. */
   constructor(args: string[], flags = ["-A"]) {
-    super(["run", "--quiet", "--no-prompt", "--config", CONFIG, ...flags, ECHO, ...args]);
+    super(runArgs(ECHO, flags, args));
   }
 
-  /** Where it listens, as its first line tells. */
-  async address(): Promise<SocketAddress> {
-    return parseAddress(await this.firstLine);
+  /** Asks it to end, and checks that it does well and has said where it listens and nothing more. */
+  async stopInPeace(): Promise<void> {
+    const { code, signal, stdout, stderr } = await this.stop();
+    assertEquals([code, signal, stderr], [0, null, ""]);
+    assertMatch(stdout, /^Listening on \S+ \(\S+, \w+\)\n$/);
   }
-
-  /** Asks it to end, as a service manager does, and waits until it has. */
-  async stop(): Promise<RunResult> {
-    this.kill("SIGTERM");
-    return await this.result;
-  }
-}
-
-function parseAddress(line: string): SocketAddress {
-  const [, where = "", transport = ""] = /^Listening on (\S+) \((\S+), \w+\)$/.exec(line) ?? [];
-  assert(where !== "", `Not the line of a server that listens: ${line}`);
-  if (transport === "unix") return { transport: "unix", path: where };
-  if (transport === "unix-datagram") return { transport: "unixpacket", path: where };
-  const port = Number(where.split(":").at(-1));
-  const hostname = where.slice(0, where.lastIndexOf(":"));
-  return { transport: transport === "udp" ? "udp" : "tcp", hostname, port };
 }
 
 /** A transport of the echo server: its flags, and the permissions that its header says it needs. */
@@ -188,8 +100,7 @@ for (const { name, args, permissions } of STREAMS) {
     await writeAll(conn, sent);
     await conn.closeWrite();
     assertEquals(await received, sent);
-    const line = await echo.firstLine;
-    assertEquals(await echo.stop(), { code: 0, signal: null, stdout: `${line}\n`, stderr: "" });
+    await echo.stopInPeace();
   });
 }
 
@@ -204,8 +115,7 @@ for (const { name, args, permissions } of DATAGRAMS) {
       const [received] = await client.conn.receive(new Uint8Array(LARGEST_DATAGRAM + 1));
       assertEquals(received, sent);
     }
-    const line = await echo.firstLine;
-    assertEquals(await echo.stop(), { code: 0, signal: null, stdout: `${line}\n`, stderr: "" });
+    await echo.stopInPeace();
   });
 }
 
@@ -221,12 +131,7 @@ for (const mode of ["concurrent", "threading", "forking"]) {
           `over ${name}`,
         );
       assertEquals(answer, `over ${name}`);
-      assertEquals(await echo.stop(), {
-        code: 0,
-        signal: null,
-        stdout: `${await echo.firstLine}\n`,
-        stderr: "",
-      });
+      await echo.stopInPeace();
     }
   });
 }
@@ -237,36 +142,8 @@ Deno.test("echo.ts --mode pool sends back what it gets over TCP", async () => {
   const clients = await Promise.all([connect(address), connect(address), connect(address)]);
   const answers = await Promise.all(clients.map((client) => exchangeOn(client, "over a pool")));
   assertEquals(answers, Array(3).fill("over a pool"));
-  const stdout = `${await echo.firstLine}\n`;
-  assertEquals(await echo.stop(), { code: 0, signal: null, stdout, stderr: "" });
+  await echo.stopInPeace();
 });
-
-for (
-  const [file, caller] of [
-    ["threading_mix_in.ts", /^Received: Thread-\d+: Hello World (\d)$/],
-    ["forking_mix_in.ts", /^Received: Process-\d+: Hello World (\d)$/],
-  ] as const
-) {
-  Deno.test(`${file} prints what the example of Python's documentation does, and ends`, async () => {
-    const source = await Deno.readTextFile(new URL(`../examples/${file}`, import.meta.url));
-    const flags = /`deno run (.*) examples\//.exec(source)![1]!.split(" ");
-    const program = fileURLToPath(new URL(`../examples/${file}`, import.meta.url));
-    await using run = new Program([
-      "run",
-      "--quiet",
-      "--no-prompt",
-      "--config",
-      CONFIG,
-      ...flags,
-      program,
-    ]);
-    const { code, stdout, stderr } = await run.result;
-    assertEquals([code, stderr], [0, ""]);
-    const [loop, ...lines] = stdout.trimEnd().split("\n");
-    assertMatch(loop!, /^Server loop running in /);
-    assertEquals(lines.map((line) => caller.exec(line)?.[1]), ["1", "2", "3"]);
-  });
-}
 
 function datagramClient(name: string): Disposable & { conn: Deno.DatagramConn } {
   const conn = name === "udp"
@@ -311,7 +188,7 @@ Deno.test("echo.ts takes signals in quick succession for one", async () => {
 
 Deno.test("echo.ts ends well when copies of the signal come up to its very end", async () => {
   await using echo = new Echo(["--port", "0"]);
-  await echo.firstLine;
+  await echo.address();
   const start = performance.now();
   while (performance.now() - start < 200) echo.kill("SIGINT");
   assertEquals((await echo.result).code, 0);
@@ -324,7 +201,7 @@ Deno.test("echo.ts ends at once when somebody goes on to signal", async () => {
     assertEquals(await ask(conn, "hello"), "hello");
     const signalAgain = () => {
       echo.kill(signal);
-      return echo.ended;
+      return echo.hasEnded;
     };
     await until(signalAgain, PATIENCE);
     assertEquals((await echo.result).code, exitCode);
@@ -333,7 +210,7 @@ Deno.test("echo.ts ends at once when somebody goes on to signal", async () => {
 
 Deno.test("deno task echo drains when Ctrl-C reaches its whole process group", async () => {
   await using task = new Program(["task", "--quiet", "echo", "--port", "0"], { detached: true });
-  using conn = await connect(parseAddress(await task.firstLine));
+  using conn = await connect(await task.address());
   assertEquals(await ask(conn, "before"), "before");
   task.kill("SIGINT"); // the server gets more than one: `deno task` passes its own on
   for (let turn = 0; turn < 100; turn++) assertEquals(await ask(conn, "after"), "after");

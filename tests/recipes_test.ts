@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { formatAddress } from "@netkit/socketserver";
 import {
   bytes,
   connectTLS,
@@ -100,7 +101,7 @@ for (
   Deno.test(`${name} answers tcp_client.ts in upper case`, async () => {
     await using server = new Recipe(name, { port: 0 });
     const address = await server.address();
-    const port = Number(address.split(":").at(-1));
+    const { port } = address as Deno.NetAddr;
     await using client = new Recipe("tcp_client.ts", { port });
     const { code, stdout, stderr } = await client.result;
     assertEquals([code, stderr], [0, ""]);
@@ -108,7 +109,7 @@ for (
     assertEquals(
       (await server.leave()).stdout,
       [
-        `Listening on ${address}`,
+        `Listening on ${formatAddress(address)}`,
         wrote,
         "hello world",
         "Leaving.\n",
@@ -200,14 +201,14 @@ Deno.test("echo_timeout.ts hangs up on a silent client and serves the next", asy
 
 Deno.test("udp_server.ts answers udp_client.ts in upper case", async () => {
   await using server = new Recipe("udp_server.ts", { port: 0 });
-  const address = await server.address();
-  await using client = new Recipe("udp_client.ts", { port: Number(address.split(":").at(-1)) });
+  const port = await server.port();
+  await using client = new Recipe("udp_client.ts", { port });
   const { code, stdout, stderr } = await client.result;
   assertEquals([code, stderr], [0, ""]);
   assertEquals(stdout, "Sent:     hello world\nReceived: HELLO WORLD\n");
   assertEquals(
     (await server.leave()).stdout,
-    `Listening on ${address}\n127.0.0.1 wrote:\nhello world\nLeaving.\n`,
+    `Listening on 127.0.0.1:${port}\n127.0.0.1 wrote:\nhello world\nLeaving.\n`,
   );
 });
 
@@ -216,7 +217,7 @@ Deno.test("unix_stream_server.ts answers unix_stream_client.ts and removes its f
   const path = `${folder}/upper.sock`;
   const options = { replace: { "/tmp/upper.sock": path } };
   await using server = new Recipe("unix_stream_server.ts", { ...options, args: ["--path", path] });
-  assertEquals(await server.address(), path);
+  assertEquals(formatAddress(await server.address()), path);
   const args = ["--path", path, "hello", "007"];
   await using client = new Recipe("unix_stream_client.ts", { ...options, args });
   const { code, stdout, stderr } = await client.result;
@@ -234,7 +235,7 @@ Deno.test("unix_datagram_server.ts answers unix_datagram_client.ts, and both rem
     ...options,
     args: ["--path", path],
   });
-  assertEquals(await server.address(), path);
+  assertEquals(formatAddress(await server.address()), path);
   const args = ["--path", path, "--from", from, "hello", "world"];
   await using client = new Recipe("unix_datagram_client.ts", { ...options, args });
   const { code, stdout, stderr } = await client.result;
@@ -244,6 +245,22 @@ Deno.test("unix_datagram_server.ts answers unix_datagram_client.ts, and both rem
   await server.leave();
   assertEquals(await Array.fromAsync(Deno.readDir(folder)), []);
 });
+
+for (
+  const [name, answer] of [
+    ["threading_mix_in.ts", /^Received: Thread-\d+: Hello World (\d)$/],
+    ["forking_mix_in.ts", /^Received: Process-\d+: Hello World (\d)$/],
+  ] as const
+) {
+  Deno.test(`${name} prints what the example of Python's documentation does, and ends`, async () => {
+    await using run = new Recipe(name);
+    const { code, stdout, stderr } = await run.result;
+    assertEquals([code, stderr], [0, ""]);
+    const [loop, ...lines] = stdout.trimEnd().split("\n");
+    assertMatch(loop!, /^Server loop running in /);
+    assertEquals(lines.map((line) => answer.exec(line)?.[1]), ["1", "2", "3"]);
+  });
+}
 
 Deno.test("user_mix_ins.ts asks a server with each mix-in, and ends", async () => {
   await using run = new Recipe("user_mix_ins.ts");
