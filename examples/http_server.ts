@@ -10,7 +10,8 @@ import { LineTooLongError } from "@netkit/socketserver";
 
 const REQUEST = /^([A-Z]+) (?:http:\/\/[^/ ]+)?(\/\S*|\*) HTTP\/1\.([01])$/;
 const TEXT = "text/plain; charset=utf-8";
-const TYPES = new Map([["html", "text/html"], ["css", "text/css"], ["md", TEXT], ["txt", TEXT]]);
+const TYPES = new Map([["html", "text/html"], ["css", "text/css"], ["js", "text/javascript"]]);
+for (const textual of ["md", "txt"]) TYPES.set(textual, TEXT);
 
 class FileServer extends ConcurrentTCPServer {
   root = "";
@@ -108,10 +109,9 @@ function parse(head: string) {
 }
 
 if (import.meta.main) {
-  const flags = parseArgs(Deno.args, { string: ["port", "_"], default: { port: "8000" } });
-  const address = { hostname: "localhost", port: Number(flags.port) };
-  await using server = new FileServer(address, HTTPHandler);
-  server.root = (await Deno.realPath(`${flags._[0] ?? "."}`)).replace(/\/$/, "");
+  const { port, _ } = parseArgs(Deno.args, { string: ["port", "_"], default: { port: "8000" } });
+  await using server = new FileServer({ hostname: "localhost", port: Number(port) }, HTTPHandler);
+  server.root = (await Deno.realPath(`${_[0] ?? "."}`)).replace(/\/$/, "");
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();

@@ -3,11 +3,19 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { bytes, exchangeOn, readExactly, tempFolder, text, writeAll } from "./harness.ts";
+import { PATIENCE } from "./program.ts";
 import { Recipe } from "./recipe.ts";
 
-const PAGE = "<!doctype html><title>Recipe</title><p id=p>served by a StreamRequestHandler</p>";
+const PAGE = "<!doctype html><title>Recipe</title><link rel=stylesheet href=style.css>" +
+  "<p id=p>served by a StreamRequestHandler</p><script type=module src=script.js></script>";
+const STYLE = "p { color: rgb(1, 2, 3) }";
+/** Shows in the page that it has run, what it imported, and that the style was there. */
+const SCRIPT = `import { word } from "./word.js";
+const { color } = getComputedStyle(p);
+p.append(\`, \${word} in \${color}\`);`;
+const WORD = 'export const word = "drawn";';
 const BIG = Uint8Array.from({ length: 300_000 }, (_, index) => index ^ (index >> 8));
 
 /** A folder with a site, beside a file that must not be served. */
@@ -16,6 +24,9 @@ function makeSite(): string {
   const site = `${folder}/site`;
   Deno.mkdirSync(`${site}/sub dir`, { recursive: true });
   Deno.writeTextFileSync(`${site}/index.html`, PAGE);
+  Deno.writeTextFileSync(`${site}/style.css`, STYLE);
+  Deno.writeTextFileSync(`${site}/script.js`, SCRIPT);
+  Deno.writeTextFileSync(`${site}/word.js`, WORD);
   Deno.writeTextFileSync(`${site}/sub dir/ü.txt`, "grüße\n");
   Deno.writeFileSync(`${site}/big.bin`, BIG);
   Deno.writeTextFileSync(`${folder}/secret.txt`, "secret");
@@ -180,19 +191,36 @@ const chromium = (Deno.env.get("PATH") ?? "").split(":").flatMap((folder) =>
   }
 });
 
+/** What a page has become in the browser when it and all that belongs to it is loaded, as HTML. */
+async function domOf(url: string): Promise<string> {
+  const flags = ["--headless", "--no-sandbox", "--disable-gpu"]; // no sandbox, as root has none
+  await using browser = new Deno.Command(chromium!, {
+    args: [...flags, `--user-data-dir=${tempFolder()}`, "--dump-dom", url],
+    stdin: "null",
+    stdout: "piped",
+    stderr: "null",
+  }).spawn();
+  const timer = setTimeout(() => browser.kill("SIGKILL"), PATIENCE);
+  const dom = await browser.stdout.text();
+  clearTimeout(timer);
+  return dom;
+}
+
 Deno.test({
-  name: `http_server.ts is read by a browser${chromium ? "" : " (ignored: no chromium here)"}`,
+  name: `http_server.ts is read by a browser${
+    chromium ? "" : " (ignored: no chromium or chromium-browser in the PATH)"
+  }`,
   ignore: chromium === undefined,
   async fn() {
     await using server = serve();
-    const url = `http://localhost:${await server.port()}/`;
-    const { stdout } = await new Deno.Command(chromium!, {
-      args: ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", url],
-      stdout: "piped",
-      stderr: "null",
-    }).output();
-    assertStringIncludes(text(stdout), '<p id="p">served by a StreamRequestHandler</p>');
-    await server.line(/ GET 200 OK$/);
-    await server.leave();
+    const dom = await domOf(`http://localhost:${await server.port()}/`);
+    assertStringIncludes(dom, "<title>Recipe</title>");
+    const shown = "served by a StreamRequestHandler, drawn in rgb(1, 2, 3)";
+    assertStringIncludes(dom, `<p id="p">${shown}</p>`);
+    const [, ...lines] = (await server.leave()).stdout.trimEnd().split("\n").slice(0, -1);
+    const clients = lines.map((line) => /^(127\.0\.0\.1:\d+) GET 200 OK$/.exec(line)?.[1]);
+    assertEquals(clients.filter((client) => client !== undefined).length, 4, lines.join("\n"));
+    // The page, then what it names, then what that names: connections are there to be used again.
+    assert(new Set(clients).size < clients.length, lines.join("\n"));
   },
 });
