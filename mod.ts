@@ -185,6 +185,7 @@ export {
   type RequestHandlerClass,
   type RequestHandlerFunction,
   type RequestHandlerLike,
+  runHandler,
   StreamRequestHandler,
 } from "./src/request_handler.ts";
 export type { ServerState, ServerStats, UnitStats } from "./src/request_table.ts";

@@ -9,6 +9,7 @@ import { parseArgs } from "@std/cli";
 import {
   type AnyServer,
   formatAddress,
+  runHandler,
   StreamRequestHandler,
   type StreamSocket,
   type TCPAddr,
@@ -41,14 +42,7 @@ class GreetingServer extends TCPServer {
 
   override async finishRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
     const start = performance.now();
-    // A handler is made for each request, and goes through these steps
-    const handler = new GreetingHandler(request, clientAddress, this, this.greeting);
-    await handler.setup();
-    try {
-      await handler.handle();
-    } finally {
-      await handler.finish();
-    }
+    await runHandler(new GreetingHandler(request, clientAddress, this, this.greeting));
     const duration = Math.round(performance.now() - start);
     console.log(`Served ${formatAddress(clientAddress)} in ${duration} ms`);
   }

@@ -341,7 +341,8 @@ export abstract class BaseServer<
   prepareRequest(_request: Request, _clientAddress: Addr): void | Promise<void> {}
 
   /**
-   * Makes the handler and runs it.
+   * Makes the handler and runs it. Override it to give handlers more than the three arguments, with
+   * {@linkcode runHandler}: `return runHandler(new MyHandler(request, clientAddress, this, more))`.
    *
    * @param request The request.
    * @param clientAddress Who asks.

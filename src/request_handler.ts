@@ -333,11 +333,41 @@ export function checkHandler(value: unknown): void {
 }
 
 /**
- * Runs a handler through its three steps.
+ * Runs a handler through its three steps: `setup()`, `handle()`, `finish()`. For a server that makes its handlers
+ * itself, in `finishRequest()` or in a handler that is a plain function: a Python handler runs in its constructor,
+ * here a handler that is made has to be run.
  *
  * When both `handle()` and `finish()` fail, the error is that of `finish()`, as in Python, with the other as
  * its `cause` where it has none. When `finish()` only met again what `handle()` had failed with or because
  * of, such as a write that timed out, the error is that of `handle()`.
+ *
+ * @param handler The handler, fresh from its constructor.
+ * @throws {unknown} What a step threw.
+ *
+ * @example A handler with an argument more
+ * ```ts
+ * import { type AnyServer, runHandler, StreamRequestHandler } from "@netkit/socketserver";
+ * import { type StreamSocket, type TCPAddr, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class GreetingHandler extends StreamRequestHandler {
+ *   constructor(request: StreamSocket, from: TCPAddr, server: AnyServer, readonly greeting: string) {
+ *     super(request, from, server);
+ *   }
+ *   override async handle() {
+ *     await this.wfile.write(this.greeting);
+ *   }
+ * }
+ * await using server = new TCPServer(
+ *   { hostname: "127.0.0.1", port: 0 },
+ *   (request: StreamSocket, from, server) =>
+ *     runHandler(new GreetingHandler(request, from, server, "Good morning")),
+ * );
+ * const handled = server.handleRequest();
+ * using client = await Deno.connect(server.serverAddress);
+ * assertEquals(await new Response(client.readable).text(), "Good morning");
+ * await handled;
+ * ```
  */
 export async function runHandler(handler: RequestHandler): Promise<void> {
   // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.

@@ -67,6 +67,7 @@ const VALUES = [
   "UnixDatagramServer",
   "UnixStreamServer",
   "formatAddress",
+  "runHandler",
 ];
 
 /** The types. */
