@@ -1,7 +1,7 @@
 /**
  * The threaded server of Python's documentation with processes: each client is served in a subprocess of its own.
  *
- * Run `deno run --allow-net=127.0.0.1 --allow-run --allow-env examples/forking_mix_in.ts`. It starts a server on a free
+ * Run `deno run --allow-net=127.0.0.1 --allow-run examples/forking_mix_in.ts`. It starts a server on a free
  * port, is three clients of it, prints what they receive, and ends.
  */
 import { BaseRequestHandler, ForkingMixIn, TCPServer } from "@netkit/socketserver";

@@ -29,6 +29,7 @@ const RECIPES = [
   "echo_threading.ts",
   "echo_forking.ts",
   "echo_pool.ts",
+  "echo_options.ts",
   "echo_reuse_address.ts",
   "echo_timeout.ts",
   "echo_deno_listen.ts",
@@ -144,6 +145,7 @@ for (
   const name of [
     "echo_base.ts",
     "echo_stream.ts",
+    "echo_options.ts",
     "echo_reuse_address.ts",
     "echo_timeout.ts",
     "echo_deno_listen.ts",
@@ -180,6 +182,25 @@ for (const name of ["echo_threading.ts", "echo_forking.ts", "echo_pool.ts"]) {
     assertEquals(callers?.length, 2);
   });
 }
+
+Deno.test("echo_pool.ts serves 16 clients at once, and the next when one of them leaves", async () => {
+  await using server = new Recipe("echo_pool.ts", { port: freePort() });
+  const port = await server.port();
+  using clients = new DisposableStack();
+  const conns: Deno.TcpConn[] = [];
+  for (let count = 1; count <= 16; count++) {
+    conns.push(clients.use(await dial(port)));
+    await say(conns.at(-1)!, `hello ${count}\n`);
+    await server.line(/^Got connection/);
+  }
+  using next = await dial(port);
+  const said = say(next, "hello 17\n");
+  for (const conn of conns) await say(conn, "again\n"); // each still has its Worker
+  assertEquals((server.stdout.match(/Got connection/g) ?? []).length, 16);
+  assertEquals(await exchangeOn(conns[7]!, "bye\n"), "bye\n");
+  await said;
+  await server.leave();
+});
 
 Deno.test("echo_base.ts leaves at Ctrl-C while a client is connected", async () => {
   await using server = new Recipe("echo_base.ts", { port: 0 });
