@@ -5,7 +5,7 @@
  */
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
-import { errorCode } from "./errors.ts";
+import { errorCode, NO_ADDRESS } from "./errors.ts";
 
 /** What a datagram server hands to its handler: the data and the socket to answer with, as in Python. */
 export type DatagramRequest = [data: Uint8Array<ArrayBuffer>, socket: DatagramSocket];
@@ -68,7 +68,8 @@ export class DatagramSocket {
    * @param data The bytes, which are to stay unchanged until the promise settles, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
    * @returns How many bytes were sent.
-   * @throws {TypeError} When the address is that of a Unix client that bound no path.
+   * @throws {TypeError} When the address is that of a Unix client that bound no path (`code` is "EDESTADDRREQ").
+   * @throws {Deno.errors.NotConnected} When nobody receives at the path of a Unix client any more.
    * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
   sendTo(data: Uint8Array | string, address: Deno.Addr): Promise<number> {
@@ -86,7 +87,7 @@ export class DatagramSocket {
    * @returns How many bytes were sent.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an earlier `sendTo()` is still under way.
-   * @throws {TypeError} When the address is that of a Unix client that bound no path.
+   * @throws {TypeError} When the address is that of a Unix client that bound no path (`code` is "EDESTADDRREQ").
    * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
   sendToSync(data: Uint8Array | string, address: Deno.Addr): number {
@@ -121,16 +122,23 @@ export class DatagramSocket {
 /** Refuses the address of a Unix client that has none. */
 function checkNamed(address: Deno.Addr): void {
   if ("path" in address && !address.path) {
-    throw new TypeError(
-      "Cannot send datagram to an unnamed socket: a Unix client that wants answers binds a path",
-    );
+    const text =
+      "Cannot send datagram to an unnamed socket: a Unix client that wants answers binds a path";
+    throw Object.assign(new TypeError(text), { code: NO_ADDRESS });
   }
 }
 
 /** Makes what is thrown when sending failed. */
 function sendError(error: unknown, data: Uint8Array, address: Deno.Addr): unknown {
-  if (errorCode(error) !== "EMSGSIZE") return error;
-  const text = `Cannot send datagram to "${formatAddress(address)}": ` +
-    `${data.length} bytes are more than the system sends`;
-  return Object.assign(new Error(text, { cause: error }), { code: "EMSGSIZE" });
+  const code = errorCode(error);
+  const text = `Cannot send datagram to "${formatAddress(address)}": `;
+  if (code === "EMSGSIZE") {
+    const reason = `${data.length} bytes are more than the system sends`;
+    return Object.assign(new Error(text + reason, { cause: error }), { code });
+  }
+  if ("path" in address && (code === "ENOENT" || code === "ECONNREFUSED")) {
+    const gone = new Deno.errors.NotConnected(`${text}nobody receives there`, { cause: error });
+    return Object.assign(gone, { code });
+  }
+  return error;
 }

@@ -263,10 +263,13 @@ export function isPeerGone(error: unknown): boolean {
     error instanceof Deno.errors.UnexpectedEof;
 }
 
+/** The `code` of the error that an answer to a Unix client without a path fails with. */
+export const NO_ADDRESS = "EDESTADDRREQ";
+
 /** Whether an error comes from what the client sent or left out, and not from a fault of the program. */
 export function isPeerFault(error: unknown): boolean {
   return error instanceof Deno.errors.TimedOut || error instanceof LineTooLongError ||
-    error instanceof DatagramTooLongError;
+    error instanceof DatagramTooLongError || errorCode(error) === NO_ADDRESS;
 }
 
 /** What to do about the common failures of a bind, by error code or class name. */

@@ -138,6 +138,7 @@ Deno.test("isPeerGone() and isPeerFault() tell what a client may do from what a 
     new Deno.errors.TimedOut("x"),
     new LineTooLongError(1),
     new DatagramTooLongError(1),
+    Object.assign(new TypeError("x"), { code: "EDESTADDRREQ" }),
   ];
   const others = [new Error("x"), new TypeError("x"), new Deno.errors.NotFound("x"), "x", null];
   assertEquals(gone.map((error) => [isPeerGone(error), isPeerFault(error)]), [

@@ -14,12 +14,15 @@ import {
 import {
   type DatagramRequest,
   DatagramRequestHandler,
+  ForkingUnixDatagramServer,
   StreamRequestHandler,
   type StreamSocket,
+  ThreadingUnixDatagramServer,
   type UnixAddress,
   UnixDatagramServer,
   UnixStreamServer,
 } from "@netkit/socketserver";
+import { UpperHandler } from "./forking_handlers.ts";
 import {
   bytes,
   connect,
@@ -464,6 +467,45 @@ Deno.test("UnixDatagramServer.handleError() gets a TypeError when the answer is 
     "Cannot send datagram to an unnamed socket: a Unix client that wants answers binds a path",
   );
 });
+
+/** Sends a datagram and is gone before anybody can answer it. */
+async function sendAndGo(
+  address: Deno.Addr,
+  how: "unnamed" | "closed" | "removed",
+): Promise<string> {
+  const path = tempSocketPath();
+  const client = Deno.listenDatagram(
+    how === "unnamed" ? { transport: "unixpacket" } : { transport: "unixpacket", path },
+  );
+  await client.send(bytes("answer me"), address);
+  client.close();
+  if (how === "removed") await Deno.remove(path);
+  return path;
+}
+
+for (
+  const Server of [UnixDatagramServer, ThreadingUnixDatagramServer, ForkingUnixDatagramServer]
+) {
+  Deno.test(`${Server.name}.handleError() logs a line for each client that cannot be answered`, async () => {
+    const logger = new ListLogger();
+    const server = new Server({ path: tempSocketPath() }, UpperHandler, { logger });
+    await sendAndGo(server.serverAddress, "unnamed");
+    const closed = await sendAndGo(server.serverAddress, "closed");
+    const removed = await sendAndGo(server.serverAddress, "removed");
+    await using _ = start(server); // the clients have gone already
+    assertEquals(await datagramExchange(server.serverAddress, "named"), "NAMED");
+    await until(() => logger.lines.length >= 3, 30_000);
+    const cannotSend = "Cannot send datagram to";
+    const expected = [
+      'warn: Cannot serve client "unnamed": ' +
+      `${cannotSend} an unnamed socket: a Unix client that wants answers binds a path`,
+      ...[closed, removed].map((path) =>
+        `debug: Client "${path}" went away: ${cannotSend} "${path}": nobody receives there`
+      ),
+    ];
+    assertEquals(logger.lines.toSorted(), expected.toSorted());
+  });
+}
 
 Deno.test("UnixDatagramServer.getRequest() hands out the path of the client", async () => {
   const clients: Deno.Addr[] = [];
