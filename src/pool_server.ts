@@ -415,8 +415,11 @@ export const PoolTLSServerBase: Pooled<typeof TLSServer> = poolOf(TLSServer);
  *     for await (const line of this.rfile) await this.wfile.write(line);
  *   }
  * }
- * export async function serve(cert: string, key: string): Promise<void> {
- *   await using server = new PoolTLSServer({ hostname: "", port: 8443 }, EchoHandler, { cert, key });
+ * if (import.meta.main) {
+ *   await using server = new PoolTLSServer({ hostname: "", port: 8443 }, EchoHandler, {
+ *     cert: await Deno.readTextFile("cert.pem"),
+ *     key: await Deno.readTextFile("key.pem"),
+ *   });
  *   await server.serveForever();
  * }
  * ```

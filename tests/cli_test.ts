@@ -16,13 +16,12 @@ import {
   exchange,
   exchangeOn,
   readExactly,
-  tempFolder,
   tempSocketPath,
   text,
   until,
   writeAll,
 } from "./harness.ts";
-import { PATIENCE, Program, runArgs } from "./program.ts";
+import { moduleOf, PATIENCE, Program, runArgs } from "./program.ts";
 
 const TESTS = fileURLToPath(new URL(".", import.meta.url));
 const CLI = fileURLToPath(new URL("../src/cli.ts", import.meta.url));
@@ -66,16 +65,6 @@ async function refuse(args: string[]): Promise<[code: number, line: string]> {
   } finally {
     console.error = error;
   }
-}
-
-/** A module in a project of its own, with the package among its imports. */
-async function moduleOf(source: string): Promise<string> {
-  const folder = tempFolder();
-  const { imports } = JSON.parse(await Deno.readTextFile(CONFIG));
-  imports["@netkit/socketserver"] = import.meta.resolve("../mod.ts");
-  await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify({ imports, lock: false }));
-  await Deno.writeTextFile(`${folder}/handler.ts`, source);
-  return `${folder}/handler.ts`;
 }
 
 /** Says something and gives the answer. */

@@ -3,9 +3,19 @@
  *
  * @module
  */
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertMatch } from "@std/assert";
 import * as mod from "@netkit/socketserver";
-import { text } from "./harness.ts";
+import type { SocketAddress } from "@netkit/socketserver";
+import {
+  CONFIG,
+  connect,
+  connectTLS,
+  datagramExchange,
+  exchangeOn,
+  tempSocketPath,
+  text,
+} from "./harness.ts";
+import { moduleOf, Program, ROOT, runArgs } from "./program.ts";
 
 /** The classes and functions. */
 const VALUES = [
@@ -130,6 +140,10 @@ const TYPES = [
 ];
 
 const entry = new URL("../mod.ts", import.meta.url);
+/** What a program may import of the package. */
+const ENTRIES = Object.values(
+  (JSON.parse(Deno.readTextFileSync(CONFIG)) as { exports: Record<string, string> }).exports,
+);
 
 /** The part of `deno doc --json` that is looked at. */
 interface Documentation {
@@ -141,25 +155,27 @@ interface DocumentedSymbol {
 }
 interface JSDoc {
   doc?: string;
-  tags?: { kind: string }[];
+  tags?: { kind: string; doc?: string }[];
 }
 
 async function denoDoc(flag: string): Promise<{ code: number; stdout: string; stderr: string }> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["doc", flag, entry.pathname],
-    cwd: new URL(".", entry).pathname,
+    args: ["doc", flag, ...ENTRIES],
+    cwd: ROOT,
     env: { NO_COLOR: "1" },
     stdin: "null",
   }).output();
   return { code, stdout: text(stdout), stderr: text(stderr) };
 }
 
-/** What `deno doc` says of the package; asked before the tests. */
+/** What `deno doc` says of the entry points; asked before the tests. */
 const { nodes } = JSON.parse((await denoDoc("--json")).stdout) as Documentation;
-const documentation = Object.values(nodes)[0]!;
+const documentation = Object.values(nodes);
+const symbols = documentation.flatMap(({ symbols }) => symbols);
 
-function hasTag({ tags = [] }: JSDoc, kind: string): boolean {
-  return tags.some((tag) => tag.kind === kind);
+/** The texts of the examples of a doc comment. */
+function examplesOf({ tags = [] }: JSDoc = {}): string[] {
+  return tags.filter(({ kind }) => kind === "example").map(({ doc = "" }) => doc);
 }
 
 Deno.test("mod.ts exports exactly the classes and functions that are meant to be public", () => {
@@ -190,30 +206,95 @@ Deno.test("mod.ts has nothing but its doc comment and export lists", async () =>
   assertEquals(rest.trim(), "");
 });
 
-Deno.test("mod.ts has a doc comment with an example", () => {
-  const { module_doc } = documentation;
-  assert(module_doc?.doc, "no module documentation");
-  const hasExample = hasTag(module_doc, "example") || module_doc.doc.includes("```ts");
-  assert(hasExample, "the module documentation has no example");
+Deno.test("Each entry point has a doc comment with an example", () => {
+  assertEquals(documentation.length, ENTRIES.length);
+  for (const { module_doc } of documentation) {
+    assert(module_doc?.doc, "no module documentation");
+    const examples = [module_doc.doc, ...examplesOf(module_doc)];
+    assert(examples.some((example) => example.includes("```")), module_doc.doc);
+  }
 });
 
-Deno.test("Each export of mod.ts has a doc comment", () => {
-  const { symbols } = documentation;
-  assertEquals(symbols.map(({ name }) => name).sort(), [...VALUES, ...TYPES].sort());
+Deno.test("Each export has a doc comment", () => {
+  assertEquals(symbols.map(({ name }) => name).sort(), [...VALUES, ...TYPES, "main"].sort());
   const bare = symbols.filter(({ declarations }) => declarations.some(({ jsDoc }) => !jsDoc?.doc));
   assertEquals(bare.map(({ name }) => name), []);
 });
 
-Deno.test("Each class and function of mod.ts has an example", () => {
-  const { symbols } = documentation;
+Deno.test("Each class and function that is exported has an example", () => {
   const without = symbols.filter(({ declarations }) =>
     declarations.some(({ kind }) => kind === "class" || kind === "function") &&
-    !declarations.some(({ jsDoc }) => jsDoc && hasTag(jsDoc, "example"))
+    !declarations.some(({ jsDoc }) => examplesOf(jsDoc).some((text) => text.includes("```ts")))
   );
   assertEquals(without.map(({ name }) => name), []);
 });
 
-Deno.test("deno doc --lint finds no undocumented member and no private type in mod.ts", async () => {
+/** The programs in a text: the blocks that do nothing when they are imported, as `deno test --doc` does. */
+function programsIn(markdown: string): string[] {
+  return [...markdown.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!)
+    .filter((code) => code.includes("import.meta.main"));
+}
+
+/** A program that also says where it listens, which is where nobody else does. */
+function listening(program: string): string {
+  return program.replace(/port: \d+/, "port: 0").replace(/"\/run\/[^"]+"/, `"${tempSocketPath()}"`)
+    .replace(/"(\w+\.pem)"/g, `"${ROOT}examples/tls/$1"`)
+    .replace(
+      "await server.serveForever();",
+      `const { formatAddress } = await import("@netkit/socketserver");
+      console.log(\`Listening on \${formatAddress(server.serverAddress)}\`);
+      await server.serveForever();`,
+    );
+}
+
+const PROGRAMS = [
+  ["README.md", Deno.readTextFileSync(`${ROOT}README.md`)] as const,
+  ...symbols.flatMap(({ name, declarations }) =>
+    declarations.flatMap(({ jsDoc }) => examplesOf(jsDoc)).map((doc) => [name, doc] as const)
+  ),
+].flatMap(([name, doc]) => programsIn(doc).map((program) => [name, program] as const));
+
+Deno.test("The examples have programs of all the servers that run handlers elsewhere", () => {
+  const names = PROGRAMS.map(([name]) => name);
+  const elsewhere = VALUES.filter((name) =>
+    /^(Threading|Forking|Pool).*(Server|MixIn)$/.test(name)
+  );
+  assertEquals(names.sort(), ["README.md", ...elsewhere].sort());
+});
+
+/** Says something to a server of a class of this name, and gives the answer. */
+async function ask(name: string, address: SocketAddress): Promise<string> {
+  if (/UDP|Datagram/.test(name)) {
+    return await datagramExchange(
+      "path" in address
+        ? { transport: "unixpacket", path: address.path }
+        : { ...address, transport: "udp" },
+      "7",
+    );
+  }
+  while (true) {
+    try {
+      const conn = await (name.includes("TLS") ? connectTLS(address) : connect(address));
+      return await exchangeOn(conn, "7\n");
+    } catch (error) {
+      // A pool for TLS resets who comes before its first Worker listens.
+      if (!(name === "PoolTLSServer" && error instanceof Deno.errors.ConnectionReset)) throw error;
+    }
+  }
+}
+
+for (const [name, program] of PROGRAMS) {
+  Deno.test(`The program in the documentation of ${name} answers a client`, async () => {
+    const module = await moduleOf(listening(program));
+    await using running = new Program(runArgs(module, ["-A"], []));
+    const answer = await ask(name, await running.address());
+    // An echo, itself in upper case, the sum so far, some prime numbers, or the number of a process.
+    assertMatch(answer, /^(7\n?|2 3 5 7\n|\d+\n)$/);
+    assertEquals(running.stderr, "");
+  });
+}
+
+Deno.test("deno doc --lint finds no undocumented member and no private type", async () => {
   const { code, stderr } = await denoDoc("--lint");
   assertEquals(code, 0, stderr);
 });

@@ -6,7 +6,7 @@
 import { assert } from "@std/assert";
 import type { SocketAddress } from "@netkit/socketserver";
 import { fileURLToPath } from "node:url";
-import { bytes, CONFIG, type RunResult } from "./harness.ts";
+import { bytes, CONFIG, type RunResult, tempFolder } from "./harness.ts";
 
 /** The folder of the project. */
 export const ROOT: string = fileURLToPath(new URL("../", import.meta.url));
@@ -167,6 +167,16 @@ export class Program implements AsyncDisposable {
   #transcript(): string {
     return `${this.#name}, which wrote:\n${this.#stdout}${this.#stderr}`;
   }
+}
+
+/** A module in a project of its own, with the package among its imports; gives its path. */
+export async function moduleOf(source: string): Promise<string> {
+  const folder = tempFolder();
+  const { imports } = JSON.parse(await Deno.readTextFile(CONFIG));
+  imports["@netkit/socketserver"] = import.meta.resolve("../mod.ts");
+  await Deno.writeTextFile(`${folder}/deno.json`, JSON.stringify({ imports, lock: false }));
+  await Deno.writeTextFile(`${folder}/module.ts`, source);
+  return `${folder}/module.ts`;
 }
 
 /** The arguments of Deno that run a module with no more permissions than `flags`, and with the project's settings. */
