@@ -5,8 +5,8 @@
  *
  * | family        | one request at a time          | many at a time: on the event loop, in Web Workers, in subprocesses |
  * | ------------- | ------------------------------ | ------------------------------------------------------------------ |
- * | TCP           | {@linkcode TCPServer}          | {@linkcode ConcurrentTCPServer}, {@linkcode ThreadingTCPServer}, {@linkcode ForkingTCPServer} |
- * | TCP with TLS  | {@linkcode TLSServer}          | {@linkcode ConcurrentTLSServer}, {@linkcode ThreadingTLSServer}, {@linkcode ForkingTLSServer} |
+ * | TCP           | {@linkcode TCPServer}          | {@linkcode ConcurrentTCPServer}, {@linkcode ThreadingTCPServer} or {@linkcode PoolTCPServer}, {@linkcode ForkingTCPServer} |
+ * | TCP with TLS  | {@linkcode TLSServer}          | {@linkcode ConcurrentTLSServer}, {@linkcode ThreadingTLSServer} or {@linkcode PoolTLSServer}, {@linkcode ForkingTLSServer} |
  * | UDP           | {@linkcode UDPServer}          | {@linkcode ConcurrentUDPServer}, {@linkcode ThreadingUDPServer}, {@linkcode ForkingUDPServer} |
  * | Unix stream   | {@linkcode UnixStreamServer}   | {@linkcode ConcurrentUnixStreamServer}, {@linkcode ThreadingUnixStreamServer}, {@linkcode ForkingUnixStreamServer} |
  * | Unix datagram | {@linkcode UnixDatagramServer} | {@linkcode ConcurrentUnixDatagramServer}, {@linkcode ThreadingUnixDatagramServer}, {@linkcode ForkingUnixDatagramServer} |

@@ -94,3 +94,33 @@ Deno.test("README.md names the package, and one version of Deno in all its comma
   const versions = [...readme.matchAll(/deno@([\d.]+)/g)].map(([, version]) => version);
   assertEquals(new Set(versions).size, 1, versions.join(", "));
 });
+
+/** What Python's `socketserver` has, documented or in use: its classes, their members and settings. */
+const PYTHON_NAMES = `
+  BaseServer TCPServer UDPServer UnixStreamServer UnixDatagramServer ForkingMixIn ThreadingMixIn
+  ForkingTCPServer ForkingUDPServer ForkingUnixStreamServer ForkingUnixDatagramServer
+  ThreadingTCPServer ThreadingUDPServer ThreadingUnixStreamServer ThreadingUnixDatagramServer
+  BaseRequestHandler StreamRequestHandler DatagramRequestHandler
+  fileno handle_request serve_forever service_actions shutdown server_close __enter__ __exit__
+  address_family RequestHandlerClass server_address socket allow_reuse_address allow_reuse_port
+  request_queue_size socket_type timeout bind_and_activate max_packet_size
+  finish_request get_request handle_error handle_timeout process_request server_activate server_bind
+  verify_request shutdown_request close_request process_request_thread
+  daemon_threads block_on_close max_children active_children collect_children
+  setup handle finish request client_address server connection rfile wfile rbufsize wbufsize
+  disable_nagle_algorithm packet
+`.trim().split(/\s+/);
+
+Deno.test("README.md has every name of Python's socketserver, and every server class of ours", () => {
+  const readme = read("README.md");
+  const servers = new Set(read("mod.ts").match(/\b\w+(?<!Any)Server\b/g));
+  assertEquals(servers.size, 23);
+  const code = [...readme.matchAll(/`([^`\n]+)`/g)].map(([, code]) => code!);
+  const words = new Set(code.flatMap((code) => code.match(/\w+/g) ?? []));
+  assertEquals([...PYTHON_NAMES, ...servers].filter((name) => !words.has(name)), []);
+});
+
+Deno.test("README.md has at most 200 lines", () => {
+  const { length } = read("README.md").trimEnd().split("\n");
+  assert(length <= 200, `${length} lines`);
+});
