@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { formatAddress, type SocketAddress, sourceOf } from "./address.ts";
-import { isPeerFault, isPeerGone, ServerExit, TLSHandshakeError } from "./errors.ts";
+import { formatAddress, type SocketAddress } from "./address.ts";
+import { isPeerFault, isPeerGone, TLSHandshakeError } from "./errors.ts";
 import { LifeCycle, type ServerSocket } from "./life_cycle.ts";
 import { checkLogger, defaultLogger, logTo, type ServerLogger } from "./log.ts";
 import {
@@ -21,8 +21,8 @@ import { refuseWhileImporting } from "./remote/importing.ts";
 import {
   checkHandler,
   isHandlerClass,
-  type RequestHandlerFunction,
   type RequestHandlerLike,
+  runFunction,
   runHandler,
 } from "./request_handler.ts";
 import type { ServerState, ServerStats } from "./request_table.ts";
@@ -112,7 +112,7 @@ export abstract class BaseServer<
     const { timeout } = this.constructor as typeof BaseServer;
     this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
-    this.#life = new LifeCycle(this, (request, address) => this.#serve(request, address));
+    this.#life = new LifeCycle(this);
   }
 
   /** The stage of the server's life. */
@@ -391,94 +391,6 @@ export abstract class BaseServer<
       logTo(this.logger, "error", `Cannot serve client "${client}": ${Deno.inspect(error)}`);
     }
   }
-
-  /** Serves one request and lets nothing but a `ServerExit` out. */
-  async #serve(request: Request, clientAddress: Addr): Promise<void> {
-    const { requests } = this.#life;
-    const perSource = this.maxConnectionsPerSource;
-    const source = perSource === null ? null : sourceOf(clientAddress);
-    requests.begin(request, source);
-    if (source !== null && requests.countFrom(source) > perSource!) {
-      await this.#life.cutOff(request);
-      requests.end(request, "rejected");
-      return;
-    }
-    const limit = this.requestTimeout;
-    const timer = limit === null ? undefined : this.#setLimit(limit, request, clientAddress);
-    let outcome: "completed" | "failed" | "rejected" = "rejected";
-    try {
-      const verified = this.verifyRequest(request, clientAddress);
-      if (verified === true || await verified) {
-        outcome = "failed";
-        await this.processRequest(request, clientAddress);
-        outcome = "completed";
-      } else {
-        await this.#end(request);
-      }
-    } catch (error) {
-      try {
-        if (error instanceof ServerExit) throw error;
-        if (!requests.isAborted(request)) await this.#report(error, request, clientAddress);
-      } finally {
-        await this.#end(request);
-        if (timer !== undefined) clearTimeout(timer);
-        requests.end(request, outcome);
-      }
-      return;
-    }
-    if (timer !== undefined) clearTimeout(timer);
-    requests.end(request, outcome);
-  }
-
-  /** On its own because a closure in `#serve()` would cost every request its context. */
-  #setLimit(
-    limit: number,
-    request: Request,
-    clientAddress: Addr,
-  ): ReturnType<typeof setTimeout> {
-    return setTimeout(() => this.#timeOut(request, clientAddress, limit), limit);
-  }
-
-  /** Cuts off a request that has taken too long, and waits for it no more. */
-  async #timeOut(request: Request, clientAddress: Addr, limit: number): Promise<void> {
-    const error = new Deno.errors.TimedOut(`no end within ${limit} ms ('requestTimeout')`);
-    if (!this.#life.abort(request, error)) return;
-    try {
-      await this.#report(error, request, clientAddress);
-    } catch (exit) {
-      // The request has nobody to tell any more that handleError() wants the loop to end.
-      logTo(this.logger, "error", `Cannot exit: ${Deno.inspect(exit)}`);
-    }
-  }
-
-  /** Calls `handleError()`, whose own errors end in the log. */
-  async #report(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
-    try {
-      await this.handleError(error, request, clientAddress);
-    } catch (second) {
-      if (second instanceof ServerExit) throw second;
-      const text = `Cannot handle error: handleError() failed with ${Deno.inspect(second)}`;
-      logTo(this.logger, "error", text);
-    }
-  }
-
-  /** Shuts a request down, whatever the hook throws. */
-  async #end(request: Request): Promise<void> {
-    try {
-      await this.shutdownRequest(request);
-    } catch (error) {
-      logTo(this.logger, "error", `Cannot shut request down: ${Deno.inspect(error)}`);
-      await this.#life.cutOff(request);
-    }
-  }
-}
-
-/** Runs a plain function as a handler; what it returns is awaited and dropped. */
-async function runFunction<Request, Addr extends SocketAddress>(
-  handler: RequestHandlerFunction<Request, Addr>,
-  ...args: Parameters<typeof handler>
-): Promise<void> {
-  await handler(...args);
 }
 
 /** Whether an error only says that this program has closed the connection itself, under a read for example. */

@@ -9,23 +9,21 @@ import { formatAddress, type SocketAddress } from "./address.ts";
 import { errorCode, ServerExit } from "./errors.ts";
 import { logTo, RateLimit, type ServerLogger } from "./log.ts";
 import type { DrainResult } from "./options.ts";
-import { RequestTable, type ServerState } from "./request_table.ts";
+import { ABORT_GRACE, RequestSteps, type SteppedServer } from "./request_steps.ts";
+import type { RequestTable, ServerState } from "./request_table.ts";
 
 /** How long nothing may arrive while draining before the accept queue counts as empty, in milliseconds. */
 const QUEUE_IDLE = 5;
 /** How often in a row: time may pass in a stall of the event loop, in which nothing is received. */
 const QUEUE_IDLE_WAITS = 4;
-/** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
-const ABORT_GRACE = 100;
 
 /** What a server listens with. */
 export type ServerSocket = Deno.Listener | Deno.DatagramConn;
 
 /** What the life cycle needs of its server. */
-export interface LivingServer<Request, Addr> {
+export interface LivingServer<Request, Addr> extends SteppedServer<Request, Addr> {
   readonly serverAddress: Addr;
   readonly socket: ServerSocket | undefined;
-  readonly logger: ServerLogger;
   readonly queueLimit: number;
   readonly maxConnections: number | null;
   readonly blockOnClose: boolean;
@@ -34,7 +32,6 @@ export interface LivingServer<Request, Addr> {
   closeSocket(): void;
   serverClose(): Promise<void>;
   getRequest(): [Request, Addr] | Promise<[Request, Addr]>;
-  closeRequest(request: Request): void | Promise<void>;
   handleTimeout(): void | Promise<void>;
 }
 
@@ -67,9 +64,12 @@ const frames = new AsyncLocalStorage<Frame>();
 /** Runs a server's loop and ends it. */
 export class LifeCycle<Request, Addr extends SocketAddress> {
   /** The requests under way. */
-  readonly requests: RequestTable<Request> = new RequestTable();
+  readonly requests: RequestTable<Request>;
   readonly #server: LivingServer<Request, Addr>;
-  readonly #serve: (request: Request, clientAddress: Addr) => Promise<void>;
+  readonly #steps: RequestSteps<Request, Addr>;
+  /** Serves one request; rejects with nothing but a `ServerExit`. */
+  readonly #serve = (request: Request, clientAddress: Addr): Promise<void> =>
+    this.#steps.serve(request, clientAddress);
   readonly #acceptor: Acceptor<[Request, Addr]>;
   readonly #acceptErrorLines = new RateLimit();
   readonly #finished = Promise.withResolvers<void>();
@@ -87,21 +87,16 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   /** Whether a wait for requests keeps the program alive. */
   #ref = true;
 
-  /**
-   * @param server The server whose life this is.
-   * @param serve Serves one request; rejects with nothing but a `ServerExit`.
-   */
-  constructor(
-    server: LivingServer<Request, Addr>,
-    serve: (request: Request, clientAddress: Addr) => Promise<void>,
-  ) {
+  /** @param server The server whose life this is. */
+  constructor(server: LivingServer<Request, Addr>) {
     this.#server = server;
-    this.#serve = serve;
+    this.#steps = new RequestSteps(server, () => this.#acceptor.resume());
+    this.requests = this.#steps.requests;
     this.#acceptor = new Acceptor({
       accept: () => server.getRequest(),
       permitted: () => this.#isPermitted(),
       onError: (error, delay) => this.#acceptFailed(error, delay),
-      onLate: ([request]) => void this.cutOff(request),
+      onLate: ([request]) => void this.#steps.cutOff(request),
     });
   }
 
@@ -185,28 +180,6 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.#ref = ref;
     this.#acceptor.setRef(ref);
     if (!ref || this.#loop !== null) this.#refSocket(ref);
-  }
-
-  /**
-   * Aborts a request under way and closes it. When its handler does not end within a moment, its place is free
-   * all the same.
-   *
-   * @returns Whether it was under way and not aborted before.
-   */
-  abort(request: Request, reason: unknown): boolean {
-    if (!this.requests.abort(request, reason)) return false;
-    void this.cutOff(request);
-    this.requests.giveUpLater(request, ABORT_GRACE, () => this.#acceptor.resume());
-    return true;
-  }
-
-  /** Closes a request at once, whatever the hook throws. */
-  async cutOff(request: Request): Promise<void> {
-    try {
-      await this.#server.closeRequest(request);
-    } catch (error) {
-      this.#log("error", `Cannot close request: ${Deno.inspect(error)}`);
-    }
   }
 
   #beginLoop(forever: boolean): Loop {
@@ -301,11 +274,12 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     try {
       await frames.run(frame, this.#serve, request, clientAddress);
     } catch (error) {
-      if (error instanceof ServerExit && loop === this.#loop) loop.exit ??= error;
-      else {this.#log(
-          "error",
-          `Cannot end the loop, which has ended before: ${Deno.inspect(error)}`,
-        );}
+      if (error instanceof ServerExit && loop === this.#loop) {
+        loop.exit ??= error;
+      } else {
+        const reason = Deno.inspect(error);
+        this.#log("error", `Cannot end the loop, which has ended before: ${reason}`);
+      }
       this.#stop(loop);
     } finally {
       frame.running = false;
@@ -387,7 +361,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     const { requests } = this;
     const loop = this.#loop;
     if (loop !== null) this.#stop(loop);
-    const aborted = requests.abortAll((request) => void this.cutOff(request));
+    const aborted = requests.abortAll((request) => void this.#steps.cutOff(request));
     const grace = Promise.withResolvers<void>();
     const timer = setTimeout(grace.resolve, ABORT_GRACE);
     await Promise.race([requests.idle(), grace.promise]);
@@ -408,7 +382,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
       this.#server.closeSocket();
     } finally {
       const untaken = await settled;
-      if (untaken !== null) await this.cutOff(untaken.value[0]);
+      if (untaken !== null) await this.#steps.cutOff(untaken.value[0]);
       void this.#finish(loop);
     }
   }

@@ -390,6 +390,14 @@ export async function runHandler(handler: RequestHandler): Promise<void> {
   if (finished !== undefined) await finished;
 }
 
+/** Runs a plain function as a handler; what it returns is awaited and dropped. */
+export async function runFunction<Request, Addr extends SocketAddress>(
+  handler: RequestHandlerFunction<Request, Addr>,
+  ...args: Parameters<typeof handler>
+): Promise<void> {
+  await handler(...args);
+}
+
 /** An error, its cause, the cause of that, and so on. */
 function chainOf(error: unknown): Set<unknown> {
   const chain = new Set<unknown>();
