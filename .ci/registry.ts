@@ -22,23 +22,27 @@ const JSR = "https://jsr.io/";
 const PROBE_TIMEOUT_MS = 3000;
 const STAND_INS = new URL("./std/", import.meta.url);
 
-/** A package of `.ci/std`, as `packages.json` describes it. */
-interface Package {
-  version: string;
-  exports: Record<string, string>;
-}
+/** The contents of files, by path. */
+export type Files = Map<string, Uint8Array<ArrayBuffer>>;
 
-/** The contents of a registry's files, by path. */
-type Files = Map<string, Uint8Array<ArrayBuffer>>;
+/** A package, with all its files. */
+export interface Package {
+  /** With its scope: "@std/log". */
+  name: string;
+  version: string;
+  /** As in its `deno.json`. */
+  exports: Record<string, string>;
+  files: Files;
+}
 
 async function registryUrl(): Promise<string> {
   const chosen = Deno.env.get("JSR_URL");
   if (chosen) return chosen;
   if (await isReachable(JSR)) return JSR;
-  const packages = await readPackages();
-  const names = Object.keys(packages).map((name) => `@std/${name}`).join(", ");
+  const packages = await standIns();
+  const names = packages.map(({ name }) => name).join(", ");
   console.error(`JSR cannot be reached: using the stand-ins of .ci/std for ${names}`);
-  const folder = await layOut(await registryFiles(packages));
+  const folder = await layOut(registryFiles(packages));
   return pathToFileURL(folder).href + "/";
 }
 
@@ -54,24 +58,20 @@ async function isReachable(registry: string): Promise<boolean> {
   }
 }
 
-async function readPackages(): Promise<Record<string, Package>> {
-  return JSON.parse(await Deno.readTextFile(new URL("packages.json", STAND_INS)));
-}
-
-async function registryFiles(packages: Record<string, Package>): Promise<Files> {
-  const files: Files = new Map();
-  for (const [name, { version, exports }] of Object.entries(packages)) {
-    const manifest: Record<string, { size: number; checksum: string }> = {};
+/** The packages of `.ci/std`. */
+export async function standIns(): Promise<Package[]> {
+  const described: Record<string, Pick<Package, "version" | "exports">> = JSON.parse(
+    await Deno.readTextFile(new URL("packages.json", STAND_INS)),
+  );
+  const packages: Package[] = [];
+  for (const [name, { version, exports }] of Object.entries(described)) {
+    const files: Files = new Map();
     for (const file of await sourcesOf(name)) {
-      const contents = await Deno.readFile(new URL(`${name}/${file}`, STAND_INS));
-      manifest[`/${file}`] = { size: contents.length, checksum: `sha256-${sha256(contents)}` };
-      files.set(`@std/${name}/${version}/${file}`, contents);
+      files.set(file, await Deno.readFile(new URL(`${name}/${file}`, STAND_INS)));
     }
-    const meta = { scope: "std", name, latest: version, versions: { [version]: {} } };
-    files.set(`@std/${name}/meta.json`, json(meta));
-    files.set(`@std/${name}/${version}_meta.json`, json({ manifest, exports }));
+    packages.push({ name: `@std/${name}`, version, exports, files });
   }
-  return files;
+  return packages;
 }
 
 async function sourcesOf(name: string): Promise<string[]> {
@@ -80,6 +80,23 @@ async function sourcesOf(name: string): Promise<string[]> {
     if (entry.isFile && entry.name.endsWith(".ts")) names.push(entry.name);
   }
   return names.sort();
+}
+
+/** The files of a registry that has these packages, each in one version. */
+export function registryFiles(packages: Package[]): Files {
+  const files: Files = new Map();
+  for (const { name: fullName, version, exports, files: sources } of packages) {
+    const manifest: Record<string, { size: number; checksum: string }> = {};
+    for (const [file, contents] of sources) {
+      manifest[`/${file}`] = { size: contents.length, checksum: `sha256-${sha256(contents)}` };
+      files.set(`${fullName}/${version}/${file}`, contents);
+    }
+    const [scope, name] = fullName.slice(1).split("/");
+    const meta = { scope, name, latest: version, versions: { [version]: {} } };
+    files.set(`${fullName}/meta.json`, json(meta));
+    files.set(`${fullName}/${version}_meta.json`, json({ manifest, exports }));
+  }
+  return files;
 }
 
 /** Returns the folder with these files: the one of an earlier run if it can be trusted. */
@@ -136,7 +153,7 @@ async function isFileWith(file: string, contents: Uint8Array): Promise<boolean> 
 }
 
 /** Writes a file at one stroke: a program that reads the folder meanwhile sees all of it or none. */
-async function write(file: string, contents: Uint8Array): Promise<void> {
+export async function write(file: string, contents: Uint8Array): Promise<void> {
   await Deno.mkdir(join(file, ".."), { recursive: true, mode: 0o700 });
   const part = `${file}.${crypto.randomUUID()}`;
   await Deno.writeFile(part, contents);
