@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { text } from "./harness.ts";
+import { publishedPackage } from "./registry.ts";
 
 const root = new URL("../", import.meta.url);
 
@@ -33,6 +34,16 @@ function modulesOf(folder: string): string[] {
   });
 }
 
+/** What a module imports. */
+function importsOf(source: string): string[] {
+  // Doc comments go first: the examples in them import what a user does.
+  const code = source.replace(/^\s*\/?\*.*$/gm, "");
+  return Array.from(
+    code.matchAll(/\b(?:from |import\()"([^"$]+)"/g),
+    ([, specifier]) => specifier!,
+  );
+}
+
 const config = JSON.parse(read("deno.json")) as Config;
 
 Deno.test("deno publish takes the entry points, all modules of src/ and what describes them, and no more", async () => {
@@ -55,6 +66,21 @@ Deno.test("deno publish takes the entry points, all modules of src/ and what des
   assertEquals(new Set(warnings), new Set(["unanalyzable-dynamic-import"]), output);
 });
 
+Deno.test("deno publish sends those files, with imports that need no import map", async () => {
+  const { files } = await publishedPackage();
+  assertEquals([...files.keys()].sort(), [...FILES, ...modulesOf("src/")].sort());
+  for (const path of files.keys()) {
+    if (!path.endsWith(".ts")) continue;
+    for (const specifier of importsOf(text(files.get(path)!))) {
+      assertMatch(
+        specifier,
+        /^(\.{1,2}\/[\w./]+\.ts|jsr:@std\/(log|cli)@[^/]+(\/\w+)?|node:\w+)$/,
+        path,
+      );
+    }
+  }
+});
+
 Deno.test("deno.json exports modules that exist", () => {
   for (const path of Object.values(config.exports)) {
     assert(Deno.statSync(new URL(path, root)).isFile, path);
@@ -70,10 +96,8 @@ Deno.test("deno.json imports packages of @std alone", () => {
 
 Deno.test("mod.ts and src/ import nothing but each other, @std/log, @std/cli and node: built-ins", () => {
   for (const path of ["mod.ts", ...modulesOf("src/")]) {
-    // Doc comments go first: the examples in them import what a user does.
-    const source = read(path).replace(/^\s*\/?\*.*$/gm, "");
-    for (const [, specifier] of source.matchAll(/\b(?:from |import\()"([^"$]+)"/g)) {
-      assertMatch(specifier!, /^(\.{1,2}\/[\w./]+\.ts|@std\/(log|cli)(\/\w+)?|node:\w+)$/, path);
+    for (const specifier of importsOf(read(path))) {
+      assertMatch(specifier, /^(\.{1,2}\/[\w./]+\.ts|@std\/(log|cli)(\/\w+)?|node:\w+)$/, path);
     }
   }
 });
