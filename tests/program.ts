@@ -15,15 +15,19 @@ export const PATIENCE = 30_000;
 
 /** How a {@linkcode Program} is started. */
 export interface ProgramOptions {
+  /** What is run; Deno when left out. */
+  command?: string;
   /** Its working directory; the folder of the project when left out. */
   cwd?: string;
+  /** More of the environment. */
+  env?: Record<string, string>;
   /** Whether it leads a process group of its own, as a terminal's jobs do; signals go to all of it then. */
   detached?: boolean;
   /** Whether it runs on a pseudo terminal, with standard error as part of standard output. */
   terminal?: boolean;
 }
 
-/** A run of Deno, until it ends by itself or is told to; killed at the end of the scope. */
+/** A run of a program, mostly of Deno, until it ends by itself or is told to; killed at the end of the scope. */
 export class Program implements AsyncDisposable {
   /** Resolves when it has ended. */
   readonly result: Promise<RunResult>;
@@ -41,17 +45,18 @@ export class Program implements AsyncDisposable {
   /**
    * Starts it.
    *
-   * @param args What comes after `deno`.
+   * @param args Its arguments.
    */
   constructor(args: string[], options: ProgramOptions = {}) {
-    const { cwd = ROOT, detached = false, terminal = false } = options;
-    this.#name = `deno ${args.join(" ")}`;
+    const { command = Deno.execPath(), cwd = ROOT, env = {} } = options;
+    const { detached = false, terminal = false } = options;
+    this.#name = [command, ...args].join(" ");
     this.#detached = detached;
-    const quoted = [Deno.execPath(), ...args].map((word) => `'${word}'`).join(" ");
-    this.#child = new Deno.Command(terminal ? "script" : Deno.execPath(), {
+    const quoted = [command, ...args].map((word) => `'${word}'`).join(" ");
+    this.#child = new Deno.Command(terminal ? "script" : command, {
       args: terminal ? ["--quiet", "--return", "--command", `exec ${quoted}`, "/dev/null"] : args,
       cwd,
-      env: { NO_COLOR: "1" },
+      env: { NO_COLOR: "1", ...env },
       stdin: terminal ? "piped" : "null",
       stdout: "piped",
       stderr: "piped",

@@ -1,5 +1,5 @@
 /**
- * A registry of this machine, with our package in it as `deno publish` sends it, and projects that use it.
+ * A registry on this machine, with our package in it as `deno publish` sends it.
  *
  * Even where JSR is in reach it has the stand-ins of `.ci/std` beside it: a registry is in one place.
  *
