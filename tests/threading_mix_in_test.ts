@@ -791,13 +791,28 @@ Deno.test("ThreadingMixIn refuses one of two reads at once as a connection does,
   assert(["fulfilled,fulfilled", "fulfilled,rejected"].includes(heard), heard);
 });
 
+/** What a program that was compiled finds: a file that is embedded takes no descriptor. */
+const COMPILED =
+  `Object.defineProperty(Deno, "build", { value: { ...Deno.build, standalone: true } });
+    const { openSync } = Deno;
+    Deno.openSync = (path) =>
+      String(path) === ${JSON.stringify(fileURLToPath(StreamCommandHandler.moduleUrl))}
+        ? { close() {} }
+        : openSync(path);
+`;
+
 for (
-  const [maxRequestsPerThread, maxThreads, clients] of [[0, 16, 300], [1, 16, 30], [1, 500, 110]]
+  const [where, maxRequestsPerThread, maxThreads, clients, prelude] of [
+    ["", 0, 16, 300, ""],
+    ["", 1, 16, 30, ""],
+    ["", 1, 500, 110, ""],
+    [" of a compiled program", 0, 16, 300, COMPILED],
+  ] as const
 ) {
-  Deno.test(`ThreadingMixIn serves ${clients} clients where descriptors run low, maxThreads is ${maxThreads} and maxRequestsPerThread is ${maxRequestsPerThread}`, async () => {
+  Deno.test(`ThreadingMixIn${where} serves ${clients} clients where descriptors run low, maxThreads is ${maxThreads} and maxRequestsPerThread is ${maxRequestsPerThread}`, async () => {
     const path = tempSocketPath();
     const running = runProgram(
-      `
+      `${prelude}
     import { ThreadingUnixStreamServer } from "@netkit/socketserver";
     import { StreamCommandHandler } from ${JSON.stringify(StreamCommandHandler.moduleUrl)};
     const path = Deno.args[0];

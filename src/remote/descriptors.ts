@@ -90,7 +90,8 @@ function mayStart(url: string, reserve: number): boolean {
 /** Whether so many descriptors can be had: opens a file so many times. */
 function areLeft(url: string, count: number): boolean {
   if (!url.startsWith("file:")) return true;
-  const path = fileURLToPath(url);
+  // A module that a compiled program has embedded takes no descriptor to open; the program itself does.
+  const path = Deno.build.standalone ? Deno.execPath() : fileURLToPath(url);
   if (Deno.permissions.querySync({ name: "read", path }).state !== "granted") return true;
   const files: Deno.FsFile[] = [];
   try {
