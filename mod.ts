@@ -54,8 +54,8 @@
  *
  * Permissions: `--allow-net`, which may be narrowed to the address; for Unix sockets `--allow-read` and
  * `--allow-write` of the path as well. Datagram servers and `allowReusePort` need `--unstable-net`, or
- * `"unstable": ["net"]` in the `deno.json` of the program. Threading servers need `--allow-read` of the handler's
- * modules, forking servers `--allow-run` of Deno.
+ * `"unstable": ["net"]` in the `deno.json` of the program. Threading servers and pools need `--allow-read` of the
+ * handler's modules, forking servers `--allow-run` of Deno.
  *
  * @example Echo
  * ```ts

@@ -81,7 +81,7 @@ export type Threading<Base extends Constructor<AnyServer>> =
  * comes by `requestContext()`. Workers are used again for later requests, so what a module keeps in a variable outlives
  * the request; `maxRequestsPerThread = 1` prevents that. Hooks such as `verifyRequest()` and `handleError()` run in the
  * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
- * handler's modules.
+ * handler's modules; not so in a program made by `deno compile`, which has embedded them.
  *
  * While the server serves, its Workers keep the program alive, which `unref()` cannot change; soon after
  * `serveForever()` or `handleRequest()` has ended so do those that have no request.
