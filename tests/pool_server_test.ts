@@ -739,6 +739,43 @@ Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never st
   assertEquals(lines[3], "closed 0");
 });
 
+Deno.test("PoolTCPServer starts as many Workers as there are descriptors for, and serves", async () => {
+  const source = new URL("../src/pool_server.ts", import.meta.url).href;
+  const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
+  for (const stop of ["drain", "serverClose"]) {
+    const { stdout, stderr, code } = await runProgram(
+      `import { PoolTCPServer } from ${JSON.stringify(source)};
+      import { PoolCommandHandler } from ${JSON.stringify(handlers)};
+      const warned = Promise.withResolvers();
+      const address = { hostname: "127.0.0.1", port: 0 };
+      const server = new PoolTCPServer(address, PoolCommandHandler, {
+        workers: 30,
+        logger: { debug() {}, info() {}, error: console.error, warn: warned.resolve },
+      });
+      const serving = server.serveForever();
+      const ask = async () => {
+        using conn = await Deno.connect(server.serverAddress);
+        await conn.write(new TextEncoder().encode("echo\\nhello"));
+        await conn.closeWrite();
+        return await new Response(conn.readable).text();
+      };
+      let served = 0;
+      for (let n = 0; n < 100; n++) if (await ask() === "hello") served++;
+      console.log(await warned.promise);
+      const { started, starting } = server.stats().units;
+      console.log(served, started > 1, started < 30, starting > 0);
+      const before = performance.now();
+      await server.${stop}();
+      await serving;
+      console.log(performance.now() - before < 900);`,
+      { wrapper: ["bash", "-c", 'ulimit -n 128; exec "$0" "$@"'], limit: 30_000 },
+    );
+    const warning = "Cannot start all Workers of pool yet: no descriptors are left";
+    const expected = `${warning}\n100 true true true\ntrue\n`;
+    assertEquals([stdout, stderr, code], [expected, "", 0]);
+  }
+});
+
 Deno.test("PoolTLSServer serves over TLS, in all Workers", async () => {
   const { cert, key } = TLS;
   const options = { workers: 2, cert, key, logger: new ListLogger() };

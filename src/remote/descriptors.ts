@@ -14,10 +14,10 @@ const PER_WORKER = 40;
 const BATCH = 10;
 /** How long such a look holds, in milliseconds. */
 const LOOK_HOLDS = 1000;
-/** How long to wait before looking again, in milliseconds. */
-const PAUSE = 5;
-/** How long to wait at most, in milliseconds. */
-const LIMIT = 30_000;
+/** The first pause before looking again, in milliseconds; later ones are a tenth of the time waited so far. */
+const MIN_PAUSE = 5;
+/** The longest such pause, in milliseconds. */
+const MAX_PAUSE = 1000;
 
 /** How many Workers are coming up. */
 let starting = 0;
@@ -36,6 +36,8 @@ export interface StartOptions {
   reserve: () => number;
   /** Aborted when no Worker is wanted any more. */
   signal: AbortSignal;
+  /** How long to wait for them, in milliseconds; for ever when left out. */
+  limit?: number;
   /** Told when the start begins to wait because there are few descriptors, and when it does so no more. */
   onShortage?: (waits: boolean) => void;
 }
@@ -48,17 +50,19 @@ export interface StartOptions {
  * @throws {Error} When there have been none for them for too long; its code is "EMFILE".
  */
 export async function startWithDescriptors<T>(
-  { url, reserve, signal, onShortage }: StartOptions,
+  { url, reserve, signal, limit = Infinity, onShortage }: StartOptions,
   start: () => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted();
-  const deadline = performance.now() + LIMIT;
+  const began = performance.now();
   let isShort = false;
   try {
     while (!mayStart(url, reserve())) {
       if (isScarce && !isShort) onShortage?.(isShort = true);
-      if (performance.now() > deadline) throw shortageError();
-      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      const waited = performance.now() - began;
+      if (waited > limit) throw shortageError(limit);
+      const pause = Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE);
+      await new Promise((resolve) => setTimeout(resolve, pause));
       signal.throwIfAborted();
     }
   } finally {
@@ -104,7 +108,7 @@ function areLeft(url: string, count: number): boolean {
   }
 }
 
-function shortageError(): Error {
-  const message = `Cannot start Worker: no descriptors for it within ${LIMIT / 1000} s`;
+function shortageError(limit: number): Error {
+  const message = `Cannot start Worker: no descriptors for it within ${limit} ms`;
   return Object.assign(new Error(message), { code: "EMFILE" });
 }

@@ -84,7 +84,9 @@ export class PoolCrew {
     this.#guard = new StartGuard(() => this.#fill());
     const [...members] = this.#members;
     for (const { worker } of members.splice(this.#options.size())) {
-      void worker.order({ name: "close" }); // there are to be fewer than before
+      // There are to be fewer than before.
+      if (worker.isWaiting) worker.terminate();
+      else void worker.order({ name: "close" });
     }
     for (const { worker, isReady } of members) {
       if (isReady) void worker.order({ name: "serve", settings });
@@ -106,6 +108,7 @@ export class PoolCrew {
    */
   async close(): Promise<number> {
     this.#setDuty("close");
+    this.#endWaiting();
     const deaf = new Set(this.#members);
     const { promise: timeIsUp, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, CLOSE_LIMIT);
@@ -136,6 +139,7 @@ export class PoolCrew {
     const isFirst = this.#duty !== "drain";
     this.#settings ??= this.#options.settings();
     this.#setDuty("drain");
+    this.#endWaiting();
     this.#limitDrain(timeout);
     if (isFirst && this.isEmpty) {
       for (let left = this.#options.size(); left > 0; left--) void this.#start(); // never rejects
@@ -175,6 +179,11 @@ export class PoolCrew {
       units[!isReady ? "starting" : counts.active > 0 ? "busy" : "spare"]++;
     }
     return { ...sum, acceptErrors, units };
+  }
+
+  /** Ends those that may never come up. */
+  #endWaiting(): void {
+    for (const { worker } of this.#members) if (worker.isWaiting) worker.terminate();
   }
 
   #ready(): PoolWorker[] {

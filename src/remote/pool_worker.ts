@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { ServerLogger } from "../log.ts";
+import { RateLimit, type ServerLogger } from "../log.ts";
+import { startWithDescriptors } from "./descriptors.ts";
 import { fromErrorMessage } from "./messages.ts";
 import {
   type Counts,
@@ -30,6 +31,14 @@ export interface PoolWorkerEvents {
   onExit: (error: unknown) => void;
 }
 
+/** How many descriptors a Worker that starts leaves for the clients of the others. */
+const RESERVE = 24;
+/** How long a Worker waits for descriptors before that is logged, in milliseconds. */
+const LOG_DELAY = 1000;
+
+/** For the line that says so, of which one is enough for all. */
+const shortageLines = new RateLimit();
+
 let workers = 0;
 
 /** A Worker of a pool: it runs a server on the shared queue, which obeys orders. */
@@ -41,7 +50,11 @@ export class PoolWorker {
   /** Resolves when it is no more; never rejects. */
   readonly ended: Promise<UnitEnd>;
   acceptErrors: Record<string, number> = {};
-  readonly #worker: Worker;
+  /** Null until there are descriptors for it. */
+  #worker: Worker | null = null;
+  #logTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Aborted when it is to end. */
+  readonly #ending = new AbortController();
   readonly #counters: SharedCounters;
   readonly #events: PoolWorkerEvents;
   readonly #ready = Promise.withResolvers<void>();
@@ -57,6 +70,27 @@ export class PoolWorker {
     this.ended = this.#ended.promise;
     const counters = SharedCounters.allocate();
     this.#counters = new SharedCounters(counters);
+    const options = {
+      url: init.handler.moduleUrl,
+      reserve: () => RESERVE,
+      signal: this.#ending.signal,
+      onShortage: (waits: boolean) => {
+        clearTimeout(this.#logTimer);
+        if (waits) this.#logTimer = setTimeout(() => this.#logShortage(), LOG_DELAY);
+      },
+    };
+    startWithDescriptors(options, () => {
+      this.#start({ ...init, counters });
+      return this.ready;
+    }).catch(() => {}); // `ready` and `ended` tell
+  }
+
+  #logShortage(): void {
+    if (shortageLines.take(performance.now()) === null) return;
+    this.#events.onLog("warn", "Cannot start all Workers of pool yet: no descriptors are left");
+  }
+
+  #start(init: PoolInit): void {
     const worker = this.#worker = new Worker(new URL("./pool_entry.ts", import.meta.url), {
       type: "module",
       name: this.name,
@@ -67,7 +101,7 @@ export class PoolWorker {
       const error = event.error ?? new Error(event.message);
       this.#end({ code: null, signal: null, error });
     };
-    this.#post({ type: "init", init: { ...init, counters } });
+    this.#post({ type: "init", init });
   }
 
   /** A snapshot of its counters; of what it began last, it may not have counted the end yet. */
@@ -75,8 +109,13 @@ export class PoolWorker {
     return this.#counters.read();
   }
 
+  /** Whether it waits for descriptors, for as long as it takes. */
+  get isWaiting(): boolean {
+    return this.#worker === null && !this.#isEnded;
+  }
+
   /**
-   * Gives it something to do.
+   * Gives it something to do, once it has been started.
    *
    * @returns How that ended; null when the Worker ended first.
    */
@@ -91,7 +130,7 @@ export class PoolWorker {
 
   /** Ends it at once. One that never awaits goes on all the same: Deno cannot stop it. */
   terminate(): void {
-    this.#worker.terminate();
+    this.#worker?.terminate();
     this.#end({ code: null, signal: null });
   }
 
@@ -129,6 +168,7 @@ export class PoolWorker {
 
   #end(end: UnitEnd): void {
     this.#isEnded = true;
+    this.#ending.abort();
     this.#ended.resolve(end);
     // After a Worker was ready nobody hears this.
     this.#ready.reject(end.error ?? new Error(`Worker "${this.name}" ended while it started`));
@@ -136,6 +176,6 @@ export class PoolWorker {
   }
 
   #post(message: ToPoolWorker): void {
-    this.#worker.postMessage(message);
+    this.#worker!.postMessage(message); // only one that has started is told anything
   }
 }

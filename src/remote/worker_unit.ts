@@ -14,6 +14,8 @@ export const entryModules = (): Promise<unknown>[] => [import("./worker_entry.ts
 
 /** How long a Worker may take to load its handler, in milliseconds. */
 const START_LIMIT = 60_000;
+/** How long it may wait for descriptors before, in milliseconds. */
+const SHORTAGE_LIMIT = 30_000;
 
 let workers = 0;
 
@@ -35,9 +37,13 @@ export class WorkerUnit extends Unit {
    * @throws {HandlerLoadError} When that fails.
    * @throws {UnitDiedError} When the Worker ends meanwhile, takes too long, or is not wanted any more.
    */
-  static async start(init: Init, options: Omit<StartOptions, "url">): Promise<WorkerUnit> {
+  static async start(
+    init: Init,
+    options: Omit<StartOptions, "url" | "limit">,
+  ): Promise<WorkerUnit> {
     const { signal } = options;
-    return await startWithDescriptors({ url: init.moduleUrl, ...options }, async () => {
+    const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
+    return await startWithDescriptors(startOptions, async () => {
       const memory = RingChannel.allocate();
       const unit = new WorkerUnit(memory, new RingChannel(memory, "main"));
       const kill = () => unit.kill();
