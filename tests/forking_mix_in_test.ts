@@ -58,6 +58,7 @@ import {
   TidyHandler,
   UpperHandler,
 } from "./forking_handlers.ts";
+import { UnitCommandHandler } from "./handlers.ts";
 import {
   bytes,
   CONFIG,
@@ -463,6 +464,12 @@ Deno.test("ForkingTCPServer: handleError() gets the exit code of a child that en
     assertInstanceOf(error, UnitDiedError);
     assertEquals(error.status, { code, signal: null });
   }
+});
+
+Deno.test("ForkingTCPServer: the client gets what a child wrote before it ended", async () => {
+  await using fixture = serve(UnitCommandHandler, { maxChildren: 4 });
+  const asked = Array.from({ length: 30 }, () => exchange(fixture.address, "exit 3\n"));
+  assertEquals(await Promise.all(asked), asked.map(() => "last words"));
 });
 
 Deno.test("ForkingTCPServer: an unhandled rejection in a child ends it and is in the log", async () => {

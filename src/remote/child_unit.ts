@@ -21,7 +21,10 @@ const MIN_PAUSE = 5;
 const MAX_PAUSE = 100;
 /** The system's codes for that: what is missing comes back when others end. */
 const NO_ROOM = new Set(["EMFILE", "ENFILE", "EAGAIN", "ENOMEM"]);
-/** How long the output of a child that has ended may still come, in milliseconds: others may have it open. */
+/**
+ * How long what a child that has ended wrote may still come, in milliseconds: others may have its output open, and of
+ * a child that is idle nobody reads.
+ */
 const OUTPUT_GRACE = 100;
 /** How long a child has to end after SIGTERM, in milliseconds; then it gets SIGKILL. */
 const TERM_GRACE = 500;
@@ -141,10 +144,14 @@ export class ChildUnit extends Unit {
     const { code, signal } = await child.status;
     this.#alive = false;
     clearTimeout(this.#dying);
-    this.#channel.close();
-    const timer = setTimeout(() => void this.#output.cancel(), OUTPUT_GRACE); // ends what is awaited here
-    await this.#outputEnded;
+    // Its last words may still be in the pipes.
+    const timer = setTimeout(() => {
+      this.#channel.close();
+      void this.#output.cancel();
+    }, OUTPUT_GRACE);
+    await Promise.all([this.#channel.over, this.#outputEnded]);
     clearTimeout(timer);
+    this.#channel.close();
     return { code: signal === null ? code : null, signal };
   }
 

@@ -82,6 +82,9 @@ export class PipeChannel implements Channel {
   #buffer = new ArrayBuffer(BUFFER_BYTES);
   #reading = false;
   #closed = false;
+  readonly #over = Promise.withResolvers<void>();
+  /** Resolves when all that the child wrote has been read, or this end is closed. */
+  readonly over: Promise<void> = this.#over.promise;
 
   /** Makes the end of the parent of a child that was spawned with `stdin` and `stdout` as "piped". */
   constructor(child: ChildPipes) {
@@ -130,6 +133,7 @@ export class PipeChannel implements Channel {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#over.resolve();
     this.#writing.reject(closed("write to"));
     // What either may reject with is that the pipe had failed before.
     this.#reader.cancel().catch(() => {});
@@ -142,7 +146,10 @@ export class PipeChannel implements Channel {
       const { value, done } = await this.#reader.read(new Uint8Array(this.#buffer));
       if (this.#closed) throw closed("read from");
       if (value !== undefined) this.#buffer = value.buffer;
-      if (done) return null;
+      if (done) {
+        this.#over.resolve();
+        return null;
+      }
       this.#unread.refill(value);
       return this.#unread.take(p);
     } finally {
