@@ -21,7 +21,7 @@ import {
 import { ChildUnit } from "./remote/child_unit.ts";
 import { handlerModule } from "./remote/handler_module.ts";
 import { Shortage } from "./remote/shortage.ts";
-import { UnitPool } from "./remote/unit_pool.ts";
+import { CLOSE_GRACE, UnitPool } from "./remote/unit_pool.ts";
 import { finishInUnit } from "./remote/unit_requests.ts";
 import type { AnyServer } from "./request_handler.ts";
 import type { ServerStats } from "./request_table.ts";
@@ -137,6 +137,8 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     readonly #pool: UnitPool<ChildUnit>;
     readonly #shortage = new Shortage("child", MAX_WAITING);
     readonly #active = new Set<ChildUnit>();
+    /** Aborted when no subprocess is wanted any more. */
+    readonly #closing = new AbortController();
     /** Called when no subprocess serves a request any more. */
     #whenNoneActive: (() => void)[] = [];
     /** Resolves when the server is closed and no subprocess is left. */
@@ -161,6 +163,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
             env: this.childEnv === INHERITED ? null : this.childEnv,
             onLine: (line) => log("info", line),
             onShortage: this.#shortage.note,
+            signal: this.#closing.signal,
           });
         },
         max: () => this.maxChildren,
@@ -279,10 +282,14 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     }
 
     override async serverClose(): Promise<void> {
+      // A request under way may wait for a subprocess that never comes up.
+      const timer = setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
       try {
         await super.serverClose();
       } finally {
+        clearTimeout(timer);
         const closed = this.#pool.close();
+        this.#closing.abort();
         void closed.then(this.#noneLeft.resolve); // it never rejects
         if (this.blockOnClose) await closed;
       }

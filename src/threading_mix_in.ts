@@ -22,7 +22,7 @@ import {
 import { handlerModule } from "./remote/handler_module.ts";
 import { Shortage } from "./remote/shortage.ts";
 import { finishInUnit } from "./remote/unit_requests.ts";
-import { UnitPool } from "./remote/unit_pool.ts";
+import { CLOSE_GRACE, UnitPool } from "./remote/unit_pool.ts";
 import { WorkerUnit } from "./remote/worker_unit.ts";
 import type { AnyServer } from "./request_handler.ts";
 import type { ServerStats } from "./request_table.ts";
@@ -233,7 +233,13 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override async serverClose(): Promise<void> {
-      await super.serverClose();
+      // A request under way may wait for a Worker that never comes up.
+      const timer = setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
+      try {
+        await super.serverClose();
+      } finally {
+        clearTimeout(timer);
+      }
       const closed = this.#pool.close();
       this.#closing.abort();
       if (this.daemonThreads) { for (const worker of this.#active) worker.kill(); }

@@ -346,6 +346,22 @@ Deno.test("ForkingTCPServer.serverClose() waits for children that are coming up"
   assertEquals(childrenOf(Deno.pid), []);
 });
 
+Deno.test("ForkingTCPServer.serverClose() does not wait for long for a module on which a client waits", async () => {
+  const moduleUrl = writeModule(`console.log("loading"); while (true);`);
+  const options = { childPermissions: [CONFIG_FLAG] };
+  await using fixture = serve(handlerAt(moduleUrl, "AnyHandler"), options);
+  const { server, address, errors } = fixture;
+  const asked = exchange(address, "");
+  await until(() => server.stats().active === 1);
+  const before = performance.now();
+  await server.serverClose();
+  assertLess(performance.now() - before, 3000);
+  assertEquals(await asked, "");
+  assertInstanceOf(errors[0], HandlerLoadError);
+  assertStringIncludes(errors[0].message, "no end of that before the server closed");
+  assertEquals(childrenOf(Deno.pid), []);
+});
+
 Deno.test("ForkingTCPServer retains nothing after many requests", async () => {
   await using fixture = serve(EchoHandler, { maxRequestsPerChild: 0 });
   const { server, address } = fixture;

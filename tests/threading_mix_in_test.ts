@@ -331,6 +331,22 @@ Deno.test("ThreadingMixIn.serverClose() does not wait for a module that never en
   assertEquals(server.stats().units!.starting, 0);
 });
 
+Deno.test("ThreadingMixIn.serverClose() does not wait for long for a module on which a client waits", async () => {
+  const Handler = inModule("await new Promise(() => {}); export class TextHandler {}");
+  const server = new RecordingServer(LOOPBACK, Handler);
+  const serving = server.serveForever();
+  const asked = exchange(server.serverAddress, "");
+  await until(() => server.stats().active === 1);
+  const before = performance.now();
+  await server.serverClose();
+  assert(performance.now() - before < 3000);
+  await serving;
+  assertEquals(await asked, "");
+  const error = await server.nextError();
+  assertInstanceOf(error, HandlerLoadError);
+  assertStringIncludes(error.message, "no end of that before the server closed");
+});
+
 Deno.test("ThreadingMixIn.drain() aborts what runs at the time limit", async () => {
   const server = recording();
   const serving = server.serveForever();

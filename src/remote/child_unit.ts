@@ -45,6 +45,8 @@ export interface ChildOptions {
   onShortage?: (waits: boolean) => void;
   /** How long the start may take, in milliseconds. */
   startTimeout?: number;
+  /** Aborted when no child is wanted any more. */
+  signal?: AbortSignal;
 }
 
 /** A subprocess that runs a handler. */
@@ -69,25 +71,29 @@ export class ChildUnit extends Unit {
   /**
    * Starts a subprocess and loads the handler in it.
    *
-   * @throws {HandlerLoadError} When that fails.
+   * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
    * @throws {Deno.errors.NotCapable} When Deno may not run itself.
    */
   static async start(init: Init, options: ChildOptions): Promise<ChildUnit> {
-    const { startTimeout = START_TIMEOUT } = options;
+    const { startTimeout = START_TIMEOUT, signal } = options;
     const child = await spawn(init, options, performance.now() + startTimeout);
     const unit = new ChildUnit(child, new PipeChannel(child), options.onLine);
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
+    let late: string | null = null;
+    const kill = (why: string) => {
+      late = why;
       unit.#signal("SIGKILL");
-    }, startTimeout);
+    };
+    const timer = setTimeout(kill, startTimeout, `no end of that within ${startTimeout} ms`);
+    const abort = () => kill("no end of that before the server closed");
+    signal?.addEventListener("abort", abort);
     try {
       await unit.init(init);
     } catch (error) {
       await unit.ended; // it has been killed
-      throw unit.#explain(error, init, isLate ? `no end of that within ${startTimeout} ms` : null);
+      throw unit.#explain(error, init, late);
     } finally {
       clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
     }
     const printed = unit.#startOutput?.split("\n").slice(0, -1) ?? [];
     unit.#startOutput = null;
@@ -219,6 +225,7 @@ async function spawn(
   let isShort = false;
   try {
     for (let pause = MIN_PAUSE;; pause = Math.min(2 * pause, MAX_PAUSE)) {
+      options.signal?.throwIfAborted();
       try {
         return command.spawn();
       } catch (error) {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { HandlerLoadError } from "../errors.ts";
 import { type StartOptions, startWithDescriptors } from "./descriptors.ts";
 import type { Init } from "./messages.ts";
 import { RingChannel } from "./shared_ring.ts";
@@ -34,8 +35,8 @@ export class WorkerUnit extends Unit {
   /**
    * Starts a Worker, once there are descriptors for it, and loads the handler in it.
    *
-   * @throws {HandlerLoadError} When that fails.
-   * @throws {UnitDiedError} When the Worker ends meanwhile, takes too long, or is not wanted any more.
+   * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
+   * @throws {UnitDiedError} When the Worker ends meanwhile.
    */
   static async start(
     init: Init,
@@ -46,15 +47,23 @@ export class WorkerUnit extends Unit {
     return await startWithDescriptors(startOptions, async () => {
       const memory = RingChannel.allocate();
       const unit = new WorkerUnit(memory, new RingChannel(memory, "main"));
-      const kill = () => unit.kill();
+      let reason = "";
+      const kill = (why: string) => {
+        reason = why;
+        unit.kill();
+      };
       // A module may await for ever.
-      const timer = setTimeout(kill, START_LIMIT);
-      signal.addEventListener("abort", kill);
+      const timer = setTimeout(kill, START_LIMIT, `no end of that within ${START_LIMIT} ms`);
+      const abort = () => kill("no end of that before the server closed");
+      signal.addEventListener("abort", abort);
       try {
         await unit.init(init);
+      } catch (cause) {
+        if (reason === "") throw cause;
+        throw new HandlerLoadError(init.moduleUrl, init.className, reason, { cause });
       } finally {
         clearTimeout(timer);
-        signal.removeEventListener("abort", kill);
+        signal.removeEventListener("abort", abort);
       }
       return unit;
     });
