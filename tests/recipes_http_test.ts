@@ -201,7 +201,7 @@ async function domOf(url: string): Promise<string> {
     stderr: "null",
   }).spawn();
   const timer = setTimeout(() => browser.kill("SIGKILL"), PATIENCE);
-  const dom = await browser.stdout.text();
+  const [dom] = await Promise.all([browser.stdout.text(), browser.status]);
   clearTimeout(timer);
   return dom;
 }
