@@ -10,7 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
-import { logTo } from "./log.ts";
+import { logTo, oneLine } from "./log.ts";
 import {
   checkInteger,
   checkTime,
@@ -152,7 +152,8 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       refuseWhenCompiled(new.target.name);
       super(...args);
       this.#settings = settings;
-      const log = (level: "info" | "error", line: string) => logTo(this.logger, level, line);
+      const log = (level: "debug" | "info" | "error", line: string) =>
+        logTo(this.logger, level, line);
       this.#pool = new UnitPool({
         start: async () => {
           if (!this.#isChildMissing()) {
@@ -170,7 +171,10 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
         minSpare: () => this.minSpareChildren,
         idleTimeout: () => this.childIdleTimeout,
         maxRequests: () => this.maxRequestsPerChild,
-        onStartError: (error) => log("error", `Cannot keep child ready: ${Deno.inspect(error)}`),
+        onStartError: (error) => {
+          log("error", `Cannot keep child ready: ${oneLine(error)}`);
+          log("debug", Deno.inspect(error));
+        },
       });
     }
 

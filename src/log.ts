@@ -81,6 +81,14 @@ export function logTo(logger: ServerLogger, level: keyof ServerLogger, message: 
   }
 }
 
+/** What an error says, on one line; its stack is for those who look for a fault. */
+export function oneLine(error: unknown): string {
+  if (!(error instanceof Error)) return Deno.inspect(error, { breakLength: Infinity });
+  const [line = ""] = error.message.split("\n");
+  const { cause } = error;
+  return cause === undefined || cause instanceof Error ? line : `${line} (${oneLine(cause)})`;
+}
+
 /** Lets one line through a second and counts what it holds back. */
 export class RateLimit {
   #next = 0;

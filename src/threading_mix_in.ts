@@ -10,7 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
-import { logTo } from "./log.ts";
+import { logTo, oneLine } from "./log.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -145,8 +145,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
-        onStartError: (error) =>
-          logTo(this.logger, "error", `Cannot start Worker: ${Deno.inspect(error)}`),
+        onStartError: (error) => {
+          logTo(this.logger, "error", `Cannot start Worker: ${oneLine(error)}`);
+          logTo(this.logger, "debug", Deno.inspect(error));
+        },
       });
     }
 

@@ -401,7 +401,10 @@ Deno.test("ForkingTCPServer replaces a spare child that is killed", async () => 
   });
   assertNotEquals((await exchange(address, "")).split(" ")[0], String(pid));
   await until(() => fixture.lines.length > 0);
-  assertStringIncludes(fixture.lines[0]!, "error: Cannot keep child ready: ");
+  assertEquals(fixture.lines.filter((line) => !line.startsWith("debug: ")), [
+    "error: Cannot keep child ready: Cannot keep unit ready: it ended before it was used " +
+    '({ code: null, signal: "SIGKILL" })',
+  ]);
 });
 
 Deno.test("ForkingTCPServer gives a request to another child when the one it was to have has ended before", async () => {
@@ -662,6 +665,10 @@ Deno.test("ForkingTCPServer: a child that breaks the protocol loses its request,
   const [error] = fixture.errors;
   assertInstanceOf(error, UnitDiedError);
   assertInstanceOf(error.cause, Deno.errors.InvalidData);
+  assertMatch(
+    error.message,
+    /^Cannot finish request: child \d+ broke the protocol \(Cannot read frame: .*\) and was killed by SIG/,
+  );
 });
 
 Deno.test("ForkingTCPServer: a child may do nothing by default, and the error says what would let it", async () => {
@@ -986,6 +993,9 @@ Deno.test("ForkingTCPServer: what a handler's module throws is in the error, and
     assertStringIncludes(error.message, "no database");
     assertStringIncludes(error.message, moduleUrl);
     assert(!error.message.includes("\x1b"), "it has colors");
+  }
+  for (const line of fixture.lines.filter((line) => line.startsWith("error: "))) {
+    assertMatch(line, /^error: Cannot keep child ready: Cannot load handler .* no database$/);
   }
   assertEquals(server.state, "serving");
   const { started, starting, spare } = server.stats().units!;

@@ -527,6 +527,12 @@ Deno.test("PoolTCPServer.serveForever() rejects after three failed starts, with 
     assertEquals(error.moduleUrl, Handler.moduleUrl);
     assertEquals(server.state, "idle");
     assertEquals(logger.lines.length, 2, logger.lines.join("\n"));
+    for (const line of logger.lines) {
+      assertMatch(
+        line,
+        /^error: Cannot start Worker of pool, trying again: Cannot load handler .*$/,
+      );
+    }
     await assertRejects(() => server.serveForever(), HandlerLoadError, reason);
   }
 });

@@ -544,7 +544,8 @@ for (
   ] as const
 ) {
   Deno.test(`ThreadingMixIn.handleError() gets a clear error when the handler's module ${what}`, async () => {
-    const server = new RecordingServer(LOOPBACK, inModule(source), { logger: new ListLogger() });
+    const logger = new ListLogger();
+    const server = new RecordingServer(LOOPBACK, inModule(source), { logger });
     await using _ = start(server);
     for (let client = 0; client < 3; client++) {
       assertEquals(await exchange(server.serverAddress, ""), "");
@@ -553,6 +554,10 @@ for (
       assertStringIncludes(error.message, message);
     }
     assertEquals([server.state, server.stats().units!.started], ["serving", 0]);
+    for (const line of logger.lines.filter((line) => line.startsWith("error: "))) {
+      assertMatch(line, /^error: Cannot start Worker: .*$/);
+      assertStringIncludes(line, message);
+    }
   });
 }
 

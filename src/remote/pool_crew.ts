@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { oneLine } from "../log.ts";
 import type { DrainResult } from "../options.ts";
 import type { ServerStats, UnitStats } from "../request_table.ts";
 import type { Counts, PoolSettings } from "./pool_messages.ts";
@@ -28,7 +29,7 @@ export interface PoolCrewOptions {
   /** Told that a Worker listens. */
   onReady: () => void;
   /** Told that a Worker has died, or has not come up and that is tried again. */
-  onLoss: (message: string, error: unknown) => void;
+  onLoss: (line: string) => void;
   /** Told that three starts in a row have failed, with the first of their errors. */
   onFailure: (error: unknown) => void;
 }
@@ -237,7 +238,7 @@ export class PoolCrew {
       this.#setDuty("none");
       this.#options.onFailure(guard.error);
     } else {
-      this.#options.onLoss("Cannot start Worker of pool, trying again", error);
+      this.#options.onLoss(`Cannot start Worker of pool, trying again: ${oneLine(error)}`);
       this.#fill();
     }
   }
@@ -258,7 +259,7 @@ export class PoolCrew {
       this.#startFailed(how, failuresBefore);
       return;
     }
-    this.#options.onLoss(`Worker "${worker.name}" of pool died`, how);
+    this.#options.onLoss(`Worker "${worker.name}" of pool died: ${Deno.inspect(how)}`);
     this.#pauseAfterDeath();
   }
 

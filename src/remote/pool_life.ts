@@ -81,7 +81,7 @@ export class PoolLife {
       start: () => this.#startWorker(),
       settings: options.settings,
       onReady: options.onReady,
-      onLoss: (message, error) => this.#log("error", `${message}: ${Deno.inspect(error)}`),
+      onLoss: (line) => this.#log("error", line),
       onFailure: (error) => this.#run?.stop.reject(error),
     });
   }

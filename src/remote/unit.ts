@@ -81,6 +81,9 @@ export abstract class Unit {
    */
   async diedError(cause?: unknown): Promise<UnitDiedError> {
     const { error = cause, ...status } = await this.ended;
-    return new UnitDiedError(this.name, status, error === undefined ? {} : { cause: error });
+    // It was killed for that, which is no more than the consequence.
+    const broken = status.signal !== null && error instanceof Deno.errors.InvalidData;
+    const what = broken ? `${this.name} broke the protocol (${error.message}) and was` : this.name;
+    return new UnitDiedError(what, status, error === undefined ? {} : { cause: error });
   }
 }
