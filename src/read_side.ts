@@ -31,6 +31,8 @@ export class ReadSide {
   readonly #turns = new Turns();
   /** How many of the other reads wait; counted only where one could block meanwhile. */
   #direct = 0;
+  /** The last of them; a transport that can block takes one at a time. */
+  #lastDirect: Promise<unknown> | null = null;
   #watchdog: Watchdog | null = null;
 
   constructor(transport: StreamTransport) {
@@ -42,11 +44,11 @@ export class ReadSide {
     if (this.#ended) return Promise.resolve(null);
     const free = this.#late === null && this.#leftover === null && !this.#turns.busy;
     if (!free || this.timeout !== null) return this.#readInTurn(p);
-    const read = this.#transport.read(p);
-    if (this.#transport.readSync !== undefined) {
-      this.#direct++;
-      read.then(this.#directDone, this.#directDone);
-    }
+    if (this.#transport.readSync === undefined) return this.#transport.read(p);
+    const read = this.#direct === 0 ? this.#transport.read(p) : this.#readNext(p);
+    this.#direct++;
+    this.#lastDirect = read;
+    read.then(this.#directDone, this.#directDone);
     return read;
   }
 
@@ -86,6 +88,12 @@ export class ReadSide {
   close(): void {
     this.#ended = true;
     this.#watchdog?.stop();
+  }
+
+  /** Reads when the reads before have settled. */
+  #readNext(p: Uint8Array): Promise<number | null> {
+    const read = () => this.#ended ? Promise.resolve(null) : this.#transport.read(p);
+    return this.#lastDirect!.then(read, read);
   }
 
   readonly #directDone = (): void => {
@@ -131,7 +139,8 @@ export class ReadSide {
         throw error;
       };
     });
-    this.#transport.read(buffer).then(late.resolve, late.reject);
+    const read = this.#direct === 0 ? this.#transport.read(buffer) : this.#readNext(buffer);
+    read.then(late.resolve, late.reject);
     return late;
   }
 

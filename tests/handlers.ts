@@ -63,6 +63,11 @@ export class StreamCommandHandler extends StreamRequestHandler {
       request.close();
     } else if (command === "not-awaited") {
       for (const word of ["one ", "two ", "three"]) void wfile.write(word);
+    } else if (command === "reads") {
+      await wfile.write("reading");
+      await Promise.all([1, 2, 3, 4].map(async (n) => {
+        await wfile.write(`${n}${decoder.decode(await request.recv(1))}`);
+      }));
     } else if (command === "options") {
       request.setNoDelay(true);
       request.setNoDelay(false);
@@ -192,11 +197,6 @@ export class UnitCommandHandler extends StreamRequestHandler {
       await aborted(this.signal);
       const read = await request.recv().then(() => "nothing", (error) => error.name);
       throw new Error(`aborted, then ${read}`);
-    } else if (command === "two-reads") {
-      await wfile.write("reading");
-      const reads = [request.recv(1), request.recv(1)];
-      const results = await Promise.allSettled(reads);
-      await wfile.write(results.map(({ status }) => status).join());
     } else if (command === "thread") {
       await wfile.write(`${(globalThis as { name?: string }).name}`);
     }

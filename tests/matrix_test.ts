@@ -190,6 +190,23 @@ for (const { name, modes, dial } of STREAMS) {
         assertEquals(text(await ask("count", pattern(1 << 20))), String(1 << 20));
       });
 
+      await t.step("gives reads at once what comes, in the order of the calls", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("reads\n"));
+        assertEquals(text(await readExactly(conn, 7)), "reading");
+        for (const [n, letter] of [..."abc"].entries()) {
+          await writeAll(conn, bytes(letter));
+          assertEquals(text(await readExactly(conn, 2)), `${n + 1}${letter}`);
+        }
+        await conn.closeWrite();
+        assertEquals(text(await readAll(conn)), "4");
+        using another = await dial(address);
+        await writeAll(another, bytes("reads\n"));
+        assertEquals(text(await readExactly(another, 7)), "reading");
+        await writeAll(another, bytes("abcd"));
+        assertEquals(text(await readAll(another)), "1a2b3c4d");
+      });
+
       await t.step(
         "fails with an error that handleError() gets; the next client is served",
         async () => {

@@ -803,15 +803,6 @@ Deno.test("ThreadingMixIn.handleRequest() serves without serveForever()", async 
   assertEquals(await answer, "1");
 });
 
-Deno.test("ThreadingMixIn refuses one of two reads at once as a connection does, or serves both", async () => {
-  await using started = start(recording());
-  using conn = await client(started.server.serverAddress, "two-reads", "reading");
-  await writeAll(conn, bytes("ab"));
-  await conn.closeWrite();
-  const heard = text(await readAll(conn));
-  assert(["fulfilled,fulfilled", "fulfilled,rejected"].includes(heard), heard);
-});
-
 /** What a program that was compiled finds: a file that is embedded takes no descriptor. */
 const COMPILED =
   `Object.defineProperty(Deno, "build", { value: { ...Deno.build, standalone: true } });
