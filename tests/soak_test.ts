@@ -4,11 +4,14 @@
  * @module
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer, ThreadingTCPServer } from "@netkit/socketserver";
 import { exchange, LOOPBACK, openDescriptors, start } from "./harness.ts";
 
-const COUNT = 20_000;
-const WARM_UP = 2000;
+/** How many clients come one by one, after others. */
+const RUNS = {
+  TCPServer: { count: 20_000, warmUp: 2000 },
+  ThreadingTCPServer: { count: 1000, warmUp: 1000 },
+} as const;
 /** In bytes. */
 const MAX_GROWTH = 2 * 1024 * 1024;
 
@@ -20,9 +23,10 @@ interface Growth {
   served: number;
 }
 
-class EchoHandler extends StreamRequestHandler {
+export class EchoHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
   override timeout = 5000;
-  override async handle() {
+  override async handle(): Promise<void> {
     const { signal } = this;
     assert(!signal.aborted);
     await this.wfile.write(await this.rfile.readline());
@@ -30,8 +34,10 @@ class EchoHandler extends StreamRequestHandler {
 }
 
 /** What one process measures; it runs with `--expose-gc`. */
-async function measure(count: number): Promise<Growth> {
-  const server = new TCPServer(LOOPBACK, EchoHandler);
+async function measure(name: keyof typeof RUNS): Promise<Growth> {
+  const { count, warmUp } = RUNS[name];
+  const Server = name === "TCPServer" ? TCPServer : ThreadingTCPServer;
+  const server = new Server(LOOPBACK, EchoHandler);
   await using _ = start(server);
   const line = `${"x".repeat(63)}\n`;
   const run = async (times: number) => {
@@ -39,7 +45,7 @@ async function measure(count: number): Promise<Growth> {
       assertEquals(await exchange(server.serverAddress, line), line);
     }
   };
-  await run(WARM_UP);
+  await run(warmUp);
   // Deno opens two descriptors of its own half a second after the start.
   await new Promise((resolve) => setTimeout(resolve, 1000));
   const before = await measureNow();
@@ -60,10 +66,16 @@ async function measureNow(): Promise<{ heap: number; descriptors: number }> {
   return { heap: Deno.memoryUsage().heapUsed, descriptors: openDescriptors() };
 }
 
+const names = Object.keys(RUNS) as (keyof typeof RUNS)[];
 if (import.meta.main && Deno.args[0] !== undefined) {
-  console.log(JSON.stringify(await measure(Number(Deno.args[0]))));
-} else {
-  Deno.test(`TCPServer leaves heap and descriptors as they were when ${COUNT} clients came one by one`, async () => {
+  console.log(JSON.stringify(await measure(Deno.args[0] as keyof typeof RUNS)));
+} else if (Deno.mainModule === import.meta.url) {
+  for (const name of names) testOf(name);
+}
+
+function testOf(name: keyof typeof RUNS): void {
+  const { count, warmUp } = RUNS[name];
+  Deno.test(`${name} leaves heap and descriptors as they were when ${count} clients came one by one`, async () => {
     const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
       args: [
         "run",
@@ -72,12 +84,12 @@ if (import.meta.main && Deno.args[0] !== undefined) {
         "--config",
         new URL("../deno.json", import.meta.url).pathname,
         new URL(import.meta.url).pathname,
-        String(COUNT),
+        name,
       ],
     }).output();
     assert(success, new TextDecoder().decode(stderr));
     const growth: Growth = JSON.parse(new TextDecoder().decode(stdout));
-    assertEquals(growth.served, WARM_UP + COUNT);
+    assertEquals(growth.served, warmUp + count);
     assertLess(growth.heap, MAX_GROWTH);
     assertLess(Math.abs(growth.descriptors), 3);
   });

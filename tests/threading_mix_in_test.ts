@@ -1,6 +1,8 @@
 /**
  * ThreadingMixIn: each request in a Web Worker of its own.
  *
+ * `SOCKETSERVER_CHAOS=10000 deno test -A tests/threading_mix_in_test.ts --filter chaos` lets Workers end for ten seconds.
+ *
  * @module
  */
 import { dirname } from "node:path";
@@ -58,6 +60,9 @@ import {
   until,
   writeAll,
 } from "./harness.ts";
+
+/** How long the test of chaos lasts, in milliseconds. */
+const CHAOS = Number(Deno.env.get("SOCKETSERVER_CHAOS") ?? 3000);
 
 /** Keeps what its handlers failed with. */
 class RecordingServer extends ThreadingTCPServer {
@@ -228,6 +233,60 @@ Deno.test("ThreadingMixIn retains nothing of 1,000 requests", async () => {
   assertEquals(units!.busy, 0);
   // A Worker has descriptors of its own.
   assert(openDescriptors() - descriptors < 40, `${openDescriptors() - descriptors} descriptors`);
+});
+
+Deno.test("ThreadingMixIn recovers from chaos: a Worker ends in the middle of a request every 100 ms", async () => {
+  await using started = start(recording({ maxThreads: 6, threadIdleTimeout: 50 }));
+  const { server } = started;
+  const isQuiet = () => {
+    const { spare, busy, starting } = server.stats().units!;
+    return spare === 1 && busy + starting === 0;
+  };
+  await assertServes(server);
+  await until(isQuiet);
+  const descriptors = openDescriptors();
+  const memory = Deno.memoryUsage().rss;
+  const end = performance.now() + CHAOS;
+  let wrong = 0;
+  let served = 0;
+  const say = async (name: number) => {
+    while (performance.now() < end) {
+      using conn = await connect(server.serverAddress);
+      try {
+        await writeAll(conn, bytes("echo-sync\n"));
+        for (let n = 0; n < 20; n++) {
+          const line = `${name} ${n}\n`;
+          await writeAll(conn, bytes(line));
+          if (text(await readExactly(conn, line.length)) !== line) wrong++;
+          served++;
+        }
+      } catch {
+        // Its Worker has ended; the client comes again.
+      }
+    }
+  };
+  let killed = 0;
+  const kill = async () => {
+    const commands = ["exit 3", "close-self", "throw-later", "process-exit 1"];
+    while (performance.now() < end) {
+      await exchange(server.serverAddress, `${commands[killed++ % commands.length]}\n`).catch(() =>
+        ""
+      );
+      await new Promise((resolve) => setTimeout(resolve, 100)); // the pace
+    }
+  };
+  await Promise.all([kill(), ...Array.from({ length: 100 }, (_, name) => say(name))]);
+  const before = performance.now();
+  await assertServes(server);
+  assert(performance.now() - before < 1000);
+  assertEquals(wrong, 0);
+  assert(served > 20 && killed > 2, `${served} served, ${killed} killed`);
+  await until(isQuiet);
+  await until(() => openDescriptors() - descriptors < 12); // a Worker has six
+  const growth = Deno.memoryUsage().rss - memory;
+  assert(growth < 300 * 1024 * 1024, `${growth} bytes`); // 170 MB for six Workers that come and go
+  assert(server.errors.every((error) => error instanceof UnitDiedError), `${server.errors}`);
+  server.errors.length = 0;
 });
 
 Deno.test("ThreadingMixIn makes a handler that writes wait for a slow client", async () => {
