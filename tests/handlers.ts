@@ -61,6 +61,13 @@ export class StreamCommandHandler extends StreamRequestHandler {
       await wfile.write("gone");
       await request.closeWrite();
       request.close();
+    } else if (command === "close-full") {
+      const sending = request.sendAll(new Uint8Array(1 << 26));
+      await wfile.flush();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      request.close();
+      const error = await sending.catch((error) => error);
+      if (!(error instanceof Error)) throw new Error("all was sent");
     } else if (command === "not-awaited") {
       for (const word of ["one ", "two ", "three"]) void wfile.write(word);
     } else if (command === "reads") {

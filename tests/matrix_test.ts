@@ -190,6 +190,16 @@ for (const { name, modes, dial } of STREAMS) {
         assertEquals(text(await ask("count", pattern(1 << 20))), String(1 << 20));
       });
 
+      await t.step("closes though the client does not take what was sent before", async () => {
+        using conn = await dial(address);
+        await writeAll(conn, bytes("close-full\n"));
+        await until(() => server.stats().active === 1);
+        await until(() => server.stats().active === 0);
+        assertEquals(errors, []);
+        const heard = await readAll(conn).catch(() => new Uint8Array());
+        assert(heard.length < 1 << 26, `${heard.length} bytes`);
+      });
+
       await t.step("gives reads at once what comes, in the order of the calls", async () => {
         using conn = await dial(address);
         await writeAll(conn, bytes("reads\n"));

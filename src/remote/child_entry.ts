@@ -6,13 +6,17 @@
  *
  * @module
  */
-import { CHILD_MARK, stdin, stdout } from "./child_guard.ts";
+import { CHILD_MARK, CLOSED_MARK, stdin, stdout } from "./child_guard.ts";
 import { StdioChannel } from "./pipe.ts";
 import { Runner } from "./runner.ts";
 
+const encoder = new TextEncoder();
+
 async function serve(): Promise<never> {
   const channel = new StdioChannel(stdin, stdout);
-  const runner = new Runner(channel);
+  const runner = new Runner(channel, (number) => {
+    Deno.stderr.writeSync(encoder.encode(`${CLOSED_MARK}${number}\n`));
+  });
   Deno.addSignalListener("SIGUSR1", () => {
     channel.interrupt();
     runner.abort();

@@ -14,6 +14,9 @@ import { setImporting } from "./importing.ts";
 /** The first argument of a subprocess of ours. */
 export const CHILD_MARK = "@netkit/socketserver:child";
 
+/** What stands on standard error before the number of a request whose connection its handler has closed. */
+export const CLOSED_MARK = "\x00@netkit/socketserver:closed ";
+
 /** How often the child looks whether its server still lives, in milliseconds. */
 const PARENT_INTERVAL = 500;
 

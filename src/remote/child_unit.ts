@@ -4,7 +4,7 @@
  * @module
  */
 import { errorCode, HandlerLoadError, UnitDiedError } from "../errors.ts";
-import { CHILD_MARK } from "./child_guard.ts";
+import { CHILD_MARK, CLOSED_MARK } from "./child_guard.ts";
 import type { Init } from "./messages.ts";
 import { PipeChannel } from "./pipe.ts";
 import { FRAME } from "./protocol.ts";
@@ -174,7 +174,10 @@ export class ChildUnit extends Unit {
   async #readOutput(onLine: (line: string) => void): Promise<void> {
     const decoder = new TextDecoder();
     let rest = "";
-    const say = (line: string) => {
+    const say = (printed: string) => {
+      const [line = "", closed] = printed.split(CLOSED_MARK);
+      if (closed !== undefined) this.closed(Number(closed));
+      if (closed !== undefined && line === "") return;
       if (this.#startOutput === null) return onLine(line);
       this.#startOutput = `${this.#startOutput}${line}\n`.slice(0, MAX_START_OUTPUT);
     };

@@ -21,6 +21,8 @@ import type { Unit } from "./unit.ts";
 const ABORT_GRACE = 100;
 /** How long a unit may go on sending after it has heard that its client is gone, in milliseconds. */
 const DEAF_TIME = 1000;
+/** How long a client may take to receive what was sent before its handler closed the connection, in milliseconds. */
+const LINGER = 1000;
 /** How many buffers are kept for later requests. */
 const MAX_SPARE_BUFFERS = 64;
 
@@ -62,6 +64,8 @@ export class Relay {
   #sent = 0;
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #grace: ReturnType<typeof setTimeout> | undefined;
+  /** Closes the connection after the handler has; runs from then on. */
+  #linger: ReturnType<typeof setTimeout> | undefined;
   #aborted = false;
   /** When the unit was told so, by the clock of `performance.now()`. */
   #abortedAt = Infinity;
@@ -118,6 +122,7 @@ export class Relay {
     signal.addEventListener("abort", cutOff, { once: true });
     try {
       unit.count++;
+      unit.onClosed = () => this.#closeSoon();
       const packet = "packet" in client ? client.packet : EMPTY;
       const outcome = await this.#converse(pack(start, context, packet));
       this.#over = true;
@@ -126,6 +131,8 @@ export class Relay {
       signal.removeEventListener("abort", cutOff);
       clearTimeout(this.#grace);
       clearTimeout(this.#expiry);
+      clearTimeout(this.#linger);
+      unit.onClosed = null;
       if (this.#over) {
         await writer.settled(); // a frame must be whole before the next request's
         if (this.#aborted) unit.clearAbort();
@@ -224,7 +231,7 @@ export class Relay {
         await this.#client?.sendAll(buffer.subarray(0, count));
       } catch (error) {
         this.#writeFault = { error };
-        this.#abort();
+        if (this.#linger === undefined) this.#abort();
       }
     }
   }
@@ -278,6 +285,12 @@ export class Relay {
     this.#expiry = setTimeout(expire, timeout);
   }
 
+  /** The handler has closed the connection: what it sent before is on its way, but not for as long as it takes. */
+  #closeSoon(): void {
+    if (this.#over) return;
+    this.#linger ??= setTimeout(() => this.#client?.close(), LINGER);
+  }
+
   #abort(): void {
     if (this.#aborted || this.#over) return;
     this.#aborted = true;
@@ -290,7 +303,8 @@ export class Relay {
     const thrown = error === undefined ? null : { error: fromErrorMessage(error) };
     // Where the handler saw no more than that it was cut off, what happened to the client says why.
     const sawFault = thrown === null || isPeerGone(thrown.error);
-    const clientFault = this.#writeFault ?? (thrown === null ? null : this.#readFault);
+    const writeFault = this.#linger === undefined ? this.#writeFault : null;
+    const clientFault = writeFault ?? (thrown === null ? null : this.#readFault);
     const fault = (sawFault ? clientFault : null) ?? thrown;
     // As in Python, where SystemExit ends only the thread or the process that raised it.
     if (fault !== null && !(fault.error instanceof ServerExit)) throw fault.error;

@@ -28,6 +28,8 @@ export interface UnitFrames {
   readonly channel: BlockingChannel;
   readonly reader: FrameReader<BlockingChannel>;
   readonly writer: FrameWriter<BlockingChannel>;
+  /** Tells the main isolate, past all frames, that the handler has closed the connection. */
+  readonly tellClosed: () => void;
 }
 
 /** The client's stream, seen from a unit. */
@@ -40,6 +42,8 @@ export class RemoteTransport implements StreamTransport {
   #seen = 0;
   #ended = false;
   #closed = false;
+  /** Rejects the write that waits for room, if any. */
+  #endWrite: ((error: Error) => void) | null = null;
   /** Whether the main isolate has said that the client is cut off. */
   #gone = false;
   /** The last read of a payload. */
@@ -83,7 +87,9 @@ export class RemoteTransport implements StreamTransport {
   async write(p: Uint8Array): Promise<number> {
     this.#assertOpen("write to");
     const part = p.length > MAX_DATA ? p.subarray(0, MAX_DATA) : p;
-    await this.#frames.writer.write(FRAME.DATA, part);
+    const { writer } = this.#frames;
+    const written = writer.write(FRAME.DATA, part);
+    await (writer.writing ? this.#untilClosed(written) : written);
     return part.length;
   }
 
@@ -102,7 +108,9 @@ export class RemoteTransport implements StreamTransport {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#endWrite?.(closedError("write to"));
     this.#tell(FRAME.CLOSE);
+    this.#frames.tellClosed();
   }
 
   /** Ends the use of the frames, for the next request; the connection stays the main isolate's. */
@@ -133,6 +141,14 @@ export class RemoteTransport implements StreamTransport {
 
   /** A unit lives as long as its server says. */
   unref(): void {}
+
+  /** Waits for a write, but not after the connection was closed. */
+  #untilClosed(written: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#endWrite = reject;
+      written.then(resolve, reject);
+    });
+  }
 
   /** Takes note of a frame that is not the stream's bytes themselves. */
   #meet(type: FrameType | null): void {
@@ -167,9 +183,7 @@ export class RemoteTransport implements StreamTransport {
   }
 
   #assertOpen(action: string): void {
-    if (this.#closed) {
-      throw new Deno.errors.BadResource(`Cannot ${action} client: the connection is closed`);
-    }
+    if (this.#closed) throw closedError(action);
     if (this.#gone || this.#frames.channel.interrupted) throw goneError();
   }
 }
@@ -262,6 +276,10 @@ function goneServer(): Error {
 /** Says in the words of a connection what happened to the channel. */
 function fromChannel(error: unknown): unknown {
   return error instanceof Deno.errors.Interrupted ? goneError() : error;
+}
+
+function closedError(action: string): Error {
+  return new Deno.errors.BadResource(`Cannot ${action} client: the connection is closed`);
 }
 
 function goneError(): Error {

@@ -23,9 +23,15 @@ export class Runner {
   #aborted = 0;
   #server: UnitServer | null = null;
 
-  constructor(channel: BlockingChannel) {
+  /**
+   * Makes it for one end of a channel.
+   *
+   * @param channel The unit's end.
+   * @param tellClosed Tells the main isolate the number of a request whose connection its handler has closed.
+   */
+  constructor(channel: BlockingChannel, tellClosed: (number: number) => void) {
     const [reader, writer] = [new FrameReader(channel), new FrameWriter(channel)];
-    this.#frames = { channel, reader, writer };
+    this.#frames = { channel, reader, writer, tellClosed: () => tellClosed(this.#count) };
   }
 
   /**

@@ -29,6 +29,8 @@ export abstract class Unit {
   readonly buffer: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_DATA);
   /** How many requests it has been given. */
   count = 0;
+  /** Called when the handler of the request under way has closed the connection. */
+  onClosed: (() => void) | null = null;
 
   /** How many bytes that were written to it are known not to have been read. */
   get unread(): number {
@@ -45,6 +47,11 @@ export abstract class Unit {
 
   /** Takes back the last `abort()`, once its request has ended. */
   abstract clearAbort(): void;
+
+  /** Notes that the handler of the request of that number has closed the connection. */
+  protected closed(number: number): void {
+    if (number === this.count) this.onClosed?.();
+  }
 
   /** Lets the unit end by itself when it is idle. */
   abstract close(): void;

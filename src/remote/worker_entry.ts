@@ -9,8 +9,8 @@ import { RingChannel } from "./shared_ring.ts";
 /** What the main isolate posts: the memory of the channel, then which request is cut off. */
 export type ToWorker = { memory: SharedArrayBuffer } | { abort: number };
 
-/** What a Worker posts: that it has heard which request is cut off, and last of all how it ends. */
-export type FromWorker = { heard: number } | { exitCode: number };
+/** What a Worker posts: which request it has heard to be cut off, whose connection is closed, and how it ends. */
+export type FromWorker = { heard: number } | { closed: number } | { exitCode: number };
 
 /** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
 interface WorkerScope {
@@ -41,7 +41,10 @@ function serve(): void {
       runner?.abort(data.abort);
       return;
     }
-    runner = new Runner(new RingChannel(data.memory, "unit"));
+    runner = new Runner(
+      new RingChannel(data.memory, "unit"),
+      (number) => scope.postMessage({ closed: number }),
+    );
     runner.run().then(() => end(0), (error) => {
       // The main end of the channel has been closed while something was written to it.
       if (error instanceof Deno.errors.BrokenPipe) end(0);

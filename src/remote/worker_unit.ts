@@ -86,6 +86,7 @@ export class WorkerUnit extends Unit {
     });
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
       if ("heard" in data) this.#heard = data.heard;
+      else if ("closed" in data) this.closed(data.closed);
       else this.#end({ code: data.exitCode, signal: null });
     };
     worker.onerror = (event) => {

@@ -37,7 +37,7 @@ class LocalUnit extends Unit implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<UnitEnd>();
     this.ended = promise;
     this.#end = resolve;
-    this.#runner = new Runner(new RingChannel(memory, "unit"));
+    this.#runner = new Runner(new RingChannel(memory, "unit"), (number) => this.closed(number));
     this.#running = this.#runner.run().catch(() => {});
   }
 

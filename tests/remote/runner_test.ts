@@ -51,7 +51,7 @@ class Main implements AsyncDisposable {
     this.channel = new RingChannel(memory, "main");
     this.reader = new FrameReader(this.channel);
     this.writer = new FrameWriter(this.channel);
-    this.runner = new Runner(new RingChannel(memory, "unit"));
+    this.runner = new Runner(new RingChannel(memory, "unit"), () => {});
     this.running = this.runner.run();
     this.running.catch(() => {}); // whoever expects it awaits it
   }
