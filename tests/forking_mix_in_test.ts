@@ -554,7 +554,7 @@ for (
     ["idle", "HoldHandler", null],
     ["awaiting", "HoldHandler", ""],
     ["blocking in a read", "BlockingHandler", ""],
-    ["computing", "ComputeHandler", "1000\n"],
+    ["computing", "ComputeHandler", "500\n"],
   ] as const
 ) {
   Deno.test(`ForkingTCPServer that is killed leaves no child that is ${what}`, async () => {
@@ -565,7 +565,7 @@ for (
     const pids = childrenOf(program.pid);
     try {
       Deno.kill(program.pid, "SIGKILL");
-      assertLess(await timeUntil(() => !pids.some(isAlive)), 2500);
+      assertLess(await timeUntil(() => !pids.some(isAlive)), 2000);
     } finally {
       pids.forEach(kill);
     }
