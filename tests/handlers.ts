@@ -113,6 +113,14 @@ export class DatagramCommandHandler extends DatagramRequestHandler {
       for (const word of ["one", "two", "three"]) {
         void socket.sendTo(new TextEncoder().encode(word), clientAddress);
       }
+    } else if (command === "blocking") {
+      socket.sendToSync("one", clientAddress);
+      try {
+        socket.sendToSync(new Uint8Array(1 << 20), clientAddress);
+      } catch (error) {
+        socket.sendToSync((error as { code: string }).code, clientAddress);
+      }
+      await wfile.write("three");
     } else if (command === "too-long") {
       const sent = await socket.sendTo(new Uint8Array(1 << 20), clientAddress).catch((error) =>
         `${error.code}: ${error.message}`

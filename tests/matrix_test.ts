@@ -343,6 +343,13 @@ for (const { name, modes } of DATAGRAMS) {
         assertEquals(answers.sort(), ["one", "three", "two"]);
       });
 
+      await t.step("may block while it sends, and hears what could not be sent", async () => {
+        if (mode !== "threading" && mode !== "forking") return;
+        assertEquals(await ask("blocking"), "one");
+        assertEquals(text((await client.receive())[0]), "EMSGSIZE");
+        assertEquals(text((await client.receive())[0]), "three");
+      });
+
       await t.step("hears in the handler what could not be sent, and only there", async () => {
         const name = address.transport === "udp"
           ? `127.0.0.1:${(client.addr as Deno.NetAddr).port}`
