@@ -415,6 +415,8 @@ Deno.test("ThreadingMixIn.serverClose() with daemonThreads ends a Worker that wo
   await server.finished;
   assertInstanceOf(await server.nextError(), UnitDiedError);
   assertEquals(server.stats().units!.busy, 0);
+  server.daemonThreads = false;
+  await server.serverClose(); // for its Workers
 });
 
 Deno.test("ThreadingMixIn.serverClose() does not wait for a module that never ends to load", async () => {
@@ -485,6 +487,7 @@ Deno.test("ThreadingMixIn.requestTimeout ends a Worker that does not heed it but
   using conn = await client(server.serverAddress, "stick", "sticking");
   await hearEnd(conn);
   assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
+  server.requestTimeout = null; // a new Worker may take long to start
   await assertServes(server);
   const { started: workers, poisoned } = server.stats().units!;
   assertEquals([workers, poisoned], [2, 0]);
@@ -508,6 +511,7 @@ Deno.test("ThreadingMixIn.requestTimeout cuts off the client of a handler that s
       await conn.closeWrite().catch(() => {});
       return await new Response(conn.readable).text().catch(() => "cut off");
     };
+    while (server.stats().units.spare < 1) await new Promise((resolve) => setTimeout(resolve, 5));
     console.log(await ask("spin\\n"));
     server.requestTimeout = null; // a new Worker may take long to start
     console.log(await ask("served\\n"));

@@ -62,7 +62,7 @@ export async function startWithDescriptors<T>(
       const waited = performance.now() - began;
       if (waited > limit) throw shortageError(limit);
       const pause = Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE);
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await delay(pause, signal);
       signal.throwIfAborted();
     }
   } finally {
@@ -76,15 +76,25 @@ export async function startWithDescriptors<T>(
   }
 }
 
+/** Resolves after `time` milliseconds, or when the signal is aborted. */
+async function delay(time: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(resolve, time);
+  const stop = () => resolve();
+  signal.addEventListener("abort", stop);
+  await promise;
+  clearTimeout(timer);
+  signal.removeEventListener("abort", stop);
+}
+
 function mayStart(url: string, reserve: number): boolean {
   const now = performance.now();
-  if (now < lookEnds) {
-    if (room > 0) {
-      room--;
-      return true;
-    }
-    if (starting > 0) return false; // to look takes descriptors, which that Worker may need
+  if (now < lookEnds && room > 0) {
+    room--;
+    return true;
   }
+  // To look takes descriptors, which a Worker that is coming up may need.
+  if (starting > 0 && (isScarce || now < lookEnds)) return false;
   lookEnds = now + LOOK_HOLDS;
   isScarce = !areLeft(url, BATCH * PER_WORKER + reserve);
   room = isScarce ? 0 : BATCH - 1;
