@@ -8,6 +8,8 @@
  * "cpu" is the same ratio by the server's own processor time; it holds on a busy machine, too, but says nothing of
  * children, whose time is their own.
  *
+ * A row whose two servers are the same compares loads: four clients with one.
+ *
  * A row more is an entry of `ROWS`; a server more is one of `CONTENDERS` in `contenders.ts`.
  *
  * @module
@@ -27,6 +29,8 @@ interface Row {
   /** What it is compared with. */
   other: string;
   load: Load;
+  /** The load of the other, where that is not the same. */
+  otherLoad?: Load;
   unit: "answers/s" | "MB/s";
   /** The ratio to reach, or null where there is no goal. */
   goal: number | null;
@@ -46,6 +50,7 @@ const CROWD: Load = { ...PING, sockets: 32, oneProcessor: false };
 const CROWD_BULK: Load = { ...CROWD, sockets: 8, size: 65536 };
 const FREE_PING: Load = { ...PING, oneProcessor: false };
 const VISIT: Load = { ...FREE_PING, reconnect: true };
+const FOUR: Load = { ...CROWD, sockets: 4 };
 const PACKETS: Load = { ...PING, transport: "udp", inFlight: 32 };
 
 const ROWS: Row[] = [
@@ -167,6 +172,26 @@ const ROWS: Row[] = [
     goal: 1,
   },
   {
+    name: "hash",
+    title: "Workers, 20 ms each, 4 clients",
+    ours: "threads-hash",
+    other: "threads-hash",
+    load: FOUR,
+    otherLoad: FREE_PING,
+    unit: "answers/s",
+    goal: navigator.hardwareConcurrency > 1 ? 1.5 : null,
+  },
+  {
+    name: "hash-python",
+    title: "Python's threads, the same",
+    ours: "python-threads-hash",
+    other: "python-threads-hash",
+    load: FOUR,
+    otherLoad: FREE_PING,
+    unit: "answers/s",
+    goal: null,
+  },
+  {
     name: "pool",
     title: "two Workers, 32 connections",
     ours: "pool",
@@ -277,13 +302,13 @@ async function processorTime(pid: number): Promise<number> {
 async function measure(row: Row, client: Client, seconds: number): Promise<string[]> {
   await using ours = new Contender(row.ours);
   await using other = new Contender(row.other);
-  const pair = [other, ours];
-  for (const contender of pair) {
-    await contender.answer(client, row.load, WARM_UP);
+  const pair = [[other, row.otherLoad ?? row.load], [ours, row.load]] as const;
+  for (const [contender, load] of pair) {
+    await contender.answer(client, load, WARM_UP);
     contender.best = contender.bestByProcessor = 0;
   }
   for (let round = 0; round < ROUNDS; round++) {
-    for (const contender of pair) await contender.answer(client, row.load, seconds);
+    for (const [contender, load] of pair) await contender.answer(client, load, seconds);
   }
   const ratio = ours.best / other.best;
   const byProcessor = ours.bestByProcessor / other.bestByProcessor;

@@ -16,7 +16,7 @@ import {
   ThreadingTCPServer,
   UDPServer,
 } from "@netkit/socketserver";
-import { BlockingHandler, ReadHandler, RecvHandler } from "./handlers.ts";
+import { BlockingHandler, HashHandler, ReadHandler, RecvHandler } from "./handlers.ts";
 
 /** Warm: as many as there are clients. */
 const THREADS = { maxThreads: 40, minSpareThreads: 32 };
@@ -89,6 +89,7 @@ const CONTENDERS: Record<string, () => Promise<void>> = {
   "concurrent-read": () => serve(new ConcurrentTCPServer(LOOPBACK, ReadHandler)),
   "threading": () => serve(new ThreadingTCPServer(LOOPBACK, RecvHandler, THREADS)),
   "threads": () => serve(new ThreadingTCPServer(LOOPBACK, BlockingHandler, THREADS)),
+  "threads-hash": () => serve(new ThreadingTCPServer(LOOPBACK, HashHandler, THREADS)),
   "forking": () => serve(new ForkingTCPServer(LOOPBACK, RecvHandler, CHILDREN)),
   "pool": () => serve(new PoolTCPServer(LOOPBACK, RecvHandler, { workers: 2 })),
   "bare-udp": bareUDP,

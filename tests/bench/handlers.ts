@@ -4,6 +4,11 @@
  * @module
  */
 import { BaseRequestHandler } from "@netkit/socketserver";
+import { createHash } from "node:crypto";
+
+/** How many blocks of 1 KiB make about 20 ms of SHA-256, here as in `contenders.py`. */
+const HASHED_BLOCKS = 30_000;
+const BLOCK = new Uint8Array(1024);
 
 /** Echoes, awaiting. */
 export class RecvHandler extends BaseRequestHandler {
@@ -37,6 +42,20 @@ export class BlockingHandler extends BaseRequestHandler {
     for (let data = this.request.recvSync(65536); data.length > 0;) {
       this.request.sendAllSync(data);
       data = this.request.recvSync(65536);
+    }
+  }
+}
+
+/** Echoes after a computation that holds its thread up. */
+export class HashHandler extends BaseRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override handle(): void {
+    for (let data = this.request.recvSync(1024); data.length > 0;) {
+      const hash = createHash("sha256");
+      for (let block = 0; block < HASHED_BLOCKS; block++) hash.update(BLOCK);
+      hash.digest();
+      this.request.sendAllSync(data);
+      data = this.request.recvSync(1024);
     }
   }
 }
