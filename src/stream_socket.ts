@@ -4,16 +4,15 @@
  * @module
  */
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
-import { checkInteger, checkTime } from "./options.ts";
+import { checkTime } from "./options.ts";
 import { ReadSide } from "./read_side.ts";
+import { RecvRoom } from "./recv_room.ts";
 import type { StreamTransport } from "./stream_transport.ts";
 import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 
 export type { StreamTransport };
 
-/** The most that one `recv()` allocates, in bytes, however much is asked for. */
-const MAX_RECV = 256 * 1024;
 /** How many bytes `recv()` and the streams ask for when nobody says. */
 const DEFAULT_RECV = 64 * 1024;
 
@@ -58,8 +57,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   #timeout: number | null = null;
   #closed = false;
   #writeEnded: Promise<void> | null = null;
-  /** A buffer that the last `recv()` left almost empty, kept for the next. */
-  #spare: Uint8Array<ArrayBuffer> | null = null;
+  readonly #room = new RecvRoom();
   readonly #writes = new Turns();
   /** Set when a write ran out of time: nobody knows what the client has got, so nothing may follow. */
   #writeTimedOut: Error | null = null;
@@ -146,8 +144,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {RangeError} When `maxBytes` is not a positive integer.
    */
   async recv(maxBytes: number = DEFAULT_RECV): Promise<Uint8Array<ArrayBuffer>> {
-    const room = this.#makeRoom(maxBytes);
-    return this.#cut(room, await this.read(room) ?? 0);
+    const room = this.#room.take(maxBytes);
+    return this.#room.cut(room, await this.read(room) ?? 0);
   }
 
   /**
@@ -162,8 +160,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {RangeError} When `maxBytes` is not a positive integer.
    */
   recvSync(maxBytes: number = DEFAULT_RECV): Uint8Array<ArrayBuffer> {
-    const room = this.#makeRoom(maxBytes);
-    return this.#cut(room, this.#reads.readSync(room, "recv") ?? 0);
+    const room = this.#room.take(maxBytes);
+    return this.#room.cut(room, this.#reads.readSync(room, "recv") ?? 0);
   }
 
   /**
@@ -257,6 +255,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     this.#closed = true;
     this.#reads.close();
     this.#watchdog?.stop();
+    this.#room.release();
     try {
       this.#transport.close();
     } catch (error) {
@@ -341,24 +340,6 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   /** Makes a pending read not keep the program alive. */
   unref(): void {
     this.#transport.unref();
-  }
-
-  /** Sets aside where up to `maxBytes` are received. */
-  #makeRoom(maxBytes: number): Uint8Array<ArrayBuffer> {
-    checkInteger("maxBytes", maxBytes, 1, Number.MAX_SAFE_INTEGER);
-    const size = Math.min(maxBytes, MAX_RECV);
-    const spare = this.#spare;
-    this.#spare = null;
-    const buffer = spare !== null && spare.length >= size ? spare : new Uint8Array(size);
-    return buffer.length === size ? buffer : buffer.subarray(0, size);
-  }
-
-  /** Gives what was received: a small message is copied out and the room kept, a large one takes it along. */
-  #cut(room: Uint8Array<ArrayBuffer>, count: number): Uint8Array<ArrayBuffer> {
-    const { buffer } = room;
-    if (count * 2 >= buffer.byteLength) return room.subarray(0, count);
-    this.#spare = room.length === buffer.byteLength ? room : new Uint8Array(buffer);
-    return room.slice(0, count);
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {

@@ -101,6 +101,7 @@ export class Runner {
     } finally {
       await socket?.settled();
       await (transport ?? conn!).release();
+      socket?.close();
       this.#server = null;
     }
   }
