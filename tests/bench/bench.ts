@@ -31,6 +31,8 @@ interface Row {
   load: Load;
   /** The load of the other, where that is not the same. */
   otherLoad?: Load;
+  /** How long the servers are warmed up, in seconds, where that is not `WARM_UP`. */
+  warmUp?: number;
   unit: "answers/s" | "MB/s";
   /** The ratio to reach, or null where there is no goal. */
   goal: number | null;
@@ -51,6 +53,7 @@ const CROWD_BULK: Load = { ...CROWD, sockets: 8, size: 65536 };
 const FREE_PING: Load = { ...PING, oneProcessor: false };
 const VISIT: Load = { ...FREE_PING, reconnect: true };
 const FOUR: Load = { ...CROWD, sockets: 4 };
+const VISITS: Load = { ...CROWD, reconnect: true };
 const PACKETS: Load = { ...PING, transport: "udp", inFlight: 32 };
 
 const ROWS: Row[] = [
@@ -172,6 +175,16 @@ const ROWS: Row[] = [
     goal: 1,
   },
   {
+    name: "visits",
+    title: "the same, 32 at a time",
+    ours: "threads",
+    other: "python-threading",
+    load: VISITS,
+    warmUp: 8, // each Worker compiles for itself, and has a 32nd of the requests
+    unit: "answers/s",
+    goal: 1,
+  },
+  {
     name: "hash",
     title: "Workers, 20 ms each, 4 clients",
     ours: "threads-hash",
@@ -213,7 +226,7 @@ const ROWS: Row[] = [
 
 const CLIENTS: Record<string, Client> = { libc: libcClient, deno: denoClient };
 const ROUNDS = 3;
-/** How long a server is warmed up before its first round, in seconds. */
+/** How long a server is warmed up before its first round when its row does not say, in seconds. */
 const WARM_UP = 0.5;
 
 const HELP = `Usage: deno task bench [options]
@@ -304,7 +317,7 @@ async function measure(row: Row, client: Client, seconds: number): Promise<strin
   await using other = new Contender(row.other);
   const pair = [[other, row.otherLoad ?? row.load], [ours, row.load]] as const;
   for (const [contender, load] of pair) {
-    await contender.answer(client, load, WARM_UP);
+    await contender.answer(client, load, row.warmUp ?? WARM_UP);
     contender.best = contender.bestByProcessor = 0;
   }
   for (let round = 0; round < ROUNDS; round++) {
