@@ -10,7 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
-import { logTo, oneLine } from "./log.ts";
+import { logTo } from "./log.ts";
 import {
   checkInteger,
   checkTime,
@@ -20,9 +20,7 @@ import {
 } from "./options.ts";
 import { ChildUnit } from "./remote/child_unit.ts";
 import { handlerModule } from "./remote/handler_module.ts";
-import { Shortage } from "./remote/shortage.ts";
-import { CLOSE_GRACE, UnitPool } from "./remote/unit_pool.ts";
-import { finishInUnit } from "./remote/unit_requests.ts";
+import { UnitRequests } from "./remote/unit_requests.ts";
 import type { AnyServer } from "./request_handler.ts";
 import type { ServerStats } from "./request_table.ts";
 
@@ -134,15 +132,9 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     static childPermissions: readonly string[] = [];
     static childEnv: Readonly<Record<string, string>> | undefined = undefined;
     readonly #settings: Required<ForkingOptions>;
-    readonly #pool: UnitPool<ChildUnit>;
-    readonly #shortage = new Shortage("child", MAX_WAITING);
-    readonly #active = new Set<ChildUnit>();
-    /** Aborted when no subprocess is wanted any more. */
-    readonly #closing = new AbortController();
+    readonly #units: UnitRequests<ChildUnit>;
     /** Called when no subprocess serves a request any more. */
     #whenNoneActive: (() => void)[] = [];
-    /** Resolves when the server is closed and no subprocess is left. */
-    readonly #noneLeft = Promise.withResolvers<void>();
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -154,27 +146,25 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       this.#settings = settings;
       const log = (level: "debug" | "info" | "error", line: string) =>
         logTo(this.logger, level, line);
-      this.#pool = new UnitPool({
-        start: async () => {
-          if (!this.#isChildMissing()) {
+      this.#units = new UnitRequests({
+        kind: "child",
+        maxWaiting: MAX_WAITING,
+        start: async (conditions) => {
+          if (this.#units.waiting(super.stats()) <= 0) {
             await new Promise((resolve) => setTimeout(resolve, SPARE_DELAY));
           }
           return await ChildUnit.start(init, {
+            ...conditions,
             flags: this.childPermissions,
             env: this.childEnv === INHERITED ? null : this.childEnv,
             onLine: (line) => log("info", line),
-            onShortage: this.#shortage.note,
-            signal: this.#closing.signal,
           });
         },
         max: () => this.maxChildren,
         minSpare: () => this.minSpareChildren,
         idleTimeout: () => this.childIdleTimeout,
         maxRequests: () => this.maxRequestsPerChild,
-        onStartError: (error) => {
-          log("error", `Cannot keep child ready: ${oneLine(error)}`);
-          log("debug", Deno.inspect(error));
-        },
+        log,
       });
     }
 
@@ -231,71 +221,53 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     }
 
     get activeChildren(): ReadonlySet<number> {
-      return new Set(Array.from(this.#active, ({ pid }) => pid));
+      return new Set(Array.from(this.#units.active, ({ pid }) => pid));
     }
 
     async collectChildren({ blocking = false }: { blocking?: boolean } = {}): Promise<void> {
-      if (!blocking || this.#active.size === 0) return;
+      if (!blocking || this.#units.active.size === 0) return;
       await new Promise<void>((resolve) => this.#whenNoneActive.push(resolve));
     }
 
     override get finished(): Promise<void> {
-      return super.finished.then(() => this.#noneLeft.promise);
+      return super.finished.then(() => this.#units.noneLeft);
     }
 
     override stats(): ServerStats {
-      return { ...super.stats(), units: this.#pool.stats() };
+      return this.#units.stats(super.stats());
     }
 
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
-      this.#shortage.check(() => super.stats().active - this.#pool.stats().busy);
+      this.#units.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {
-      await this.#pool.during(true, () => super.serveForever(options));
+      await this.#units.during(true, () => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
-      await this.#pool.during(false, () => super.handleRequest());
+      await this.#units.during(false, () => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
-      let child: ChildUnit | undefined;
-      const begun = (unit: ChildUnit) => {
-        unit.ref();
-        if (child !== undefined) this.#active.delete(child);
-        this.#active.add(child = unit);
-      };
       try {
-        await finishInUnit(this.#pool, this, request, clientAddress, begun);
+        await this.#units.finish(this, request, clientAddress, (child) => child.ref());
       } catch (error) {
         nameSetting(error);
         throw error;
       } finally {
-        if (child !== undefined) this.#active.delete(child);
-        if (this.#active.size === 0) {
+        if (this.#units.active.size === 0) {
           for (const resolve of this.#whenNoneActive.splice(0)) resolve();
         }
       }
     }
 
-    /** Whether a request waits for a child. */
-    #isChildMissing(): boolean {
-      return super.stats().active > this.#pool.stats().busy;
-    }
-
     override async serverClose(): Promise<void> {
-      // A request under way may wait for a subprocess that never comes up.
-      const timer = setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
       try {
-        await super.serverClose();
+        await this.#units.close(() => super.serverClose());
       } finally {
-        clearTimeout(timer);
-        const closed = this.#pool.close();
-        this.#closing.abort();
-        void closed.then(this.#noneLeft.resolve); // it never rejects
-        if (this.blockOnClose) await closed;
+        if (this.blockOnClose) await this.#units.noneLeft;
       }
     }
   }

@@ -10,7 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
-import { logTo, oneLine } from "./log.ts";
+import { logTo } from "./log.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -20,9 +20,7 @@ import {
   type ThreadingOptions,
 } from "./options.ts";
 import { handlerModule } from "./remote/handler_module.ts";
-import { Shortage } from "./remote/shortage.ts";
-import { finishInUnit } from "./remote/unit_requests.ts";
-import { CLOSE_GRACE, UnitPool } from "./remote/unit_pool.ts";
+import { UnitRequests } from "./remote/unit_requests.ts";
 import { WorkerUnit } from "./remote/worker_unit.ts";
 import type { AnyServer } from "./request_handler.ts";
 import type { ServerStats } from "./request_table.ts";
@@ -120,12 +118,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     static maxRequestsPerThread = 0;
     static daemonThreads = false;
     #settings: Required<ThreadingOptions>;
-    #pool: UnitPool<WorkerUnit>;
-    readonly #shortage = new Shortage("Worker", MAX_WAITING);
-    /** The Workers that serve a request. */
-    readonly #active = new Set<WorkerUnit>();
-    /** Aborted when no Worker is wanted any more. */
-    readonly #closing = new AbortController();
+    readonly #units: UnitRequests<WorkerUnit>;
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -134,21 +127,18 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       const init = handlerModule(new.target.name, args[1]);
       super(...args);
       this.#settings = settings;
-      this.#pool = new UnitPool({
-        start: () =>
-          WorkerUnit.start(init, {
-            reserve: () => Math.min(this.maxThreads - this.#active.size, MAX_RESERVE),
-            signal: this.#closing.signal,
-            onShortage: this.#shortage.note,
-          }),
+      this.#units = new UnitRequests({
+        kind: "Worker",
+        maxWaiting: MAX_WAITING,
+        start: (conditions) => {
+          const reserve = () => Math.min(this.maxThreads - this.#units.active.size, MAX_RESERVE);
+          return WorkerUnit.start(init, { ...conditions, reserve });
+        },
         max: () => this.maxThreads,
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
-        onStartError: (error) => {
-          logTo(this.logger, "error", `Cannot start Worker: ${oneLine(error)}`);
-          logTo(this.logger, "debug", Deno.inspect(error));
-        },
+        log: (level, line) => logTo(this.logger, level, line),
       });
     }
 
@@ -205,47 +195,33 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override stats(): ServerStats {
-      return { ...super.stats(), units: this.#pool.stats() };
+      return this.#units.stats(super.stats());
     }
 
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
-      this.#shortage.check(() => super.stats().active - this.#pool.stats().busy);
+      this.#units.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {
-      await this.#pool.during(true, () => super.serveForever(options));
+      await this.#units.during(true, () => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
-      await this.#pool.during(false, () => super.handleRequest());
+      await this.#units.during(false, () => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
-      let worker: WorkerUnit | undefined;
-      const begun = (unit: WorkerUnit) => {
-        if (worker !== undefined) this.#active.delete(worker);
-        this.#active.add(worker = unit);
-      };
-      try {
-        await finishInUnit(this.#pool, this, request, clientAddress, begun);
-      } finally {
-        if (worker !== undefined) this.#active.delete(worker);
-      }
+      await this.#units.finish(this, request, clientAddress);
     }
 
     override async serverClose(): Promise<void> {
-      // A request under way may wait for a Worker that never comes up.
-      const timer = setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
       try {
-        await super.serverClose();
+        await this.#units.close(() => super.serverClose());
       } finally {
-        clearTimeout(timer);
+        if (this.daemonThreads) { for (const worker of this.#units.active) worker.kill(); }
+        if (this.blockOnClose) await this.#units.noneLeft;
       }
-      const closed = this.#pool.close();
-      this.#closing.abort();
-      if (this.daemonThreads) { for (const worker of this.#active) worker.kill(); }
-      if (this.blockOnClose) await closed;
     }
   }
   return ThreadingMixIn;

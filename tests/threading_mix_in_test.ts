@@ -656,7 +656,7 @@ for (
     }
     assertEquals([server.state, server.stats().units!.started], ["serving", 0]);
     for (const line of logger.lines.filter((line) => line.startsWith("error: "))) {
-      assertMatch(line, /^error: Cannot start Worker: .*$/);
+      assertMatch(line, /^error: Cannot keep Worker ready: .*$/);
       assertStringIncludes(line, message);
     }
   });

@@ -8,8 +8,6 @@ import { StartGuard } from "./start_guard.ts";
 
 /** How long a unit that is to end by itself may take, in milliseconds; then it is killed. */
 const END_GRACE = 1000;
-/** How long units may go on starting for requests under way when the server closes, in milliseconds. */
-export const CLOSE_GRACE = 1000;
 /** How long a unit may be idle while its server does not serve, in milliseconds. */
 const REST_LIMIT = 100;
 

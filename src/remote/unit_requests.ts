@@ -6,43 +6,147 @@
 import { serialize } from "node:v8";
 import type { SocketAddress } from "../address.ts";
 import type { DatagramRequest } from "../datagram_socket.ts";
+import { oneLine } from "../log.ts";
 import type { AnyServer } from "../request_handler.ts";
+import type { ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
 import { Relay, type RemoteRequest } from "./host.ts";
+import { Shortage } from "./shortage.ts";
 import type { Unit } from "./unit.ts";
-import type { UnitPool } from "./unit_pool.ts";
+import { UnitPool, type UnitPoolOptions } from "./unit_pool.ts";
 
+/** How long units may go on starting for requests under way when the server closes, in milliseconds. */
+const CLOSE_GRACE = 1000;
 /** How many units a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_UNITS = 3;
 
 const EMPTY = new Uint8Array(0);
 
-/**
- * Makes and runs the handler of one request in a unit of a pool, waiting for the unit if need be.
- *
- * @param begun Told of the unit; of another one where the one before had ended when it was to begin.
- * @throws {unknown} What the handler threw, or why there is no unit.
- */
-export async function finishInUnit<U extends Unit>(
-  pool: UnitPool<U>,
-  server: AnyServer,
-  request: unknown,
-  clientAddress: SocketAddress,
-  begun?: (unit: U) => void,
-): Promise<void> {
-  // All that may fail comes before the lease, which must be given back.
-  const remote = await describe(server, request, clientAddress);
-  for (let left = MAX_UNITS - 1;; left--) {
-    const unit = await pool.lease(remote.signal);
-    begun?.(unit);
-    const relay = new Relay(unit, remote);
+/** What {@linkcode UnitRequests} is made with; all settings are read each time, so that they may change. */
+export interface UnitRequestsOptions<U extends Unit>
+  extends Omit<UnitPoolOptions<U>, "start" | "onStartError"> {
+  /** What messages call a unit. */
+  kind: string;
+  /** How many requests may wait for units for which there are no descriptors; the next client is not accepted. */
+  maxWaiting: number;
+  /** Starts a unit. */
+  start: (conditions: StartConditions) => Promise<U>;
+  /** Writes a line to the server's log. */
+  log: (level: "debug" | "error", line: string) => void;
+}
+
+/** What the start of a unit has to heed. */
+export interface StartConditions {
+  /** Aborted when no unit is wanted any more. */
+  signal: AbortSignal;
+  /** To be told when the start begins to wait for descriptors, and when it does so no more. */
+  onShortage: (waits: boolean) => void;
+}
+
+/** Serves a server's requests in the units of a pool of its own. */
+export class UnitRequests<U extends Unit> {
+  readonly #pool: UnitPool<U>;
+  readonly #shortage: Shortage;
+  readonly #active = new Set<U>();
+  /** Aborted when no unit is wanted any more. */
+  readonly #closing = new AbortController();
+  readonly #noneLeft = Promise.withResolvers<void>();
+
+  /** @param options How to start a unit, and the settings. */
+  constructor(options: UnitRequestsOptions<U>) {
+    const { kind, maxWaiting, start, log, ...settings } = options;
+    this.#shortage = new Shortage(kind, maxWaiting);
+    const conditions = { signal: this.#closing.signal, onShortage: this.#shortage.note };
+    this.#pool = new UnitPool({
+      ...settings,
+      start: () => start(conditions),
+      onStartError: (error) => {
+        log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
+        log("debug", Deno.inspect(error));
+      },
+    });
+  }
+
+  /** The units that serve a request. */
+  get active(): ReadonlySet<U> {
+    return this.#active;
+  }
+
+  /** Resolves when the server is closed and no unit is left. */
+  get noneLeft(): Promise<void> {
+    return this.#noneLeft.promise;
+  }
+
+  /** What a server with these units has as its `stats()`. */
+  stats(server: ServerStats): ServerStats {
+    return { ...server, units: this.#pool.stats() };
+  }
+
+  /** How many of the server's requests wait for a unit. */
+  waiting(server: ServerStats): number {
+    return server.active - this.#pool.stats().busy;
+  }
+
+  /**
+   * Throws when no client may be accepted now.
+   *
+   * @throws {Error} With the code "EMFILE", while there are no descriptors for the units of those who wait.
+   */
+  checkShortage(stats: () => ServerStats): void {
+    this.#shortage.check(() => this.waiting(stats()));
+  }
+
+  /** Runs a loop of the server, as {@linkcode UnitPool.during} does. */
+  during(forever: boolean, loop: () => Promise<void>): Promise<void> {
+    return this.#pool.during(forever, loop);
+  }
+
+  /**
+   * Makes and runs the handler of one request in a unit, waiting for that if need be.
+   *
+   * @param begun Told of the unit; of another one where the one before had ended when it was to begin.
+   * @throws {unknown} What the handler threw, or why there is no unit.
+   */
+  async finish(
+    server: AnyServer,
+    request: unknown,
+    clientAddress: SocketAddress,
+    begun?: (unit: U) => void,
+  ): Promise<void> {
+    const pool = this.#pool;
+    // All that may fail comes before the lease, which must be given back.
+    const remote = await describe(server, request, clientAddress);
+    for (let left = MAX_UNITS - 1;; left--) {
+      const unit = await pool.lease(remote.signal);
+      this.#active.add(unit);
+      begun?.(unit);
+      const relay = new Relay(unit, remote);
+      try {
+        return await relay.run();
+      } catch (error) {
+        if (!relay.untaken || left === 0) throw error;
+      } finally {
+        this.#active.delete(unit);
+        if (relay.poisoned) pool.poison(unit);
+        else pool.release(unit, relay.reusable);
+      }
+    }
+  }
+
+  /**
+   * Closes the server, then ends the units: the idle ones at once, the others when their requests have ended.
+   *
+   * @param closeServer Closes the server itself.
+   */
+  async close(closeServer: () => Promise<void>): Promise<void> {
+    // A request under way may wait for a unit that never comes up.
+    const timer = setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
     try {
-      return await relay.run();
-    } catch (error) {
-      if (!relay.untaken || left === 0) throw error;
+      await closeServer();
     } finally {
-      if (relay.poisoned) pool.poison(unit);
-      else pool.release(unit, relay.reusable);
+      clearTimeout(timer);
+      void this.#pool.close().then(this.#noneLeft.resolve); // it never rejects
+      this.#closing.abort();
     }
   }
 }
