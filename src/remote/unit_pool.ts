@@ -4,6 +4,7 @@
  * @module
  */
 
+import { SpareList } from "./spare_list.ts";
 import { StartGuard } from "./start_guard.ts";
 
 /** How long a unit that is to end by itself may take, in milliseconds; then it is killed. */
@@ -58,7 +59,7 @@ class Entry<Unit> {
   readonly failuresBefore: number;
   state: "spare" | "busy" | "ending" = "ending";
   served = 0;
-  /** Since when it is idle, by the clock of `performance.now()`; a new one since the others are. */
+  /** Since when it is idle, by the clock of `performance.now()`. */
   idleSince = 0;
   /** Whether it has ended; a busy one keeps its place until it is released. */
   ended = false;
@@ -84,8 +85,8 @@ export class UnitPool<Unit extends PooledUnit> {
   readonly #options: UnitPoolOptions<Unit>;
   /** All that are alive, as far as anybody knows. */
   readonly #entries = new Map<Unit, Entry<Unit>>();
-  /** In the order in which they became idle; the last is leased next. While there is one, no lease waits. */
-  readonly #spares: Entry<Unit>[] = [];
+  /** While there is one, no lease waits. */
+  readonly #spares = new SpareList<Entry<Unit>>();
   /** The leases that wait for a unit; first come, first served. */
   readonly #waiting = new Set<PromiseWithResolvers<Unit>>();
   /** Whether spares are kept ready, idle units are kept as long as they may be, or nobody wants them. */
@@ -121,7 +122,7 @@ export class UnitPool<Unit extends PooledUnit> {
   async lease(signal?: AbortSignal): Promise<Unit> {
     signal?.throwIfAborted();
     if (this.#closing !== null) throw closedError();
-    const spare = this.#spares.pop();
+    const spare = this.#spares.take();
     if (spare !== undefined) {
       spare.state = "busy";
       this.#fill(); // the next comes up while this one runs
@@ -233,7 +234,7 @@ export class UnitPool<Unit extends PooledUnit> {
       this.#guard.close();
       clearTimeout(this.#idleTimer);
       this.#rejectAll(closedError());
-      for (const spare of this.#spares.splice(0)) this.#retire(spare);
+      while (this.#spares.length > 0) this.#retire(this.#spares.take()!);
       this.#checkClosed();
     }
     await this.#closing.promise;
@@ -296,10 +297,8 @@ export class UnitPool<Unit extends PooledUnit> {
       waiting.resolve(entry.unit);
     } else {
       entry.state = "spare";
-      const now = performance.now();
-      entry.idleSince = entry.served > 0 ? now : this.#spares[0]?.idleSince ?? now;
-      if (entry.served > 0) this.#spares.push(entry);
-      else this.#spares.unshift(entry); // one that has worked is warmer
+      entry.idleSince = performance.now();
+      this.#spares.add(entry);
       this.#endIdle();
     }
   }
@@ -318,7 +317,7 @@ export class UnitPool<Unit extends PooledUnit> {
     entry.ended = true;
     if (entry.state === "busy" || this.#entries.get(entry.unit) !== entry) return;
     if (entry.state === "spare") {
-      this.#spares.splice(this.#spares.indexOf(entry), 1);
+      this.#spares.remove(entry);
       if (entry.served === 0) {
         const message = "Cannot keep unit ready: it ended before it was used";
         this.#failed(new Error(message, { cause: end }), entry.failuresBefore);
@@ -344,12 +343,13 @@ export class UnitPool<Unit extends PooledUnit> {
 
   /** Ends the spares that are not kept ready and have been idle for too long, now and when it is time. */
   #endIdle(): void {
-    while (this.#spares.length > 0) {
-      const due = this.#idleDueOf(this.#spares[0]!);
+    for (let { longest } = this.#spares; longest !== undefined; { longest } = this.#spares) {
+      const due = this.#idleDueOf(longest);
       const left = due - performance.now();
       if (left === Infinity) return;
       if (left > 0) return this.#endIdleAt(due, left);
-      this.#retire(this.#spares.shift()!);
+      this.#spares.remove(longest);
+      this.#retire(longest);
     }
   }
 
