@@ -95,7 +95,8 @@ const ENV_NAMES = [
  * the handler needs of its server comes by `requestContext()`. A spare subprocess hides the start. What a handler prints
  * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
  * owns the sockets; a subprocess that dies is a `UnitDiedError` with the exit code or the signal. None outlives the
- * server, but for a handler in a loop that never ends and never awaits when the server itself was killed. Needs `--allow-run` of Deno itself (`Deno.execPath()`).
+ * server, even one that was killed, by more than 2 s, except where a handler computes without awaiting: that ends first.
+ * Needs `--allow-run` of Deno itself (`Deno.execPath()`).
  *
  * `server.timeout` is 300,000 ms here, as in Python. A program made by `deno compile` cannot fork.
  *

@@ -554,7 +554,7 @@ for (
     ["idle", "HoldHandler", null],
     ["awaiting", "HoldHandler", ""],
     ["blocking in a read", "BlockingHandler", ""],
-    ["computing", "ComputeHandler", "500\n"],
+    ["computing", "ComputeHandler", "1000\n"],
   ] as const
 ) {
   Deno.test(`ForkingTCPServer that is killed leaves no child that is ${what}`, async () => {
