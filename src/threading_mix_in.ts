@@ -77,7 +77,8 @@ export type Threading<Base extends Constructor<AnyServer>> =
  * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
  * `static override readonly moduleUrl = import.meta.url`. Memory is not shared; what the handler needs of its server
  * comes by `requestContext()`. Workers are used again for later requests, so what a module keeps in a variable outlives
- * the request; `maxRequestsPerThread = 1` prevents that. Hooks such as `verifyRequest()` and `handleError()` run in the
+ * the request; `maxRequestsPerThread = 1` prevents that. What a handler or a library posts with `postMessage()` reaches
+ * nobody. Hooks such as `verifyRequest()` and `handleError()` run in the
  * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
  * handler's modules; not so in a program made by `deno compile`, which has embedded them.
  *

@@ -10,6 +10,7 @@ import type { ServerLogger } from "../log.ts";
 import { type AnyServer, runHandler } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
+import { inIsolate, type IsolateBody, type MainIsolate } from "./isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "./load_handler.ts";
 import { fromErrorMessage, toErrorMessage } from "./messages.ts";
 import { listenShared } from "./pool_listen.ts";
@@ -32,13 +33,6 @@ const COUNT_DELAY = 1;
 const ABORTED_COUNT_DELAY = 150;
 /** How often a Worker that is to stop looks whether its request has ended, in milliseconds. */
 const STOP_INTERVAL = 2;
-
-/** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
-interface WorkerScope {
-  onmessage: ((event: MessageEvent<ToPoolWorker>) => void) | null;
-  postMessage(message: FromPoolWorker): void;
-  close(): void;
-}
 
 /** What handlers see as their server, of which there is one for all requests of a Worker. */
 class PoolUnitServer extends UnitServer {
@@ -113,12 +107,11 @@ function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post:
 }
 
 /** A Worker of a pool, seen from inside. */
-class PoolUnit implements Post {
+class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
   readonly init: PoolInit;
   settings: PoolSettings | null = null;
   view: PoolUnitServer | null = null;
-  readonly #scope: WorkerScope;
-  readonly #end: (exitCode: number) => void;
+  readonly #main: MainIsolate<FromPoolWorker>;
   readonly #counters: SharedCounters;
   /** The orders that are not carried out yet. */
   readonly #orders = new Set<Promise<void>>();
@@ -130,10 +123,9 @@ class PoolUnit implements Post {
   #server: ConcurrentTCPServer | null = null;
   #serving: Promise<void> | null = null;
 
-  constructor(scope: WorkerScope, init: PoolInit, end: (exitCode: number) => void) {
-    this.#scope = scope;
+  constructor(init: PoolInit, main: MainIsolate<FromPoolWorker>) {
     this.init = init;
-    this.#end = end;
+    this.#main = main;
     this.#counters = new SharedCounters(init.counters);
   }
 
@@ -157,18 +149,27 @@ class PoolUnit implements Post {
         ? new (atPost(ConcurrentTCPServer, this))(...args, options)
         : new (atPost(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
     } catch (error) {
-      this.#scope.postMessage({ type: "failed", error: toErrorMessage(error) });
-      this.#end(1);
+      this.#main.say({ type: "failed", error: toErrorMessage(error) });
+      this.#main.end(1);
       return;
     }
-    this.#scope.postMessage({ type: "ready" });
+    this.#main.say({ type: "ready" });
     await this.#server.finished;
     while (this.#orders.size > 0) await Promise.all(this.#orders);
-    this.#end(0);
+    this.#main.end(0);
+  }
+
+  hear(told: ToPoolWorker): void {
+    if (told.type === "order") this.#order(told.id, told.order);
+    else this.#answer(told.id, told.answer);
+  }
+
+  ending(): void {
+    this.count();
   }
 
   /** Carries out an order. */
-  obey(id: number, order: PoolOrder): void {
+  #order(id: number, order: PoolOrder): void {
     const obeying = this.#carryOut(id, order); // never rejects
     this.#orders.add(obeying);
     void obeying.then(() => this.#orders.delete(obeying));
@@ -182,11 +183,11 @@ class PoolUnit implements Post {
       reply.error = toErrorMessage(error);
     }
     this.count();
-    this.#scope.postMessage({ type: "reply", id, reply });
+    this.#main.say({ type: "reply", id, reply });
   }
 
   /** Gives a question its answer. */
-  answer(id: number, answer: PoolAnswer): void {
+  #answer(id: number, answer: PoolAnswer): void {
     this.#questions.get(id)?.(answer);
     this.#questions.delete(id);
   }
@@ -195,7 +196,7 @@ class PoolUnit implements Post {
     const { promise, resolve } = Promise.withResolvers<PoolAnswer>();
     const id = ++this.#asked;
     this.#questions.set(id, resolve);
-    this.#scope.postMessage({ type: "question", id, question });
+    this.#main.say({ type: "question", id, question });
     const answer = await promise;
     if (answer.error !== undefined) throw fromErrorMessage(answer.error);
     return answer;
@@ -208,7 +209,7 @@ class PoolUnit implements Post {
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     if (total === this.#acceptErrors) return;
     this.#acceptErrors = total;
-    this.#scope.postMessage({ type: "acceptErrors", counts });
+    this.#main.say({ type: "acceptErrors", counts });
   }
 
   countIn(delay: number): void {
@@ -254,13 +255,13 @@ class PoolUnit implements Post {
   #serve(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.#configure(server, settings);
     this.#serving = server.serveForever().catch((error) => {
-      this.#scope.postMessage({ type: "exit", error: toErrorMessage(error) });
+      this.#main.say({ type: "exit", error: toErrorMessage(error) });
     });
   }
 
   #logger(): ServerLogger {
     const line = (level: keyof ServerLogger) => (message: string) =>
-      this.#scope.postMessage({ type: "log", level, message });
+      this.#main.say({ type: "log", level, message });
     return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
   }
 }
@@ -269,40 +270,10 @@ function isBusy({ active, state }: ServerStats): boolean {
   return active > 0 && state !== "closed";
 }
 
-/** Does what the main isolate says, until it is to end. */
-function serve(): void {
-  const scope = globalThis as unknown as WorkerScope;
-  const close = scope.close.bind(scope);
-  const exit = Deno.exit;
-  let unit: PoolUnit | undefined;
-  const say = (exitCode: number): void => {
-    unit?.count();
-    scope.postMessage({ type: "ended", exitCode });
-  };
-  const end = (exitCode: number): void => {
-    say(exitCode);
-    close();
-  };
-  // Deno tells nobody when a Worker ends itself.
-  scope.close = () => end(0);
-  Deno.exit = (code = Deno.exitCode) => {
-    say(code);
-    return exit(code);
-  };
-  scope.onmessage = ({ data }) => {
-    switch (data.type) {
-      case "init":
-        unit = new PoolUnit(scope, data.init, end);
-        void unit.start(); // never rejects
-        break;
-      case "order":
-        unit!.obey(data.id, data.order);
-        break;
-      case "answer":
-        unit!.answer(data.id, data.answer);
-        break;
-    }
-  };
+if (import.meta.main) {
+  inIsolate<PoolInit, ToPoolWorker, FromPoolWorker>((init, main) => {
+    const unit = new PoolUnit(init, main);
+    void unit.start(); // never rejects
+    return unit;
+  });
 }
-
-if (import.meta.main) serve();

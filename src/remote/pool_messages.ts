@@ -58,13 +58,12 @@ export interface PoolAnswer {
   error?: ErrorMessage;
 }
 
-/** What the main isolate posts. */
+/** What the main isolate tells a Worker. */
 export type ToPoolWorker =
-  | { type: "init"; init: PoolInit }
   | { type: "order"; id: number; order: PoolOrder }
   | { type: "answer"; id: number; answer: PoolAnswer };
 
-/** What a Worker posts. */
+/** What a Worker says. */
 export type FromPoolWorker =
   | { type: "ready" }
   | { type: "failed"; error: ErrorMessage }
@@ -72,8 +71,7 @@ export type FromPoolWorker =
   | { type: "question"; id: number; question: PoolQuestion }
   | { type: "log"; level: keyof ServerLogger; message: string }
   | { type: "acceptErrors"; counts: Record<string, number> }
-  | { type: "exit"; error: ErrorMessage }
-  | { type: "ended"; exitCode: number };
+  | { type: "exit"; error: ErrorMessage };
 
 /** The counters that are numbers, in the order in which they lie in memory. */
 const COUNTERS = [

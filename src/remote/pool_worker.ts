@@ -5,6 +5,7 @@
  */
 import { RateLimit, type ServerLogger } from "../log.ts";
 import { startWithDescriptors } from "./descriptors.ts";
+import { Isolate } from "./isolate.ts";
 import { fromErrorMessage } from "./messages.ts";
 import {
   type Counts,
@@ -51,7 +52,7 @@ export class PoolWorker {
   readonly ended: Promise<UnitEnd>;
   acceptErrors: Record<string, number> = {};
   /** Null until there are descriptors for it. */
-  #worker: Worker | null = null;
+  #isolate: Isolate<ToPoolWorker, FromPoolWorker> | null = null;
   #logTimer: ReturnType<typeof setTimeout> | undefined;
   /** Aborted when it is to end. */
   readonly #ending = new AbortController();
@@ -91,17 +92,9 @@ export class PoolWorker {
   }
 
   #start(init: PoolInit): void {
-    const worker = this.#worker = new Worker(new URL("./pool_entry.ts", import.meta.url), {
-      type: "module",
-      name: this.name,
-    });
-    worker.onmessage = ({ data }: MessageEvent<FromPoolWorker>) => this.#take(data);
-    worker.onerror = (event) => {
-      event.preventDefault(); // it ends the Worker, not the program
-      const error = event.error ?? new Error(event.message);
-      this.#end({ code: null, signal: null, error });
-    };
-    this.#post({ type: "init", init });
+    const entry = new URL("./pool_entry.ts", import.meta.url);
+    this.#isolate = new Isolate(entry, this.name, init, (said: FromPoolWorker) => this.#take(said));
+    void this.#isolate.ended.then((end) => this.#end(end));
   }
 
   /** A snapshot of its counters; of what it began last, it may not have counted the end yet. */
@@ -111,7 +104,7 @@ export class PoolWorker {
 
   /** Whether it waits for descriptors, for as long as it takes. */
   get isWaiting(): boolean {
-    return this.#worker === null && !this.#isEnded;
+    return this.#isolate === null && !this.#isEnded;
   }
 
   /**
@@ -124,13 +117,13 @@ export class PoolWorker {
     const { promise, resolve } = Promise.withResolvers<PoolReply>();
     const id = ++this.#ordered;
     this.#orders.set(id, resolve);
-    this.#post({ type: "order", id, order });
+    this.#tell({ type: "order", id, order });
     return await Promise.race([promise, this.ended.then(() => null)]);
   }
 
   /** Ends it at once. One that never awaits goes on all the same: Deno cannot stop it. */
   terminate(): void {
-    this.#worker?.terminate();
+    this.#isolate?.terminate();
     this.#end({ code: null, signal: null });
   }
 
@@ -148,7 +141,7 @@ export class PoolWorker {
         break;
       case "question":
         void this.#events.onQuestion(data.question).then((answer) => { // never rejects
-          if (!this.#isEnded) this.#post({ type: "answer", id: data.id, answer });
+          this.#tell({ type: "answer", id: data.id, answer });
         });
         break;
       case "log":
@@ -159,9 +152,6 @@ export class PoolWorker {
         break;
       case "exit":
         this.#events.onExit(fromErrorMessage(data.error));
-        break;
-      case "ended":
-        this.#end({ code: data.exitCode, signal: null });
         break;
     }
   }
@@ -175,7 +165,7 @@ export class PoolWorker {
     this.#ready.promise.catch(() => {});
   }
 
-  #post(message: ToPoolWorker): void {
-    this.#worker!.postMessage(message); // only one that has started is told anything
+  #tell(message: ToPoolWorker): void {
+    this.#isolate!.tell(message); // only one that has started is told anything
   }
 }

@@ -5,10 +5,11 @@
  */
 import { HandlerLoadError } from "../errors.ts";
 import { type StartOptions, startWithDescriptors } from "./descriptors.ts";
+import { Isolate } from "./isolate.ts";
 import type { Init } from "./messages.ts";
 import { RingChannel } from "./shared_ring.ts";
 import { Unit, type UnitEnd } from "./unit.ts";
-import type { FromWorker, ToWorker } from "./worker_entry.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "./worker_entry.ts";
 
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
 export const entryModules = (): Promise<unknown>[] => [import("./worker_entry.ts")];
@@ -28,9 +29,8 @@ export class WorkerUnit extends Unit {
   readonly outlivesAbort = true;
   /** Which request it has heard to be cut off; only one that awaits hears anything. */
   #heard = 0;
-  readonly #worker: Worker;
+  readonly #isolate: Isolate<ToWorker, FromWorker>;
   readonly #channel: RingChannel;
-  readonly #end: (end: UnitEnd) => void;
 
   /**
    * Starts a Worker, once there are descriptors for it, and loads the handler in it.
@@ -74,27 +74,16 @@ export class WorkerUnit extends Unit {
     super(channel);
     this.name = `Thread-${++workers}`;
     this.#channel = channel;
-    const { promise, resolve } = Promise.withResolvers<UnitEnd>();
-    this.ended = promise;
-    this.#end = (end) => {
-      resolve(end);
-      channel.close();
-    };
-    const worker = this.#worker = new Worker(new URL("./worker_entry.ts", import.meta.url), {
-      type: "module",
-      name: this.name,
+    const entry = new URL("./worker_entry.ts", import.meta.url);
+    const init: WorkerInit = { memory };
+    this.#isolate = new Isolate(entry, this.name, init, (said) => {
+      if ("heard" in said) this.#heard = said.heard;
+      else this.closed(said.closed);
     });
-    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-      if ("heard" in data) this.#heard = data.heard;
-      else if ("closed" in data) this.closed(data.closed);
-      else this.#end({ code: data.exitCode, signal: null });
-    };
-    worker.onerror = (event) => {
-      event.preventDefault(); // it ends the request, not the program
-      const error = event.error ?? new Error(event.message);
-      this.#end({ code: null, signal: null, error });
-    };
-    worker.postMessage({ memory } satisfies ToWorker);
+    this.ended = this.#isolate.ended.then((end) => {
+      channel.close();
+      return end;
+    });
   }
 
   /** A Worker that computes goes on for ever when it is terminated. */
@@ -108,7 +97,7 @@ export class WorkerUnit extends Unit {
 
   abort(): void {
     this.#channel.interruptPeer();
-    this.#worker.postMessage({ abort: this.count } satisfies ToWorker);
+    this.#isolate.tell({ abort: this.count });
   }
 
   clearAbort(): void {
@@ -120,7 +109,6 @@ export class WorkerUnit extends Unit {
   }
 
   kill(): void {
-    this.#worker.terminate();
-    this.#end({ code: null, signal: null });
+    this.#isolate.terminate();
   }
 }

@@ -1,0 +1,72 @@
+/**
+ * A handler that talks to whoever started its Worker, as libraries do, and takes all of a Worker's global object for
+ * itself.
+ *
+ * @module
+ */
+import { StreamRequestHandler } from "@netkit/socketserver";
+import { aborted } from "./handlers.ts";
+
+/** The parts of a Worker's global object that are used. */
+interface WorkerScope {
+  onmessage: unknown;
+  onmessageerror: unknown;
+  onerror: unknown;
+  close: unknown;
+  postMessage?(message: unknown): void;
+}
+
+const scope = globalThis as unknown as WorkerScope;
+const post = scope.postMessage?.bind(scope);
+
+/** How many messages have come to where libraries listen for them. */
+let heard = 0;
+
+/** Says all that could be taken for something of ours. */
+function postAll(): void {
+  const messages = [
+    ...["ready", null, undefined, 0, {}, [], new Error("posted"), { init: {} }],
+    ...[{ exitCode: 0 }, { type: "ended", exitCode: 0 }, { type: "failed", error: {} }],
+    ...[{ closed: 1 }, { heard: 1 }, { said: { closed: 1 } }, { said: null }, { type: "reply" }],
+  ];
+  for (const message of messages) post?.(message);
+}
+
+const isMain = !("WorkerGlobalScope" in globalThis);
+if (!isMain) {
+  postAll();
+  scope.onmessage = () => heard++;
+  scope.onmessageerror = () => heard++;
+  scope.onerror = () => heard++;
+  addEventListener("message", (event) => {
+    heard++;
+    event.stopImmediatePropagation();
+  }, { capture: true });
+  scope.postMessage = () => {
+    throw new Error("mine");
+  };
+}
+
+/** Posts before, while and after it answers. */
+export class PostingHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    postAll();
+    const line = (await this.rfile.lines().next()).value;
+    if (line === "wait") {
+      await this.wfile.write("waiting");
+      await aborted(this.signal);
+      return;
+    }
+    if (line === "exit") Deno.exit(7);
+    if (line === "throw-later") {
+      setTimeout(() => {
+        throw new RangeError("thrown by nobody");
+      });
+      await new Promise(() => {});
+    }
+    await this.wfile.write(`heard ${heard}`);
+    postAll();
+  }
+}
