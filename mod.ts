@@ -29,28 +29,43 @@
  * ends the loop, `serverClose()` frees the port, `drain()` first serves who waits; `await using` drains. What a
  * handler throws, a client that resets its connection and a lack of file descriptors end no server.
  *
- * | Python                                    | here                                                     |
- * | ----------------------------------------- | -------------------------------------------------------- |
- * | `serve_forever(poll_interval)`            | `serveForever({ pollInterval, signal })`, does not poll  |
- * | `handle_request()`, `shutdown()`          | `handleRequest()`, `shutdown()`                          |
- * | `server_close()`, `with server:`          | `serverClose()`, `await using server`                    |
- * | `server_bind()`, `server_activate()`      | `serverBind()`, `serverActivate()`                       |
- * | `get_request()`, `verify_request()`       | `getRequest()`, `verifyRequest()`                        |
- * | `process_request()`, `finish_request()`   | `processRequest()`, `finishRequest()`                    |
- * | `shutdown_request()`, `close_request()`   | `shutdownRequest()`, `closeRequest()`                    |
- * | `handle_error(request, address)`          | `handleError(error, request, address)`                   |
- * | `handle_timeout()`, `service_actions()`   | `handleTimeout()`, `serviceActions()`                    |
- * | `server_address`, `socket`                | `serverAddress`, `socket`                                |
- * | `address_family`, `socket_type`           | `addressFamily`, `socketType`, read-only                 |
- * | `request_queue_size`, `max_packet_size`   | `requestQueueSize`, `maxPacketSize`                      |
- * | `allow_reuse_address`, `allow_reuse_port` | `allowReuseAddress`, `allowReusePort`                    |
- * | `timeout` in seconds                      | `timeout` in milliseconds                                |
- * | `rbufsize`, `disable_nagle_algorithm`     | `rbufsize`, `disableNagleAlgorithm`                      |
- * | `ThreadingMixIn`, `ForkingMixIn`          | {@linkcode ThreadingMixIn}, {@linkcode ForkingMixIn}     |
- * | `daemon_threads`, `max_children`          | `daemonThreads`, `maxChildren`                           |
- * | `block_on_close`, `active_children`       | `blockOnClose`, `activeChildren`                         |
- * | `SystemExit`                              | {@linkcode ServerExit}                                   |
- * | `fileno()`                                | none: Deno gives no descriptors                          |
+ * | Python | Here | What differs, and why |
+ * | --- | --- | --- |
+ * | `TCPServer(("", 80), H)` | `new TCPServer({ hostname: "", port: 80 }, H)` | The family follows from the address: `"::1"` just works, `"::"` takes IPv4 as well. All times are milliseconds, and `null` is none. |
+ * | `BaseServer`, `RequestHandlerClass` | the same | Abstract: a subclass brings `getRequest()` and `closeSocket()`. |
+ * | `UDPServer` | `UDPServer` | Extends `BaseServer`, not `TCPServer`: its requests are of another type. |
+ * | `UnixStreamServer(path, H)`, `UnixDatagramServer` | `new UnixStreamServer({ path }, H)` | A socket file that a dead server left is replaced, a live server's refused; closing removes the file. The `path` of a client that bound none is `null`. |
+ * | `ThreadingMixIn`, `daemon_threads` | `ThreadingMixIn`, `daemonThreads` | Web Workers instead of threads, at most `maxThreads` at once; memory is not shared. No `process_request_thread()`. |
+ * | `ForkingMixIn`, `max_children`, `timeout = 300` | `ForkingMixIn`, `maxChildren`, `timeout = 300_000` | Subprocesses of Deno, which start from nothing, with no permissions but `childPermissions`. |
+ * | `block_on_close` | `blockOnClose` | The same. A UDP server closes its socket after the last answer; Python loses it. |
+ * | `active_children`, `collect_children()` | `activeChildren`, `collectChildren()` | Deno reaps by itself; `collectChildren({ blocking: true })` waits until none serves. |
+ * | `bind_and_activate=True`, `server_bind()`, `server_activate()` | `{ bindAndActivate: true }`, `serverBind()`, `serverActivate()` | A bind that fails leaves nothing open, and its error names the address. `Deno.listen()` binds and listens in one, so the last does nothing. |
+ * | `serve_forever(poll_interval=0.5)` | `serveForever({ pollInterval, signal })` | Does not poll: `shutdown()` wakes it at once, and `pollInterval` paces `serviceActions()` only. A second call while it serves throws `Deno.errors.Busy`. |
+ * | `handle_request()`, `timeout` | `handleRequest()`, `timeout` | A request that comes after the time-out is kept for the next call. |
+ * | `shutdown()` | `shutdown()` | Returns at once when nothing is served and does not spoil the next `serveForever()`. A handler may await it; in Python that is a deadlock. |
+ * | `server_close()` | `serverClose()` | Ends a loop under way (Python's spins), and resolves when the port is free. It does not wait for a request under way and resets the clients in the queue: `drain()` serves both. |
+ * | `with server:`, `__enter__()`, `__exit__()` | `await using server = …` | Leaving the block drains for up to 10 s and closes; Python closes only. |
+ * | `fileno()` | – | Deno gives no descriptors. Its use there is `select()` over several servers; here several `serveForever()` run side by side. |
+ * | `get_request()` | `getRequest()` | Its error is logged, and tried again after a pause of 5 ms that doubles up to 1 s; Python drops it and spins. |
+ * | `process_request()`, `service_actions()`, `handle_timeout()` | the same in camelCase | Like the other hooks they may be asynchronous. |
+ * | `finish_request()` | `finishRequest()` | To give handlers more arguments: `return runHandler(new MyHandler(request, address, this, more))`. |
+ * | `shutdown_request()`, `close_request()` | the same in camelCase | Called whatever failed; when Python's `handle_error()` fails, the connection leaks and the server ends. |
+ * | `verify_request()` | `verifyRequest()` | Its error goes to `handleError()`, and the client is refused; Python's ends the server and leaks the connection. |
+ * | `handle_error(request, address)` | `handleError(error, request, address)` | Logs instead of printing; a client that went away is worth a debug line. An error of its own is logged, too. |
+ * | `SystemExit` in a handler | `throw new ServerExit(code)` | Leaves `serveForever()` as its rejection. |
+ * | `server_address`, `socket`, `address_family`, `socket_type` | the same in camelCase | An address of Deno's; a `Deno.Listener` or `Deno.DatagramConn`; read-only `"AF_INET6"`, `"SOCK_STREAM"`. |
+ * | `request_queue_size = 5` | `requestQueueSize = 511` | On a Unix socket the backlog is Deno's. |
+ * | `allow_reuse_address`, `allow_reuse_port` | `allowReuseAddress`, `allowReusePort` | Deno always sets the first for TCP, so `false` is refused. The second is for TCP and TLS on Linux, with `--unstable-net`. |
+ * | `max_packet_size = 8192` | `maxPacketSize = 65507` | A longer datagram goes to `handleError()` as a `DatagramTooLongError`; Python cuts it silently. |
+ * | `BaseRequestHandler`, `setup()`, `handle()`, `finish()` | the same | The constructor stores only; the server then awaits the three. `signal` is aborted when the server cuts the request off. |
+ * | `request`, `client_address`, `server` | `request`, `clientAddress`, `server` | Addresses are Deno's. In a Worker or subprocess `server` is a stand-in, as said above. |
+ * | `StreamRequestHandler`, `rfile`, `wfile`, `connection` | the same | Every read and write is a promise: `await` it. Settings are fields: `override timeout = 5000`. `maxLineLength` is new; a longer line is a `LineTooLongError`. |
+ * | `timeout`, `rbufsize`, `wbufsize`, `disable_nagle_algorithm` | the same in camelCase | What is left in a buffered `wfile` is sent at the end; that the client has gone is no error then. On a Unix socket Nagle is ignored, where Python fails. |
+ * | `DatagramRequestHandler`, `packet`, `socket` | the same | Sends nothing when nothing was written to `wfile`; Python sends an empty datagram. |
+ * | `request.setsockopt()` | `setNoDelay()`, `setKeepAlive()` | What Deno has; TCP_QUICKACK, for one, cannot be reached. |
+ *
+ * Not in Python: `TLSServer`, `drain()`, `stats()`, `state`, `finished`, `ref()`, `unref()`, and the
+ * hook `prepareRequest()`, in which `TLSServer` does the handshake, outside of the accept loop.
  *
  * Permissions: `--allow-net`, which may be narrowed to the address; for Unix sockets `--allow-read` and
  * `--allow-write` of the path as well. Datagram servers and `allowReusePort` need `--unstable-net`, or

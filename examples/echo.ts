@@ -1,8 +1,8 @@
 /**
  * An echo server on every transport: each client gets back what it sends.
  *
- * Run `deno task echo`, then `nc 127.0.0.1 20000` in another terminal. It needs no more than
- * `deno run --allow-net=127.0.0.1:20000 examples/echo.ts`; with `--transport tls` also `--allow-read`; with
+ * Run `deno run -A examples/echo.ts`, then `nc 127.0.0.1 20000` in another terminal. It needs no more than
+ * `--allow-net=127.0.0.1:20000`; with `--transport tls` also `--allow-read`; with
  * `--transport unix --path /tmp/e` only `--allow-net=unix:/tmp/e --allow-read=/tmp/e --allow-write=/tmp/e`; with
  * `--mode threading` or `pool` also `--allow-read`, and with `--mode forking` also `--allow-run`.
  */
@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import * as socketserver from "@netkit/socketserver";
 import { type AnyServer, BaseRequestHandler, type DatagramRequest } from "@netkit/socketserver";
 
-const HELP = `Usage: deno task echo [--help] [--host 127.0.0.1] [--port 20000]
+const HELP = `Usage: deno run -A examples/echo.ts [--help] [--host 127.0.0.1] [--port 20000]
     [--mode sync|concurrent|threading|forking|pool] [--transport tcp|udp|unix|unix-datagram|tls]
     [--path SOCKET] [--cert PEM] [--key PEM] [--log-level DEBUG|INFO|WARN|ERROR]
 --mode pool serves tcp and tls. --path defaults to a new file in the temp folder, --cert and --key to those of examples/tls. SIGINT or SIGTERM

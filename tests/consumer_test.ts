@@ -11,10 +11,16 @@ import {
   assertStringIncludes,
 } from "@std/assert";
 import { basename, join } from "node:path";
-import type { Files } from "../.ci/registry.ts";
 import { connect, datagramExchange, exchangeOn, tempFolder } from "./harness.ts";
 import { Program, type ProgramOptions, ROOT } from "./program.ts";
-import { filesOfRegistry, folderUrl, publishedPackage, WebServer, writeFiles } from "./registry.ts";
+import {
+  type Files,
+  filesOfRegistry,
+  folderUrl,
+  publishedPackage,
+  WebServer,
+  writeFiles,
+} from "./registry.ts";
 
 /** A service of the project's, whose handlers need the project's import map. */
 const HANDLERS = `

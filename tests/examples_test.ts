@@ -13,6 +13,7 @@ import {
 import { fileURLToPath } from "node:url";
 import {
   bytes,
+  CONFIG,
   connect,
   connectAndReset,
   connectTLS,
@@ -20,6 +21,7 @@ import {
   exchangeOn,
   readAll,
   readExactly,
+  tempFolder,
   tempSocketPath,
   text,
   until,
@@ -135,6 +137,41 @@ for (const mode of ["concurrent", "threading", "forking"]) {
     }
   });
 }
+
+/** As on a machine that has run no Deno yet, and from which no registry can be reached. */
+function freshMachine(): Record<string, string> {
+  return {
+    DENO_DIR: tempFolder(),
+    JSR_URL: "http://127.0.0.1:1/",
+    NPM_CONFIG_REGISTRY: "http://127.0.0.1:1/",
+  };
+}
+
+const { workspace } = JSON.parse(Deno.readTextFileSync(CONFIG)) as { workspace?: string[] };
+/** Without the workspace the tests run with the packages of JSR, which have to be reached. */
+const ignore = workspace === undefined;
+
+for (const mode of ["sync", "concurrent", "threading", "forking", "pool"]) {
+  Deno.test(
+    `fault 0: deno run -A examples/echo.ts --mode ${mode} needs no registry`,
+    { ignore },
+    async () => {
+      const args = ["run", "-A", "examples/echo.ts", "--port", "0", "--mode", mode];
+      await using echo = new Program(args, { env: freshMachine() });
+      assertEquals(await exchangeOn(await connect(await echo.address()), "hello"), "hello");
+      const { code, stderr } = await echo.stop();
+      assertEquals([code, stderr], [0, ""]);
+    },
+  );
+}
+
+Deno.test("fault 0: deno test -A needs no registry", { ignore }, async () => {
+  const args = ["test", "-A", "tests/address_test.ts"];
+  await using tests = new Program(args, { env: freshMachine() });
+  const { code, stdout, stderr } = await tests.result;
+  assertEquals(code, 0, stdout + stderr);
+  assertMatch(stdout, /\b\d+ passed . 0 failed/);
+});
 
 Deno.test("echo.ts --mode pool sends back what it gets over TCP", async () => {
   await using echo = new Echo(["--mode", "pool", "--port", "0"]);

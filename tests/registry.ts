@@ -6,12 +6,13 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { join } from "node:path";
+import { createHash } from "node:crypto";
+import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { type Files, type Package, registryFiles, standIns, write } from "../.ci/registry.ts";
-import { tempFolder, text } from "./harness.ts";
+import { bytes, tempFolder, text } from "./harness.ts";
 import { PATIENCE, ROOT } from "./program.ts";
 
+const STAND_INS = new URL("../.ci/std/", import.meta.url);
 /** The size of a header in a tar archive, and what each file in it is padded to, in bytes. */
 const TAR_BLOCK = 512;
 
@@ -20,6 +21,19 @@ const NOT_PUBLISHED = { code: "packageVersionNotFound", message: "No such versio
 
 /** The options of `deno publish` that leave out what another test checks. */
 const UNCHECKED = ["--no-check", "--allow-slow-types"];
+
+/** The contents of files, by path. */
+export type Files = Map<string, Uint8Array<ArrayBuffer>>;
+
+/** A package, with all its files. */
+export interface Package {
+  /** With its scope: "@std/log". */
+  name: string;
+  version: string;
+  /** As in its `deno.json`. */
+  exports: Record<string, string>;
+  files: Files;
+}
 
 /** Files over HTTP, as JSR serves them, until the end of the scope. */
 export class WebServer implements AsyncDisposable {
@@ -46,6 +60,42 @@ export class WebServer implements AsyncDisposable {
   }
 }
 
+/** The packages of `.ci/std`. */
+async function standIns(): Promise<Package[]> {
+  const packages: Package[] = [];
+  for await (const folder of Deno.readDir(STAND_INS)) {
+    if (!folder.isDirectory) continue;
+    const root = new URL(`${folder.name}/`, STAND_INS);
+    const { name, version, exports } = JSON.parse(
+      await Deno.readTextFile(new URL("deno.json", root)),
+    );
+    const files: Files = new Map();
+    for await (const file of Deno.readDir(root)) {
+      if (!file.name.endsWith(".ts")) continue;
+      files.set(file.name, await Deno.readFile(new URL(file.name, root)));
+    }
+    packages.push({ name, version, exports, files });
+  }
+  return packages;
+}
+
+/** The files of a registry that has these packages, each in one version. */
+function registryFiles(packages: Package[]): Files {
+  const files: Files = new Map();
+  for (const { name: fullName, version, exports, files: sources } of packages) {
+    const manifest: Record<string, { size: number; checksum: string }> = {};
+    for (const [file, contents] of sources) {
+      manifest[`/${file}`] = { size: contents.length, checksum: `sha256-${sha256(contents)}` };
+      files.set(`${fullName}/${version}/${file}`, contents);
+    }
+    const [scope, name] = fullName.slice(1).split("/");
+    const meta = { scope, name, latest: version, versions: { [version]: {} } };
+    files.set(`${fullName}/meta.json`, json(meta));
+    files.set(`${fullName}/${version}_meta.json`, json({ manifest, exports }));
+  }
+  return files;
+}
+
 let published: Promise<Package> | undefined;
 
 /** The package as `deno publish` sends it to JSR. */
@@ -62,8 +112,9 @@ export async function filesOfRegistry(): Promise<Files> {
 export async function writeFiles(files: Files | Record<string, string>): Promise<string> {
   const folder = tempFolder();
   for (const [path, contents] of files instanceof Map ? files : Object.entries(files)) {
-    const data = typeof contents === "string" ? new TextEncoder().encode(contents) : contents;
-    await write(join(folder, path), data);
+    const file = join(folder, path);
+    await Deno.mkdir(dirname(file), { recursive: true });
+    await Deno.writeFile(file, typeof contents === "string" ? bytes(contents) : contents);
   }
   return folder;
 }
@@ -122,4 +173,12 @@ async function untar(archive: Uint8Array<ArrayBuffer>): Promise<Files> {
     start = contents + Math.ceil(size / TAR_BLOCK) * TAR_BLOCK;
   }
   return files;
+}
+
+function json(value: unknown): Uint8Array<ArrayBuffer> {
+  return bytes(JSON.stringify(value));
+}
+
+function sha256(contents: Uint8Array): string {
+  return createHash("sha256").update(contents).digest("hex");
 }

@@ -964,11 +964,7 @@ for (
 Deno.test("ThreadingMixIn needs no more than the network and to read the handler's modules", async () => {
   const ours = fileURLToPath(new URL("../", import.meta.url));
   const theirs = dirname(tempFolder());
-  // The stand-ins of the registry, where that is out of reach.
-  const registry = Deno.env.get("JSR_URL")?.startsWith("file:")
-    ? [fileURLToPath(Deno.env.get("JSR_URL")!)]
-    : [];
-  const read = `--allow-read=${[ours, theirs, ...registry].join()}`;
+  const read = `--allow-read=${[ours, theirs].join()}`;
   const { stdout, stderr, code } = await runProgram(
     `
     import { StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
