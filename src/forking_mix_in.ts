@@ -96,7 +96,8 @@ const ENV_NAMES = [
  * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
  * owns the sockets; a subprocess that dies is a `UnitDiedError` with the exit code or the signal. None outlives the
  * server, even one that was killed, by more than 2 s, except where a handler computes without awaiting: that ends first.
- * Needs `--allow-run` of Deno itself (`Deno.execPath()`).
+ * Needs `--allow-run` of Deno itself (`Deno.execPath()`). Where three starts in a row fail and no subprocess has ever been
+ * of use, `serveForever()` rejects with the first error; later failures are logged.
  *
  * `server.timeout` is 300,000 ms here, as in Python. A program made by `deno compile` cannot fork.
  *
@@ -243,12 +244,12 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
-    override async serveForever(options?: ServeOptions): Promise<void> {
-      await this.#units.during(true, () => super.serveForever(options));
+    override async serveForever(options: ServeOptions = {}): Promise<void> {
+      await this.#units.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
-      await this.#units.during(false, () => super.handleRequest());
+      await this.#units.handleOne(() => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {

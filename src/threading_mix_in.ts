@@ -85,6 +85,9 @@ export type Threading<Base extends Constructor<AnyServer>> =
  * While the server serves, its Workers keep the program alive, which `unref()` cannot change; soon after
  * `serveForever()` or `handleRequest()` has ended so do those that have no request.
  *
+ * Where three starts in a row fail and no Worker has ever been of use, `serveForever()` rejects with the first error;
+ * failures of a server that has served are logged, and met by the clients that wait for a Worker.
+ *
  * A Worker that does not end when its request is cut off is given up on: Deno cannot stop a loop that never awaits.
  * Its client is gone and its place is free; `stats()` counts it as poisoned.
  *
@@ -204,12 +207,12 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
-    override async serveForever(options?: ServeOptions): Promise<void> {
-      await this.#units.during(true, () => super.serveForever(options));
+    override async serveForever(options: ServeOptions = {}): Promise<void> {
+      await this.#units.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
-      await this.#units.during(false, () => super.handleRequest());
+      await this.#units.handleOne(() => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {

@@ -562,3 +562,26 @@ Deno.test("cli says in one line why it cannot serve", async () => {
     assertStringIncludes(line, reason);
   }
 });
+
+Deno.test("fault 25: cli ends with the reason when no unit can load the handler", async () => {
+  const path = await moduleOf(
+    `import { StreamRequestHandler } from "@netkit/socketserver";
+     if ("WorkerGlobalScope" in globalThis || Deno.mainModule === import.meta.url) {
+       throw new Error("no database");
+     }
+     export class Handler extends StreamRequestHandler {
+       static moduleUrl = import.meta.url;
+     }`,
+  );
+  for (const mode of ["threading", "forking", "pool"]) {
+    const permissions = mode === "forking" ? ["--child-permissions", `--config=${CONFIG}`] : [];
+    await using tool = new Tool([path, ...TCP, "--mode", mode, ...permissions]);
+    const { code, stdout, stderr } = await tool.result;
+    assertEquals(code, 1, stderr);
+    assertMatch(stdout, /^Listening on \S+ \(tcp, \w+\)\n$/);
+    assertMatch(
+      stderr.trimEnd().split("\n").at(-1)!,
+      /^Cannot load handler "Handler" from .*no database/,
+    );
+  }
+});

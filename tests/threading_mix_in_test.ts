@@ -13,6 +13,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertMatch,
+  assertRejects,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
@@ -644,17 +645,20 @@ for (
     ["ends the Worker", "self.close(); await new Promise(() => {});", "exited with code 0"],
   ] as const
 ) {
-  Deno.test(`ThreadingMixIn.handleError() gets a clear error when the handler's module ${what}`, async () => {
+  Deno.test(`fault 25: ThreadingMixIn.serveForever() rejects with a clear error when the handler's module ${what}`, async () => {
     const logger = new ListLogger();
-    const server = new RecordingServer(LOOPBACK, inModule(source), { logger });
-    await using _ = start(server);
-    for (let client = 0; client < 3; client++) {
-      assertEquals(await exchange(server.serverAddress, ""), "");
-      const error = await server.nextError();
+    for (const minSpareThreads of [1, 0]) {
+      const options = { logger, minSpareThreads };
+      const server = new RecordingServer(LOOPBACK, inModule(source), options);
+      await using started = start(server);
+      using conn = await connect(server.serverAddress); // where none is kept ready, somebody has to come
+      const error = await started.serving.then(() => null, (error) => error);
       assert(error instanceof HandlerLoadError || error instanceof UnitDiedError);
       assertStringIncludes(error.message, message);
+      assertEquals([server.state, server.stats().units!.started], ["idle", 0]);
+      await server.serverClose();
+      await hearEnd(conn);
     }
-    assertEquals([server.state, server.stats().units!.started], ["serving", 0]);
     for (const line of logger.lines.filter((line) => line.startsWith("error: "))) {
       assertMatch(line, /^error: Cannot keep Worker ready: .*$/);
       assertStringIncludes(line, message);
@@ -662,7 +666,7 @@ for (
   });
 }
 
-Deno.test("ThreadingMixIn serves once the handler's module is mended", async () => {
+Deno.test("fault 25: ThreadingMixIn serves on when the handler's module breaks later, says so, and serves once it is mended", async () => {
   const folder = tempFolder();
   const flag = `${folder}/mended`;
   const Handler = inModule(`
@@ -671,10 +675,21 @@ Deno.test("ThreadingMixIn serves once the handler's module is mended", async () 
       async handle() { await this.wfile.write("mended"); }
     }
   `);
-  const server = new RecordingServer(LOOPBACK, Handler, { logger: new ListLogger() });
-  await using _ = start(server);
+  const logger = new ListLogger();
+  const options = { logger, maxRequestsPerThread: 1 };
+  const server = new RecordingServer(LOOPBACK, Handler, options);
+  await assertRejects(() => server.serveForever(), HandlerLoadError, "importing it failed");
+  await Deno.writeTextFile(flag, "");
+  await using _ = start(server); // which begins anew
+  assertEquals(await exchange(server.serverAddress, ""), "mended");
+  await until(() => server.stats().units!.spare === 1);
+  logger.lines.length = 0;
+  await Deno.remove(flag);
+  assertEquals(await exchange(server.serverAddress, ""), "mended");
+  await until(() => logger.lines.filter((line) => line.startsWith("error: ")).length === 3);
   assertEquals(await exchange(server.serverAddress, ""), "");
   assertInstanceOf(await server.nextError(), HandlerLoadError);
+  assertEquals(server.state, "serving");
   await Deno.writeTextFile(flag, "");
   let answer = "";
   while (answer === "") answer = await exchange(server.serverAddress, "");

@@ -220,7 +220,7 @@ export class PoolCrew {
     }
     member.isReady = true;
     this.#started++;
-    this.#guard.succeeded();
+    this.#guard.reset();
     this.#options.onReady();
     const settings = this.#settings!;
     if (this.#duty === "serve") void worker.order({ name: "serve", settings });

@@ -60,8 +60,8 @@ export class StartGuard {
     if (this.stopped) Deno.unrefTimer(this.#pause); // nobody waits for it
   }
 
-  /** Forgets the failures, and ends the pause. */
-  succeeded(): void {
+  /** Forgets the failures, after a success or for a new beginning, and ends the pause. */
+  reset(): void {
     this.#failures = 0;
     this.close();
   }

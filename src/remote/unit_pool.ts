@@ -36,6 +36,8 @@ export interface UnitPoolOptions<Unit extends PooledUnit> {
   maxRequests: () => number;
   /** Told of a start that failed while nobody waited for it, and of a spare that ended unused. */
   onStartError: (error: unknown) => void;
+  /** Told that three starts in a row have failed, with the first of their errors, before any unit was of use. */
+  onFailure: (error: unknown) => void;
 }
 
 /** A snapshot of a {@linkcode UnitPool}. A unit that is on its way out counts in none of these, but against `max`. */
@@ -98,6 +100,8 @@ export class UnitPool<Unit extends PooledUnit> {
   #starting = 0;
   #started = 0;
   #poisoned = 0;
+  /** Whether a unit has ever been leased. */
+  #isProven = false;
   /** While a start has failed and none has succeeded since, one is under way at a time. */
   readonly #guard = new StartGuard(() => this.#fill());
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
@@ -124,7 +128,7 @@ export class UnitPool<Unit extends PooledUnit> {
     if (this.#closing !== null) throw closedError();
     const spare = this.#spares.take();
     if (spare !== undefined) {
-      spare.state = "busy";
+      this.#begin(spare);
       this.#fill(); // the next comes up while this one runs
       return spare.unit;
     }
@@ -183,6 +187,7 @@ export class UnitPool<Unit extends PooledUnit> {
    */
   async during(forever: boolean, loop: () => Promise<void>): Promise<void> {
     if (this.#loops++ === 0) {
+      if (!this.#isProven && this.#guard.stopped) this.#guard.reset(); // it begins anew
       if (forever) this.warm();
       else this.#use = "held";
     }
@@ -267,7 +272,7 @@ export class UnitPool<Unit extends PooledUnit> {
     }
     this.#starting--;
     this.#started++;
-    this.#guard.succeeded();
+    this.#guard.reset();
     const entry = new Entry(unit, failuresBefore);
     this.#entries.set(unit, entry);
     void unit.ended.then((end) => this.#ended(entry, end));
@@ -279,7 +284,9 @@ export class UnitPool<Unit extends PooledUnit> {
     if (this.#closing !== null) return;
     if (this.#waiting.size === 0) this.#options.onStartError(error);
     this.#guard.failed(error, failuresBefore);
-    if (this.#guard.stopped) this.#rejectAll(this.#guard.error);
+    if (!this.#guard.stopped) return;
+    this.#rejectAll(this.#guard.error);
+    if (!this.#isProven) this.#options.onFailure(this.#guard.error);
   }
 
   #alive(): number {
@@ -293,7 +300,7 @@ export class UnitPool<Unit extends PooledUnit> {
       this.#retire(entry);
     } else if (waiting !== undefined) {
       this.#waiting.delete(waiting);
-      entry.state = "busy";
+      this.#begin(entry);
       waiting.resolve(entry.unit);
     } else {
       entry.state = "spare";
@@ -301,6 +308,12 @@ export class UnitPool<Unit extends PooledUnit> {
       this.#spares.add(entry);
       this.#endIdle();
     }
+  }
+
+  /** Notes that a unit is leased. */
+  #begin(entry: Entry<Unit>): void {
+    entry.state = "busy";
+    this.#isProven = true;
   }
 
   /** Lets an idle unit end. */

@@ -7,6 +7,7 @@ import { serialize } from "node:v8";
 import type { SocketAddress } from "../address.ts";
 import type { DatagramRequest } from "../datagram_socket.ts";
 import { oneLine } from "../log.ts";
+import type { ServeOptions } from "../options.ts";
 import type { AnyServer } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
@@ -24,7 +25,7 @@ const EMPTY = new Uint8Array(0);
 
 /** What {@linkcode UnitRequests} is made with; all settings are read each time, so that they may change. */
 export interface UnitRequestsOptions<U extends Unit>
-  extends Omit<UnitPoolOptions<U>, "start" | "onStartError"> {
+  extends Omit<UnitPoolOptions<U>, "start" | "onStartError" | "onFailure"> {
   /** What messages call a unit. */
   kind: string;
   /** How many requests may wait for units for which there are no descriptors; the next client is not accepted. */
@@ -50,6 +51,8 @@ export class UnitRequests<U extends Unit> {
   readonly #active = new Set<U>();
   /** Aborted when no unit is wanted any more. */
   readonly #closing = new AbortController();
+  /** The loops of the server; aborted when no unit comes up. */
+  readonly #loops = new Set<AbortController>();
   readonly #noneLeft = Promise.withResolvers<void>();
 
   /** @param options How to start a unit, and the settings. */
@@ -64,6 +67,7 @@ export class UnitRequests<U extends Unit> {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
         log("debug", Deno.inspect(error));
       },
+      onFailure: (error) => this.#loops.forEach((loop) => loop.abort(error)),
     });
   }
 
@@ -96,9 +100,32 @@ export class UnitRequests<U extends Unit> {
     this.#shortage.check(() => this.waiting(stats()));
   }
 
-  /** Runs a loop of the server, as {@linkcode UnitPool.during} does. */
-  during(forever: boolean, loop: () => Promise<void>): Promise<void> {
-    return this.#pool.during(forever, loop);
+  /**
+   * Runs a loop of the server, as {@linkcode UnitPool.during} does.
+   *
+   * @param options What the loop is called with; its signal also ends it when no unit ever comes up.
+   * @throws {unknown} Why none does: the first error of three starts that have failed in a row.
+   */
+  async serve(
+    options: ServeOptions,
+    loop: (options: ServeOptions) => Promise<void>,
+  ): Promise<void> {
+    const failure = new AbortController();
+    const { signal } = options;
+    const signals = signal === undefined ? [failure.signal] : [failure.signal, signal];
+    this.#loops.add(failure);
+    try {
+      const forLoop = { ...options, signal: AbortSignal.any(signals) };
+      await this.#pool.during(true, () => loop(forLoop));
+    } finally {
+      this.#loops.delete(failure);
+    }
+    failure.signal.throwIfAborted();
+  }
+
+  /** Runs a loop of the server that serves one request. */
+  async handleOne(loop: () => Promise<void>): Promise<void> {
+    await this.#pool.during(false, loop);
   }
 
   /**

@@ -58,6 +58,8 @@ class Fixture implements AsyncDisposable {
   readonly startTimes: number[] = [];
   /** The most that were alive or coming up at once. */
   peak = 0;
+  /** What `onFailure()` was told. */
+  failures: unknown[] = [];
   #starting = 0;
   /** What becomes of a start: up at once, unless a test says otherwise. */
   onStart: (attempt: number) => void | Promise<void> = () => {};
@@ -89,6 +91,7 @@ class Fixture implements AsyncDisposable {
       idleTimeout: () => this.idleTimeout,
       maxRequests: () => this.maxRequests,
       onStartError: (error) => void this.errors.push(error),
+      onFailure: (error) => void this.failures.push(error),
     };
   }
 
@@ -484,6 +487,27 @@ Deno.test("UnitPool tells of failed starts nobody waits for, stops after three, 
   pool.release(unit, true);
 });
 
+Deno.test("fault 25: UnitPool.onFailure() is told of three failed first starts, and of none after a lease", async () => {
+  await using fixture = new Fixture({ minSpare: 1 });
+  const { pool, failures } = fixture;
+  let isBroken = true;
+  fixture.onStart = (attempt) => {
+    if (isBroken) throw new Error(`start ${attempt}`);
+  };
+  for (const [round, first] of [[1, "Error: start 1"], [2, "Error: start 4"]] as const) {
+    await pool.during(true, () => until(() => failures.length === round));
+    assertEquals([String(failures.at(-1)), fixture.startTimes.length], [first, 3 * round]);
+  }
+  isBroken = false;
+  await pool.during(true, async () => {
+    await fixture.spare(1);
+    isBroken = true;
+    pool.release(await pool.lease(), false);
+    await until(() => fixture.errors.length === 9);
+  });
+  assertEquals(failures.length, 2);
+});
+
 Deno.test("UnitPool stops starting spares that come up and die three times in a row", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
@@ -494,6 +518,7 @@ Deno.test("UnitPool stops starting spares that come up and die three times in a 
   };
   pool.warm();
   await until(() => fixture.errors.length === 3);
+  assertEquals(fixture.failures.length, 1);
   const error = await assertRejects(() => pool.lease(), Error, "ended before it was used");
   assertEquals(error.cause, 1);
   await new Promise((resolve) => setTimeout(resolve, 50)); // in which nothing may start
@@ -675,6 +700,7 @@ function workerPool(code: string, maxRequests = 0) {
     idleTimeout: () => null,
     maxRequests: () => maxRequests,
     onStartError: (error) => void errors.push(error),
+    onFailure: () => {},
   });
   return { pool, errors };
 }
