@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { errorCode } from "./errors.ts";
+import { errorCode, isInstance } from "./errors.ts";
 
 /** The first pause after an accept error that a pause can help, in milliseconds; it doubles each time. */
 const MIN_DELAY = 5;
@@ -19,14 +19,18 @@ const CLOSE_LIMIT = 1000;
 /** What the acceptor needs of its owner. */
 export interface AcceptorOptions<T> {
   /** Gets the next request; never called again before the last call has settled. */
-  accept: () => T | Promise<T>;
+  accept: () => T | PromiseLike<T>;
+  /** Whether there is no listener beneath `accept`, so that its own errors say when it is closed; never, unless told. */
+  isListener?: () => boolean;
+  /** Throws when that gave no request; left out where it cannot be wrong. */
+  check?: (value: T) => void;
   /** Whether one more request may be accepted now; call `resume()` when the answer changes to yes. */
   permitted: () => boolean;
   /**
    * Told of each accept error.
    *
    * @param error What `accept` threw.
-   * @param delay Milliseconds until the next try; 0 for a client that was gone before it was accepted.
+   * @param delay Milliseconds until the next try; 0 where the error has used a client up.
    */
   onError: (error: unknown, delay: number) => void;
   /** Given what arrives after `close()` has resolved, which nobody will take. */
@@ -39,10 +43,11 @@ export type WaitResult = "ready" | "timeout" | "woken" | "closed";
 /**
  * Gets requests one at a time, and survives every error in between.
  *
- * An accept error has one of three fates. The listener was closed: no more will come. The client was gone
- * before it was accepted: the next one is tried at once, because each such error has used up a connection,
- * and a client that resets must not slow down the others. Anything else (no descriptors, no memory, an error
- * nobody knows): a pause of 5 ms that doubles up to 1 s and starts anew after a success.
+ * An accept error has one of three fates. The listener itself says that it is closed: no more will come. The client
+ * was gone before it was accepted, or has an address that cannot be told: the next one is tried at once, because each
+ * such error has used up a connection or a datagram, and such a client must not slow down the others. Anything else
+ * (no descriptors, no memory, an error nobody knows): a pause of 5 ms that doubles up to 1 s and starts anew after a
+ * success.
  *
  * A request that arrives after a wait has ended is kept for the next one.
  */
@@ -58,7 +63,7 @@ export class Acceptor<T> {
   /** The pause that the next error earns, in milliseconds. */
   #delay = MIN_DELAY;
   #peerErrors = 0;
-  /** Errors that say that the listener is closed; fewer than three in a row may be one client's. */
+  /** Errors of the listener that say that it is closed; fewer than three in a row may be one client's. */
   #suspects: unknown[] = [];
   /** When the next try is due, by the clock of `performance.now()`; outlives the wait in which it was set. */
   #notBefore = 0;
@@ -168,17 +173,19 @@ export class Acceptor<T> {
     this.#pause = undefined;
     this.#notBefore = 0;
     if (this.#pending !== null || !this.#options.permitted()) return;
-    let accepting: T | Promise<T>;
+    let accepting: T | PromiseLike<T>;
+    let isLater: boolean;
     try {
       accepting = this.#options.accept();
+      isLater = isThenable(accepting); // a Proxy may refuse to say
     } catch (error) {
       this.#failed(error);
       return;
     }
-    if (accepting instanceof Promise) {
-      this.#pending = accepting.then(this.#succeeded, this.#failed);
+    if (isLater) {
+      this.#pending = Promise.resolve(accepting).then(this.#succeeded, this.#failed);
     } else {
-      this.#succeeded(accepting);
+      this.#succeeded(accepting as T);
     }
   };
 
@@ -186,6 +193,12 @@ export class Acceptor<T> {
     this.#pending = null;
     if (this.#settled) {
       this.#options.onLate(value);
+      return;
+    }
+    try {
+      this.#options.check?.(value);
+    } catch (error) {
+      this.#failed(error);
       return;
     }
     this.#arrived = { value };
@@ -200,17 +213,21 @@ export class Acceptor<T> {
     for (const error of this.#suspects.splice(0)) this.#options.onError(error, 0);
   }
 
+  #isListenerClosed(error: unknown): boolean {
+    return isClosedError(error) &&
+      (ofListeners.has(error) || this.#options.isListener?.() === true);
+  }
+
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
-    if (this.#closed || isListenerClosed(error)) {
-      // A getRequest() that does more than accept may fail so for its client, and only for that one.
+    if (this.#closed || this.#isListenerClosed(error)) {
       if (this.#suspects.push(error) >= CLOSED_IN_A_ROW) this.#closed = true;
       if (this.#closed) this.#end("closed");
       else if (this.#endWait !== null) this.#next();
       return;
     }
     let delay: number;
-    if (isDeadOnArrival(error)) {
+    if (hasUsedOneUp(error)) {
       delay = ++this.#peerErrors % PEER_ERRORS_IN_A_ROW === 0 ? MIN_DELAY : 0;
     } else {
       delay = this.#delay;
@@ -224,14 +241,40 @@ export class Acceptor<T> {
   };
 }
 
-function isListenerClosed(error: unknown): boolean {
-  return error instanceof Deno.errors.BadResource || error instanceof Deno.errors.Interrupted;
+/** The errors that a listener itself gave as its answer to the call to accept. */
+const ofListeners = new WeakSet<object>();
+
+/**
+ * Notes that an error comes from a listener itself: what a `getRequest()` of the user's fails with may be of the same
+ * class and says nothing about the listener.
+ *
+ * @param error What `accept()` or `receive()` threw.
+ * @returns The error, to be thrown.
+ */
+export function listenerError(error: unknown): unknown {
+  if (isClosedError(error)) ofListeners.add(error);
+  return error;
 }
 
-/** Deno asks for the peer's name after accept; a connection that was reset meanwhile has none. */
-function isDeadOnArrival(error: unknown): boolean {
-  return error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.ConnectionReset ||
+function isClosedError(error: unknown): error is Error {
+  return isInstance(error, Deno.errors.BadResource) || isInstance(error, Deno.errors.Interrupted);
+}
+
+/**
+ * Whether a connection or a datagram is gone with the error. Deno asks for the peer's name after accept: a connection
+ * that was reset meanwhile has none, and a path that is not UTF-8 cannot be told.
+ */
+function hasUsedOneUp(error: unknown): boolean {
+  return isInstance(error, Deno.errors.NotConnected) ||
+    isInstance(error, Deno.errors.ConnectionAborted) ||
+    isInstance(error, Deno.errors.ConnectionReset) ||
+    isInstance(error, Deno.errors.ConnectionRefused) || // a datagram's, where the system tells of it
+    isInstance(error, Deno.errors.InvalidData) ||
     errorCode(error) === "EINVAL"; // what macOS says of such a connection
+}
+
+function isThenable(value: unknown): boolean {
+  return value instanceof Promise ||
+    typeof value === "object" && value !== null && "then" in value &&
+      typeof value.then === "function";
 }

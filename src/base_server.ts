@@ -4,7 +4,14 @@
  * @module
  */
 import { formatAddress, type SocketAddress } from "./address.ts";
-import { isPeerFault, isPeerGone, TLSHandshakeError } from "./errors.ts";
+import {
+  describeThrown,
+  isInstance,
+  isPeerFault,
+  isPeerGone,
+  messageOf,
+  TLSHandshakeError,
+} from "./errors.ts";
 import { LifeCycle, type ServerSocket } from "./life_cycle.ts";
 import { checkLogger, defaultLogger, logTo, type ServerLogger } from "./log.ts";
 import {
@@ -298,7 +305,9 @@ export abstract class BaseServer<
   abstract closeSocket(): void;
 
   /**
-   * Waits for the next request. What it throws never ends the server; it is called again after a pause.
+   * Waits for the next request. What it throws, or gives instead of a pair, never ends the server: it is called again,
+   * after a pause unless the error has used a client up. Only a server without a `socket` says so that no more will
+   * come, by three `Deno.errors.BadResource` in a row, and is closed.
    *
    * @returns The request and the client's address.
    */
@@ -380,21 +389,22 @@ export abstract class BaseServer<
    */
   handleError(error: unknown, request: Request, clientAddress: Addr): void | Promise<void> {
     const client = formatAddress(clientAddress);
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     if (isOwnClose(error, request)) {
       logTo(this.logger, "debug", `Connection of client "${client}" was closed here: ${message}`);
-    } else if (isPeerGone(error) || error instanceof TLSHandshakeError) {
+    } else if (isPeerGone(error) || isInstance(error, TLSHandshakeError)) {
       logTo(this.logger, "debug", `Client "${client}" went away: ${message}`);
     } else if (isPeerFault(error)) {
       logTo(this.logger, "warn", `Cannot serve client "${client}": ${message}`);
     } else {
-      logTo(this.logger, "error", `Cannot serve client "${client}": ${Deno.inspect(error)}`);
+      logTo(this.logger, "error", `Cannot serve client "${client}": ${describeThrown(error)}`);
     }
   }
 }
 
 /** Whether an error only says that this program has closed the connection itself, under a read for example. */
 function isOwnClose(error: unknown, request: unknown): boolean {
-  return (error instanceof Deno.errors.Interrupted || error instanceof Deno.errors.BadResource) &&
+  return (isInstance(error, Deno.errors.Interrupted) ||
+    isInstance(error, Deno.errors.BadResource)) &&
     (request as { closed?: unknown } | null)?.closed === true;
 }

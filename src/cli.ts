@@ -51,6 +51,7 @@ import * as socketserver from "../mod.ts";
 import { type Command, HELP, type Mode, parseCommand, UsageError } from "./cli_args.ts";
 import { type Handler, loadHandler } from "./cli_handler.ts";
 import { Output } from "./cli_output.ts";
+import { isInstance, messageOf } from "./errors.ts";
 
 /** The version of the package; a test compares it with `deno.json`. */
 const VERSION = "0.1.0";
@@ -96,9 +97,9 @@ export async function main(args: readonly string[]): Promise<number> {
     else return await run(command);
     return 0;
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     console.error(message.replace(/\s+/g, " "));
-    return error instanceof UsageError ? 2 : 1;
+    return isInstance(error, UsageError) ? 2 : 1;
   }
 }
 
@@ -119,7 +120,7 @@ async function run(command: Command): Promise<number> {
   try {
     await Promise.race([server.serveForever(), interrupted]);
   } catch (error) {
-    if (!(error instanceof socketserver.ServerExit)) throw error;
+    if (!isInstance(error, socketserver.ServerExit)) throw error;
     exitCode = error.code;
   }
   const { aborted } = await server.drain({ timeout: command.drain });

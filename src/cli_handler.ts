@@ -6,6 +6,7 @@
 import { pathToFileURL } from "node:url";
 import type { SocketAddress } from "./address.ts";
 import { type Command, UsageError } from "./cli_args.ts";
+import { messageOf } from "./errors.ts";
 import { setImporting } from "./remote/importing.ts";
 import { isHandlerClass, type RequestHandlerLike } from "./request_handler.ts";
 
@@ -49,7 +50,7 @@ async function importModule(module: string, url: string): Promise<Exports> {
   try {
     return await import(url);
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
+    const message = messageOf(error);
     const isMissing = message.startsWith(`Module not found "${url}"`) ||
       message.startsWith("[ERR_UNSUPPORTED_DIR_IMPORT]");
     if (isMissing) throw new UsageError(`Cannot find module "${module}"`);

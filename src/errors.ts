@@ -247,20 +247,66 @@ export class HandlerLoadError extends Error {
   }
 }
 
+/**
+ * Whether a value is an instance of a class. Unlike `instanceof` it may be asked of whatever was thrown: a Proxy
+ * answers as its handler likes, or throws, and then it is none.
+ */
+export function isInstance<Instance>(
+  value: unknown,
+  Class: abstract new (...args: never[]) => Instance,
+): value is Instance {
+  try {
+    return value instanceof Class;
+  } catch {
+    return false;
+  }
+}
+
+/** Reads a property of whatever was thrown; one that throws when it is read counts as undefined. */
+export function propertyOf(value: unknown, name: string): unknown {
+  try {
+    return (value as Record<string, unknown> | null | undefined)?.[name];
+  } catch {
+    return undefined;
+  }
+}
+
+/** All that can be said about whatever was thrown, with its stack; never throws. */
+export function describeThrown(thrown: unknown, options?: Deno.InspectOptions): string {
+  try {
+    return Deno.inspect(thrown, options);
+  } catch {
+    const [name, message] = [propertyOf(thrown, "name"), propertyOf(thrown, "message")];
+    if (typeof message !== "string") return `a value that cannot be shown (${typeof thrown})`;
+    return typeof name === "string" ? `${name}: ${message}` : message;
+  }
+}
+
+/** What an error says, or what can be said about another value that was thrown; never throws. */
+export function messageOf(thrown: unknown): string {
+  if (isInstance(thrown, Error)) {
+    const message = propertyOf(thrown, "message");
+    if (typeof message === "string") return message;
+  }
+  return typeof thrown === "object" || typeof thrown === "function"
+    ? describeThrown(thrown)
+    : String(thrown);
+}
+
 /** The operating system's code of an error ("EMFILE"), or else the name of its class. */
 export function errorCode(error: unknown): string {
-  if (!(error instanceof Error)) return typeof error;
-  const { code } = error as { code?: unknown };
-  return typeof code === "string" ? code : error.name;
+  if (!isInstance(error, Error)) return typeof error;
+  const [code, name] = [propertyOf(error, "code"), propertyOf(error, "name")];
+  return typeof code === "string" ? code : typeof name === "string" ? name : "Error";
 }
 
 /** Whether an error says that the other side went away, which is its right and nobody's fault. */
 export function isPeerGone(error: unknown): boolean {
-  return error instanceof Deno.errors.ConnectionReset ||
-    error instanceof Deno.errors.BrokenPipe ||
-    error instanceof Deno.errors.ConnectionAborted ||
-    error instanceof Deno.errors.NotConnected ||
-    error instanceof Deno.errors.UnexpectedEof;
+  return isInstance(error, Deno.errors.ConnectionReset) ||
+    isInstance(error, Deno.errors.BrokenPipe) ||
+    isInstance(error, Deno.errors.ConnectionAborted) ||
+    isInstance(error, Deno.errors.NotConnected) ||
+    isInstance(error, Deno.errors.UnexpectedEof);
 }
 
 /** The `code` of the error that an answer to a Unix client without a path fails with. */
@@ -268,8 +314,8 @@ export const NO_ADDRESS = "EDESTADDRREQ";
 
 /** Whether an error comes from what the client sent or left out, and not from a fault of the program. */
 export function isPeerFault(error: unknown): boolean {
-  return error instanceof Deno.errors.TimedOut || error instanceof LineTooLongError ||
-    error instanceof DatagramTooLongError || errorCode(error) === NO_ADDRESS;
+  return isInstance(error, Deno.errors.TimedOut) || isInstance(error, LineTooLongError) ||
+    isInstance(error, DatagramTooLongError) || errorCode(error) === NO_ADDRESS;
 }
 
 /** What to do about the common failures of a bind, by error code or class name. */

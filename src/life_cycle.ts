@@ -6,7 +6,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Acceptor } from "./accept_loop.ts";
 import { formatAddress, type SocketAddress } from "./address.ts";
-import { errorCode, ServerExit } from "./errors.ts";
+import { describeThrown, errorCode, isInstance, messageOf, ServerExit } from "./errors.ts";
 import { logTo, RateLimit, type ServerLogger } from "./log.ts";
 import type { DrainResult } from "./options.ts";
 import { ABORT_GRACE, RequestSteps, type SteppedServer } from "./request_steps.ts";
@@ -94,6 +94,8 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.requests = this.#steps.requests;
     this.#acceptor = new Acceptor({
       accept: () => server.getRequest(),
+      isListener: () => server.socket === undefined,
+      check: checkPair,
       permitted: () => this.#isPermitted(),
       onError: (error, delay) => this.#acceptFailed(error, delay),
       onLate: ([request]) => void this.#steps.cutOff(request),
@@ -152,7 +154,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.#closing ??= this.#close(loop);
     if (this.#waitsToClose && this.#isInside()) {
       // What waits for the requests under way cannot be waited for by one of them.
-      this.#closing.catch((error) => this.#log("error", `Cannot close: ${Deno.inspect(error)}`));
+      this.#closing.catch((error) => this.#log("error", `Cannot close: ${describeThrown(error)}`));
       return;
     }
     await this.#closing;
@@ -172,7 +174,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     if (timeout !== null) this.#limitDrain(timeout);
     this.#draining ??= this.#drain();
     if (!this.#isInside()) return await this.#draining;
-    this.#draining.catch((error) => this.#log("error", `Cannot drain: ${Deno.inspect(error)}`));
+    this.#draining.catch((error) => this.#log("error", `Cannot drain: ${describeThrown(error)}`));
     return { completed: 0, aborted: 0 };
   }
 
@@ -274,10 +276,10 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     try {
       await frames.run(frame, this.#serve, request, clientAddress);
     } catch (error) {
-      if (error instanceof ServerExit && loop === this.#loop) {
+      if (isInstance(error, ServerExit) && loop === this.#loop) {
         loop.exit ??= error;
       } else {
-        const reason = Deno.inspect(error);
+        const reason = describeThrown(error);
         this.#log("error", `Cannot end the loop, which has ended before: ${reason}`);
       }
       this.#stop(loop);
@@ -333,7 +335,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     try {
       await this.#runLoop(loop, () => this.#serveLoop(loop, null, null));
     } catch (error) {
-      this.#log("debug", `Server stops while it drains: ${String(error)}`);
+      this.#log("debug", `Server stops while it drains: ${messageOf(error)}`);
     }
   }
 
@@ -395,8 +397,12 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
 
   /** Somebody closed the listener without telling: the server is closed, too. */
   #closedBeneathUs(): void {
+    if (this.#closing === null) {
+      const address = formatAddress(this.#server.serverAddress);
+      this.#log("warn", `Server on "${address}" closes: its listener was closed by others`);
+    }
     this.#server.serverClose().catch((error) => {
-      this.#log("error", `Cannot close server: ${Deno.inspect(error)}`);
+      this.#log("error", `Cannot close server: ${describeThrown(error)}`);
     });
   }
 
@@ -413,7 +419,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.requests.countAcceptError(errorCode(error));
     const held = this.#acceptErrorLines.take(performance.now());
     if (held === null) return;
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     const next = delay === 0 ? "" : `; trying again in ${delay} ms`;
     const more = held === 0 ? "" : ` (and ${held} errors since the last line)`;
     const address = formatAddress(this.#server.serverAddress);
@@ -433,4 +439,13 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   #log(level: keyof ServerLogger, message: string): void {
     logTo(this.#server.logger, level, message);
   }
+}
+
+/** Throws when a `getRequest()` gave something else than a request with an address. */
+function checkPair(value: unknown): void {
+  if (Array.isArray(value) && value.length >= 2) {
+    const [_request, clientAddress] = value;
+    if (typeof clientAddress === "object" && clientAddress !== null) return;
+  }
+  throw new TypeError("getRequest() gave no pair of a request and an address");
 }

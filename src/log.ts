@@ -6,6 +6,7 @@
  * @module
  */
 import { BaseHandler, getLogger, Logger } from "@std/log";
+import { describeThrown, isInstance, messageOf, propertyOf } from "./errors.ts";
 
 /**
  * What a server needs of a logger: `@std/log`'s `Logger` and `console` both fit.
@@ -83,10 +84,10 @@ export function logTo(logger: ServerLogger, level: keyof ServerLogger, message: 
 
 /** What an error says, on one line; its stack is for those who look for a fault. */
 export function oneLine(error: unknown): string {
-  if (!(error instanceof Error)) return Deno.inspect(error, { breakLength: Infinity });
-  const [line = ""] = error.message.split("\n");
-  const { cause } = error;
-  return cause === undefined || cause instanceof Error ? line : `${line} (${oneLine(cause)})`;
+  if (!isInstance(error, Error)) return describeThrown(error, { breakLength: Infinity });
+  const [line = ""] = messageOf(error).split("\n");
+  const cause = propertyOf(error, "cause");
+  return cause === undefined || isInstance(cause, Error) ? line : `${line} (${oneLine(cause)})`;
 }
 
 /** Lets one line through a second and counts what it holds back. */

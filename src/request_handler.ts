@@ -8,7 +8,7 @@ import type { BaseServer } from "./base_server.ts";
 import { BufferedReader } from "./buffered_reader.ts";
 import { BufferedWriter } from "./buffered_writer.ts";
 import type { DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
-import { isPeerGone } from "./errors.ts";
+import { isInstance, isPeerGone, propertyOf } from "./errors.ts";
 import type { StreamSocket } from "./stream_socket.ts";
 
 /** A server of any kind, as a handler that fits several kinds sees it. */
@@ -381,7 +381,7 @@ export async function runHandler(handler: RequestHandler): Promise<void> {
       await handler.finish();
     } catch (finishError) {
       if (chainOf(error).has(finishError)) throw error;
-      if (finishError instanceof Error) finishError.cause ??= error;
+      addCause(finishError, error);
       throw finishError;
     }
     throw error;
@@ -398,14 +398,27 @@ export async function runFunction<Request, Addr extends SocketAddress>(
   await handler(...args);
 }
 
+/** How many errors of a chain of causes are looked at, which may be made without end when it is read. */
+const MAX_CHAIN = 100;
+
 /** An error, its cause, the cause of that, and so on. */
 function chainOf(error: unknown): Set<unknown> {
   const chain = new Set<unknown>();
-  for (let link = error; link !== undefined && !chain.has(link);) {
+  for (let link = error; link !== undefined && !chain.has(link) && chain.size < MAX_CHAIN;) {
     chain.add(link);
-    link = link instanceof Error ? link.cause : undefined;
+    link = isInstance(link, Error) ? propertyOf(link, "cause") : undefined;
   }
   return chain;
+}
+
+/** Gives an error a cause, where it has none and can have one. */
+function addCause(error: unknown, cause: unknown): void {
+  if (!isInstance(error, Error)) return;
+  try {
+    error.cause ??= cause;
+  } catch {
+    // It is frozen, for one; what it says itself goes before.
+  }
 }
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {

@@ -4,7 +4,7 @@
  * @module
  */
 import { type SocketAddress, sourceOf } from "./address.ts";
-import { ServerExit } from "./errors.ts";
+import { describeThrown, isInstance, ServerExit } from "./errors.ts";
 import { logTo, type ServerLogger } from "./log.ts";
 import { RequestTable } from "./request_table.ts";
 
@@ -65,7 +65,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
       }
     } catch (error) {
       try {
-        if (error instanceof ServerExit) throw error;
+        if (isInstance(error, ServerExit)) throw error;
         if (!requests.isAborted(request)) await this.#report(error, request, clientAddress);
       } finally {
         await this.#end(request);
@@ -95,7 +95,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
       await this.#report(error, request, clientAddress);
     } catch (exit) {
       // The request has nobody to tell any more that handleError() wants the loop to end.
-      logTo(this.#server.logger, "error", `Cannot exit: ${Deno.inspect(exit)}`);
+      logTo(this.#server.logger, "error", `Cannot exit: ${describeThrown(exit)}`);
     }
   }
 
@@ -104,8 +104,8 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
     try {
       await this.#server.handleError(error, request, clientAddress);
     } catch (second) {
-      if (second instanceof ServerExit) throw second;
-      const text = `Cannot handle error: handleError() failed with ${Deno.inspect(second)}`;
+      if (isInstance(second, ServerExit)) throw second;
+      const text = `Cannot handle error: handleError() failed with ${describeThrown(second)}`;
       logTo(this.#server.logger, "error", text);
     }
   }
@@ -115,7 +115,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
     try {
       await this.#server.shutdownRequest(request);
     } catch (error) {
-      logTo(this.#server.logger, "error", `Cannot shut request down: ${Deno.inspect(error)}`);
+      logTo(this.#server.logger, "error", `Cannot shut request down: ${describeThrown(error)}`);
       await this.cutOff(request);
     }
   }
@@ -125,7 +125,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
     try {
       await this.#server.closeRequest(request);
     } catch (error) {
-      logTo(this.#server.logger, "error", `Cannot close request: ${Deno.inspect(error)}`);
+      logTo(this.#server.logger, "error", `Cannot close request: ${describeThrown(error)}`);
     }
   }
 

@@ -14,6 +14,7 @@ import {
   type TCPAddr,
   type UnixAddress,
 } from "./address.ts";
+import { listenerError } from "./accept_loop.ts";
 import { BaseServer } from "./base_server.ts";
 import { assertBound, bindAndActivate } from "./bind.ts";
 import { bindError } from "./errors.ts";
@@ -251,7 +252,12 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
    * @returns The connection and the client's address.
    */
   override async getRequest(): Promise<[StreamSocket, Addr]> {
-    const conn = await this.socket.accept();
+    let conn: Deno.Conn;
+    try {
+      conn = await this.socket.accept();
+    } catch (error) {
+      throw listenerError(error);
+    }
     return [new StreamSocket(conn), conn.remoteAddr as Addr];
   }
 

@@ -14,6 +14,7 @@ import {
   type UDPAddr,
   type UnixAddress,
 } from "./address.ts";
+import { listenerError } from "./accept_loop.ts";
 import { BaseServer } from "./base_server.ts";
 import { assertBound, bindAndActivate } from "./bind.ts";
 import { type DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
@@ -241,7 +242,13 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
    * @returns The data with the socket to answer with, and the client's address.
    */
   override async getRequest(): Promise<[DatagramRequest, Addr]> {
-    const [received, address] = await this.socket.receive(this.#buffer);
+    let received: Uint8Array<ArrayBuffer>;
+    let address: Deno.Addr;
+    try {
+      [received, address] = await this.socket.receive(this.#buffer);
+    } catch (error) {
+      throw listenerError(error);
+    }
     // The buffer is used again for the next datagram; the copy is the handler's to keep.
     return [[received.slice(), this.#datagramSocket!], address as Addr];
   }

@@ -13,7 +13,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { type StreamSocket, TCPServer, UDPServer } from "@netkit/socketserver";
-import { Acceptor } from "../src/accept_loop.ts";
+import type { DatagramRequest, SocketAddress } from "@netkit/socketserver";
+import { Acceptor, listenerError } from "../src/accept_loop.ts";
 import { RateLimit } from "../src/log.ts";
 import { connect as nodeConnect } from "node:net";
 import {
@@ -22,11 +23,13 @@ import {
   datagramExchange,
   exchange,
   exchangeOn,
+  FAMILIES,
   ListLogger,
   LOOPBACK,
   openDescriptors,
   readAll,
   start,
+  text,
   until,
 } from "./harness.ts";
 
@@ -170,6 +173,8 @@ for (
     ["NotConnected", notConnected],
     ["ConnectionAborted", () => new Deno.errors.ConnectionAborted("aborted")],
     ["ConnectionReset", () => new Deno.errors.ConnectionReset("reset")],
+    ["ConnectionRefused", () => new Deno.errors.ConnectionRefused("refused")],
+    ["InvalidData", () => new Deno.errors.InvalidData("not UTF-8")],
     ["EINVAL", () => systemError("EINVAL")],
   ] as const
 ) {
@@ -340,7 +345,18 @@ Deno.test("Acceptor.close() leaves no timer of a pause behind", async () => {
 for (
   const error of [new Deno.errors.BadResource("closed"), new Deno.errors.Interrupted("closed")]
 ) {
+  Deno.test(`fault 15: Acceptor.wait() tries again for as long as getRequest() itself fails with ${error.name}`, async () => {
+    using timers = new FakeTimers();
+    const { acceptor, delays } = scripted([...Array.from({ length: 5 }, () => error), "client"]);
+    const waiting = acceptor.wait(null);
+    await settle();
+    while (timers.pending > 0) await timers.tick();
+    assertEquals(await waiting, "ready");
+    assertEquals(delays, [5, 10, 20, 40, 80]);
+  });
+
   Deno.test(`Acceptor.wait() says that no more will come when the listener goes on failing with ${error.name}`, async () => {
+    listenerError(error);
     const { acceptor, delays } = scripted([error, error, error, "never"]);
     assertEquals(await acceptor.wait(null), "closed");
     assertEquals(await acceptor.wait(null), "closed");
@@ -348,6 +364,7 @@ for (
   });
 
   Deno.test(`Acceptor.wait() goes on after a single ${error.name}, which may be one client's`, async () => {
+    listenerError(error);
     const { acceptor, delays } = scripted([error, error, "next", error, error, "last"]);
     assertEquals(await acceptor.wait(null), "ready");
     assertEquals(acceptor.take(), "next");
@@ -357,6 +374,75 @@ for (
     assertEquals(delays, [0, 0, 0, 0]);
   });
 }
+
+/** Connects or sends twelve times from paths that are not UTF-8, which Deno itself cannot name. */
+const ODD_PATHS = `
+import os, socket, sys
+server, kind = os.fsencode(sys.argv[1]), getattr(socket, sys.argv[2])
+for n in range(12):
+    client = socket.socket(socket.AF_UNIX, kind)
+    client.bind(os.path.dirname(server) + b"/\\xff%d" % n)
+    client.connect(server)
+    if kind == socket.SOCK_DGRAM: client.send(b"x")
+    client.close()
+`;
+
+function hasPython(): boolean {
+  try {
+    return new Deno.Command("python3", { args: ["--version"] }).outputSync().success;
+  } catch {
+    return false; // it is not on this machine
+  }
+}
+
+for (const family of FAMILIES.filter(({ name }) => name.startsWith("Unix"))) {
+  Deno.test({
+    name: `fault 16: ${family.name} is not slowed down by clients whose paths are not UTF-8`,
+    ignore: !hasPython(),
+    async fn() {
+      const logger = new ListLogger();
+      const handle = family.datagram
+        ? async ([data, socket]: DatagramRequest, address: SocketAddress) =>
+          void await socket.sendTo(data, address)
+        : (request: StreamSocket) => request.sendAll("hello");
+      const server = family.make(handle as never, { logger });
+      await using _ = start(server);
+      const { path } = server.serverAddress as { path: string };
+      const kind = family.datagram ? "SOCK_DGRAM" : "SOCK_STREAM";
+      const sending = new Deno.Command("python3", { args: ["-c", ODD_PATHS, path, kind] });
+      const { success, stderr } = await sending.output();
+      assert(success, text(stderr));
+      assertEquals(await family.ask(server.serverAddress, "hello"), "hello");
+      assertEquals(server.stats().acceptErrors, { InvalidData: 12 });
+      assert(!logger.lines.some((line) => line.includes("trying again")), logger.lines.join("\n"));
+    },
+  });
+}
+
+for (const Failure of [Deno.errors.BadResource, Deno.errors.Interrupted]) {
+  Deno.test(`fault 15: TCPServer.serveForever() outlives six ${Failure.name} in a row of an own getRequest()`, async () => {
+    const logger = new ListLogger();
+    const server = new FlakyServer(LOOPBACK, (request) => request.sendAll("served"), { logger });
+    server.errors.push(...Array.from({ length: 6 }, () => new Failure("of its own")));
+    await using _ = start(server);
+    assertEquals(await exchange(server.serverAddress, ""), "served");
+    assertEquals(server.state, "serving");
+    assertEquals(server.stats().acceptErrors, { [Failure.name]: 6 });
+    assertStringIncludes(logger.lines[0]!, "warn: Cannot get request on");
+  });
+}
+
+Deno.test("TCPServer.serveForever() ends and says why when somebody else has closed the listener", async () => {
+  const logger = new ListLogger();
+  const server = new TCPServer(LOOPBACK, () => {}, { logger });
+  const serving = server.serveForever();
+  server.socket.close();
+  await serving;
+  await server.finished;
+  assertEquals(server.state, "closed");
+  assertEquals(logger.lines.length, 1);
+  assertStringIncludes(logger.lines[0]!, "its listener was closed by others");
+});
 
 Deno.test("RateLimit.take() lets one line a second through and tells how many it held back", () => {
   const limit = new RateLimit();

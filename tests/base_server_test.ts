@@ -16,6 +16,7 @@ import {
 import {
   type AnyServer,
   BaseServer,
+  ConcurrentTCPServer,
   DatagramRequestHandler,
   ServerExit,
   type SocketAddress,
@@ -37,6 +38,7 @@ import {
   type Family,
   ListLogger,
   LOOPBACK,
+  ODD_VALUES,
   openDescriptors,
   readAll,
   runProgram,
@@ -1122,6 +1124,114 @@ for (const family of FAMILIES) {
     assertEquals(await drained, { completed: 0, aborted: 1 });
     await Promise.all([serving, server.finished, told]);
     assertEquals(server.state, "closed");
+  });
+}
+
+for (const family of FAMILIES) {
+  for (const step of ["setup", "handle", "finish"] as const) {
+    Deno.test(`fault 14: ${family.name} logs whatever ${step}() throws and serves the next`, async () => {
+      const logger = new ListLogger();
+      const odd = Object.values(ODD_VALUES).map((make) => make());
+      const answer = (handler: Handler) => odd.length > 0 ? undefined : echo(handler);
+      const fail = async (handler: Handler) => {
+        if (odd.length > 0) throw odd.pop();
+        if (step === "handle") await echo(handler);
+      };
+      const steps = { handle: answer, [step]: fail };
+      const server = family.make(handlerFor(family, steps), { logger });
+      await using started = start(server);
+      const count = odd.length;
+      for (let n = 1; n <= count; n++) {
+        await tell(family, server.serverAddress);
+        await until(() => server.stats().failed === n);
+      }
+      assertEquals(await family.ask(server.serverAddress, "next\n"), "next\n");
+      const lines = logger.lines.filter((line) => line.startsWith("error: Cannot serve client"));
+      assertEquals(lines.length, count); // beside those of clients that have gone without the answer
+      await server.shutdown();
+      await started.serving;
+    });
+  }
+
+  for (const hook of ["verifyRequest", "handleError", "shutdownRequest", "getRequest"] as const) {
+    Deno.test(`fault 14: ${family.name} logs whatever ${hook}() throws and serves the next`, async () => {
+      const logger = new ListLogger();
+      let calls = 0;
+      const handle = async (handler: Handler) => {
+        await echo(handler);
+        if (hook === "handleError" && calls < odd.length) throw new Error("for handleError()");
+      };
+      const server = family.make(handlerFor(family, { handle }), { logger });
+      const odd = Object.values(ODD_VALUES).map((make) => make());
+      const original = Reflect.get(server, hook as string).bind(server);
+      Reflect.set(server, hook, (...args: unknown[]) => {
+        if (calls < odd.length) throw odd[calls++];
+        return original(...args);
+      });
+      await using started = start(server);
+      if (hook !== "getRequest") {
+        for (const n of odd.keys()) {
+          await tell(family, server.serverAddress);
+          await until(() => calls > n && server.stats().active === 0);
+        }
+        const lines = logger.lines.filter((line) => line.startsWith("error: "));
+        assertEquals(lines.length, odd.length);
+      }
+      assertEquals(await family.ask(server.serverAddress, "next\n"), "next\n");
+      assertEquals(calls, odd.length);
+      await server.shutdown();
+      await started.serving;
+    });
+  }
+}
+
+const NO_PAIRS: Record<string, () => unknown> = {
+  "undefined": () => undefined,
+  "null": () => null,
+  "text": () => "ab",
+  "an empty array": () => [],
+  "a request alone": () => [{}],
+  "no address": () => [{}, undefined],
+  "a promise of nothing": () => Promise.resolve(),
+  "a thenable that gives nothing": () => ({ then: (resolve: () => void) => resolve() }),
+  "a thenable that fails": () => ({
+    then() {
+      throw new Error("thenable on demand");
+    },
+  }),
+  "a Proxy that throws on everything": ODD_VALUES["a Proxy that throws on everything"]!,
+  "a revoked Proxy": ODD_VALUES["a revoked Proxy"]!,
+};
+
+for (const Server of [TCPServer, ConcurrentTCPServer]) {
+  for (const [what, make] of Object.entries(NO_PAIRS)) {
+    Deno.test(`fault 14: ${Server.name} goes on when getRequest() gives ${what}`, async () => {
+      const logger = new ListLogger();
+      const server = new Server(LOOPBACK, (request: StreamSocket) => request.sendAll("served"), {
+        logger,
+      });
+      const getRequest = server.getRequest.bind(server);
+      let calls = 0;
+      Reflect.set(server, "getRequest", () => calls++ < 2 ? make() : getRequest());
+      await using started = start(server);
+      assertEquals(await exchange(server.serverAddress, ""), "served");
+      const errors = Object.values(server.stats().acceptErrors);
+      assertEquals(errors, [2]);
+      assertStringIncludes(logger.lines.join("\n"), "Cannot get request on");
+      await server.shutdown();
+      await started.serving;
+    });
+  }
+
+  Deno.test(`fault 14: ${Server.name} serves what getRequest() gives as a thenable`, async () => {
+    const server = new Server(LOOPBACK, (request: StreamSocket) => request.sendAll("served"));
+    const getRequest = server.getRequest.bind(server);
+    Reflect.set(server, "getRequest", () => {
+      const request = getRequest();
+      return { then: request.then.bind(request) };
+    });
+    await using _ = start(server);
+    assertEquals(await exchange(server.serverAddress, ""), "served");
   });
 }
 

@@ -44,6 +44,7 @@ import {
   type Family,
   ListLogger,
   LOOPBACK,
+  ODD_VALUES,
   openDescriptors,
   readAll,
   runProgram,
@@ -618,6 +619,33 @@ for (const family of FAMILIES) {
       await until(() => server.stats().accepted === 8 && server.stats().active === 0);
       assertEquals(server.state, "serving");
       assertEquals(logger.lines.filter((line) => line.includes("hook on demand")).length, 1);
+    });
+  }
+
+  for (
+    const hook of ["verifyRequest", "processRequest", "shutdownRequest", "closeRequest"] as const
+  ) {
+    Deno.test(`fault 14: ${name} logs whatever ${hook}() throws and serves the next`, async () => {
+      const logger = new ListLogger();
+      const server = family.make(handlerFor(family, { handle: echo }), { logger });
+      const original = Reflect.get(server, hook as string).bind(server);
+      const odd = Object.values(ODD_VALUES).map((make) => make());
+      Reflect.set(server, hook, (...args: unknown[]) => {
+        if (odd.length === 0) return original(...args);
+        const stream = args[0] as { close?: () => void };
+        stream.close?.();
+        throw odd.pop();
+      });
+      await using started = start(server);
+      const told = odd.map(() => tell(family, server.serverAddress, "hello\n"));
+      await soon(Promise.all(told));
+      await until(() => server.stats().accepted === told.length && server.stats().active === 0);
+      assertEquals(await soon(family.ask(server.serverAddress, "next\n")), "next\n");
+      assertEquals(server.state, "serving");
+      const lines = logger.lines.filter((line) => line.startsWith("error: "));
+      assertEquals(lines.length, told.length); // beside those of clients that have gone without the answer
+      await server.shutdown();
+      await started.serving;
     });
   }
 

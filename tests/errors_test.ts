@@ -22,9 +22,19 @@ import {
   TLSServer,
   UDPServer,
 } from "@netkit/socketserver";
-import { bindError, errorCode, isPeerFault, isPeerGone } from "../src/errors.ts";
+import {
+  bindError,
+  describeThrown,
+  errorCode,
+  isInstance,
+  isPeerFault,
+  isPeerGone,
+  messageOf,
+} from "../src/errors.ts";
+import { oneLine } from "../src/log.ts";
 import {
   LOOPBACK,
+  ODD_VALUES,
   openDescriptors,
   runProgram,
   tempFolder,
@@ -313,3 +323,17 @@ Deno.test({
     ]);
   },
 });
+
+for (const [what, make] of Object.entries(ODD_VALUES)) {
+  Deno.test(`fault 14: describeThrown(), messageOf() and all that tells errors apart take ${what}`, () => {
+    const odd = make();
+    for (const say of [describeThrown, messageOf, errorCode, oneLine]) {
+      assertEquals(typeof say(odd), "string", say.name);
+    }
+    assertEquals([isPeerFault(odd), isPeerGone(odd), isInstance(odd, ServerExit)], [
+      false,
+      false,
+      false,
+    ]);
+  });
+}

@@ -288,3 +288,47 @@ export async function until(condition: () => boolean, limit = 5000): Promise<voi
     await new Promise((resolve) => setTimeout(resolve, 1));
   }
 }
+
+/** What code may throw that is hard to look at: each function makes another. */
+export const ODD_VALUES: Record<string, () => unknown> = {
+  "a Proxy that throws on everything": () => {
+    const refuse = () => {
+      throw new Error("this Proxy tells nothing");
+    };
+    return new Proxy(new Error("hidden"), new Proxy({}, { get: () => refuse }));
+  },
+  "a revoked Proxy": () => {
+    const { proxy, revoke } = Proxy.revocable(new Error("revoked"), {});
+    revoke();
+    return proxy;
+  },
+  "an object without a prototype": () => Object.create(null),
+  "an error whose properties throw": () => {
+    const error = new Error("unread");
+    for (const name of ["name", "message", "stack", "cause", "code"]) {
+      const get = () => {
+        throw new Error(`no ${name}`);
+      };
+      Object.defineProperty(error, name, { get });
+    }
+    return error;
+  },
+  "an error with an endless chain of causes": () => {
+    class Deep extends Error {
+      override get cause() {
+        return new Deep("deeper");
+      }
+    }
+    return Object.freeze(new Deep("deep"));
+  },
+  "an object that throws when it is shown": () => ({
+    [Symbol.for("Deno.customInspect")]() {
+      throw new Error("not to be shown");
+    },
+    toString() {
+      throw new Error("no text");
+    },
+  }),
+  "a symbol": () => Symbol("odd"),
+  "undefined": () => undefined,
+};
