@@ -404,7 +404,7 @@ for (const family of FAMILIES.filter(({ name }) => name.startsWith("Unix"))) {
       const handle = family.datagram
         ? async ([data, socket]: DatagramRequest, address: SocketAddress) =>
           void await socket.sendTo(data, address)
-        : (request: StreamSocket) => request.sendAll("hello");
+        : async (request: StreamSocket) => await request.sendAll(await request.recv(100));
       const server = family.make(handle as never, { logger });
       await using _ = start(server);
       const { path } = server.serverAddress as { path: string };
