@@ -227,6 +227,7 @@ export {
 } from "./src/threading_servers.ts";
 export { UDPServer, type UDPServerOptions } from "./src/udp_server.ts";
 export {
+  type SocketFileOptions,
   UnixDatagramServer,
   type UnixDatagramServerOptions,
   UnixStreamServer,

@@ -65,7 +65,7 @@ export type ListenAddress<Addr extends SocketAddress> = Addr extends TCPAddr | U
 export type AddressFamily = "AF_INET" | "AF_INET6" | "AF_UNIX";
 
 /** The longest socket path that Linux takes, in bytes (`sun_path` without its end mark). */
-const MAX_PATH_BYTES = 107;
+export const MAX_PATH_BYTES = 107;
 
 /**
  * Writes an address as a person does.

@@ -38,7 +38,7 @@
  * | a module that is a path        | `--allow-read` of the module and of what it imports                      |
  * | a module that is a URL         | `--allow-import` of its host                                             |
  * | `--tcp`, `--udp`, `--tls`      | `--allow-net` of the address; `--allow-read` of `--cert` and `--key`     |
- * | `--unix`, `--unix-datagram`    | `--allow-net=unix:PATH`, `--allow-read` and `--allow-write` of the path  |
+ * | `--unix`, `--unix-datagram`    | `--allow-net=unix:PATH,unix:PATH.new`; the folder to read and to write    |
  * | `--mode forking`               | `--allow-run` of Deno                                                    |
  *
  * Handlers have the permissions of the program, but in subprocesses those of `--child-permissions` alone, which may be

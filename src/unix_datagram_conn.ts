@@ -8,7 +8,8 @@
  * @module
  */
 
-import { isStillThere, type SocketFile, socketFileAt } from "./unix_path.ts";
+import { MAX_PATH_BYTES } from "./address.ts";
+import { bindSocketFile, isStillThere, type SocketFile } from "./unix_path.ts";
 
 /** How many random bytes tell our wake-up datagram from a client's. */
 const TOKEN_BYTES = 16;
@@ -37,9 +38,21 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   #lastUnnamed: Promise<number> | null = null;
   #closed = false;
 
-  constructor(path: string) {
-    this.#conn = Deno.listenDatagram({ transport: "unixpacket", path });
-    this.file = socketFileAt(path);
+  /**
+   * Binds.
+   *
+   * @param path Where to.
+   * @param mode The permissions of the file; null for what the umask leaves.
+   * @throws {Deno.errors.AddrInUse} When a live server has the path, or it is not a socket.
+   */
+  constructor(path: string, mode: number | null = null) {
+    const { socket, file } = bindSocketFile(path, {
+      bind: (path) => Deno.listenDatagram({ transport: "unixpacket", path }),
+      mode,
+      removedByDeno: false,
+    });
+    this.#conn = socket;
+    this.file = file;
   }
 
   get addr(): Deno.Addr {
@@ -133,9 +146,17 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   #wakeReceive(): void {
     if (this.#woken) return;
     this.#woken = true;
-    this.#sendUnnamed(this.#token, this.#conn.addr).catch(() => {
+    this.#sendUnnamed(this.#token, this.#ownAddress()).catch(() => {
       this.#woken = false; // the queue is full, so that the receive ends without us
     });
+  }
+
+  /** Where to send to ourselves, also when the working directory has changed. */
+  #ownAddress(): Deno.Addr {
+    const path = this.file?.path;
+    return path === undefined || new TextEncoder().encode(path).length > MAX_PATH_BYTES
+      ? this.#conn.addr
+      : { transport: "unixpacket", path };
   }
 
   /** Whether what is sent to our path comes to us, and not to a successor or to nobody. */

@@ -13,31 +13,49 @@ import {
 } from "./address.ts";
 import { bindAndActivate } from "./bind.ts";
 import type { DatagramRequest } from "./datagram_socket.ts";
+import { checkInteger, orDefault } from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
-import type { StreamSocket } from "./stream_socket.ts";
+import { StreamSocket } from "./stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { UDPServer, type UDPServerOptions } from "./udp_server.ts";
 import { UnixDatagramConn } from "./unix_datagram_conn.ts";
-import { claimSocketPath, isStillThere, type SocketFile, socketFileAt } from "./unix_path.ts";
+import { bindSocketFile, removeSocketFile, type SocketFile } from "./unix_path.ts";
+
+/** Options of servers whose socket has a file. */
+export interface SocketFileOptions {
+  /**
+   * The permissions of the socket's file, such as `0o660`; who may not write may not connect or send. `null` for
+   * what the umask leaves. An abstract name has no file.
+   *
+   * @default {null}
+   */
+  socketMode?: number | null;
+}
 
 /** Options of {@linkcode UnixStreamServer}; the backlog is Deno's, and ports there are none. */
-export type UnixStreamServerOptions = Omit<
-  TCPServerOptions,
-  "requestQueueSize" | "allowReuseAddress" | "allowReusePort"
->;
+export interface UnixStreamServerOptions
+  extends
+    Omit<TCPServerOptions, "requestQueueSize" | "allowReuseAddress" | "allowReusePort">,
+    SocketFileOptions {}
 
 /** Options of {@linkcode UnixDatagramServer}; ports there are none. */
-export type UnixDatagramServerOptions = Omit<
-  UDPServerOptions,
-  "allowReuseAddress" | "allowReusePort"
->;
+export interface UnixDatagramServerOptions
+  extends Omit<UDPServerOptions, "allowReuseAddress" | "allowReusePort">, SocketFileOptions {}
 
 /**
  * A stream server on a Unix socket, one client at a time.
  *
  * A socket file that a dead server left at the path is replaced; a live server's, a regular file and a link are
- * refused and left alone. Closing removes the file, unless it is another server's by then. Needs
- * `--allow-read` and `--allow-write` for the path, and `--allow-net`.
+ * refused and left alone. Of several servers that start at once exactly one gets the path. Closing removes the file,
+ * unless it is another server's by then.
+ *
+ * Needs `--allow-read` and `--allow-write` for the path, `PATH.lock` and `PATH.new`, best for their folder, and
+ * `--allow-net` for `unix:PATH` and `unix:PATH.new`, which is the name that the system knows the socket by. With the
+ * permissions for the path alone it serves as well, but two servers that start at once on a dead one's file may both
+ * believe that they listen, and closing removes whatever file is at the path.
+ *
+ * Deno 2.9 panics, and the program ends, when a client connects that has bound a path of 108 bytes, the longest there
+ * is. Give those whom you do not trust no access, by `socketMode` and the permissions of the folder.
  *
  * @example Echo one line
  * ```ts
@@ -59,6 +77,11 @@ export type UnixDatagramServerOptions = Omit<
  * ```
  */
 export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
+  /** The default of the instance property of this name. */
+  static socketMode: number | null = null;
+
+  /** The permissions of the socket's file; `null` for what the umask leaves. */
+  socketMode: number | null;
   #file: SocketFile | null = null;
 
   /**
@@ -68,6 +91,7 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
    * @param RequestHandlerClass What serves the clients.
    * @param options Settings; each goes before the static property of the same name.
    * @throws {TypeError} When the address or the handler is none, or the path is too long.
+   * @throws {RangeError} When a setting is out of range.
    * @throws {Deno.errors.AddrInUse} When a live server has the path, or it is not a socket.
    * @throws {Error} When the bind fails, as in {@linkcode TCPServer}.
    */
@@ -77,7 +101,21 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
     options: UnixStreamServerOptions = {},
   ) {
     super(serverAddress, RequestHandlerClass, { ...options, bindAndActivate: false });
+    const { socketMode } = this.constructor as typeof UnixStreamServer;
+    this.socketMode = orDefault(options.socketMode, socketMode);
+    this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
+  }
+
+  /**
+   * Checks the settings; called by the constructor and by `serverBind()`.
+   *
+   * @throws {TypeError} When a setting cannot be had.
+   * @throws {RangeError} When a setting is out of range.
+   */
+  override checkSettings(): void {
+    super.checkSettings();
+    if (#file in this) checkMode(this.socketMode); // else the base's constructor calls, too early
   }
 
   /**
@@ -104,34 +142,34 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
    */
   override openListener(): Deno.Listener {
     const { path } = this.serverAddress;
-    claimSocketPath(path);
-    const listener = Deno.listen({ transport: "unix", path });
-    this.#file = socketFileAt(path);
-    return listener;
+    const { socket, file } = bindSocketFile(path, {
+      bind: (path) => Deno.listen({ transport: "unix", path }),
+      mode: this.socketMode,
+      removedByDeno: true,
+    });
+    this.#file = file;
+    // The system knows it by the name that was bound, which is not the one that clients use.
+    Object.defineProperty(socket, "addr", { value: { transport: "unix", path } });
+    return socket;
   }
 
-  /** Closes as every server does; the file of a server that took over the path survives. */
-  override async serverClose(): Promise<void> {
-    const restore = this.#hideSuccessor();
-    try {
-      await super.serverClose();
-    } finally {
-      restore();
-    }
+  /**
+   * Accepts the next client.
+   *
+   * @returns The connection and the client's address.
+   */
+  override async getRequest(): Promise<[StreamSocket, UnixStreamAddr]> {
+    const conn = await this.socket.accept();
+    Object.defineProperty(conn, "localAddr", { value: this.serverAddress });
+    return [new StreamSocket(conn), conn.remoteAddr as UnixStreamAddr];
   }
 
-  /** Deno removes whatever is at the path when it lets go of the listener, so another's file steps aside. */
-  #hideSuccessor(): () => void {
-    const file = this.#file;
+  /** Removes the file, unless that is another server's by now, then closes the listener, if it is open. */
+  override closeSocket(): void {
+    // While the socket is open no other server takes the path for a dead one's.
+    if (this.#file !== null) removeSocketFile(this.#file);
     this.#file = null;
-    if (file === null || isStillThere(file) || socketFileAt(file.path) === null) return () => {};
-    const aside = `${file.path}.${crypto.randomUUID().slice(0, 8)}`;
-    try {
-      Deno.renameSync(file.path, aside);
-    } catch {
-      return () => {}; // where we may not rename, Deno may not remove
-    }
-    return () => Deno.renameSync(aside, file.path);
+    super.closeSocket();
   }
 }
 
@@ -139,7 +177,7 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
  * A datagram server on a Unix socket, one datagram at a time.
  *
  * A client that wants an answer binds a path of its own. The rules for the file are those of
- * {@linkcode UnixStreamServer}. Needs `--allow-read` and `--allow-write` for the paths, `--allow-net`, and
+ * {@linkcode UnixStreamServer}, without `PATH.new`. Needs `--allow-read` and `--allow-write` for the paths, `--allow-net`, and
  * `--unstable-net` or `"unstable": ["net"]` in the program's `deno.json`.
  *
  * @example Answer in upper case
@@ -163,6 +201,11 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
  * ```
  */
 export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
+  /** The default of the instance property of this name. */
+  static socketMode: number | null = null;
+
+  /** The permissions of the socket's file; `null` for what the umask leaves. */
+  socketMode: number | null;
   #file: SocketFile | null = null;
 
   /**
@@ -172,6 +215,7 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
    * @param RequestHandlerClass What serves the datagrams.
    * @param options Settings; each goes before the static property of the same name.
    * @throws {TypeError} When the address or the handler is none, or the path is too long.
+   * @throws {RangeError} When a setting is out of range.
    * @throws {Deno.errors.AddrInUse} When a live server has the path, or it is not a socket.
    * @throws {Deno.errors.NotSupported} When Deno runs without `--unstable-net`.
    * @throws {Error} When the bind fails, as in {@linkcode TCPServer}.
@@ -182,7 +226,21 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
     options: UnixDatagramServerOptions = {},
   ) {
     super(serverAddress, RequestHandlerClass, { ...options, bindAndActivate: false });
+    const { socketMode } = this.constructor as typeof UnixDatagramServer;
+    this.socketMode = orDefault(options.socketMode, socketMode);
+    this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
+  }
+
+  /**
+   * Checks the settings; called by the constructor and by `serverBind()`.
+   *
+   * @throws {TypeError} When a setting cannot be had.
+   * @throws {RangeError} When a setting is out of range.
+   */
+  override checkSettings(): void {
+    super.checkSettings();
+    if (#file in this) checkMode(this.socketMode); // else the base's constructor calls, too early
   }
 
   /**
@@ -209,22 +267,26 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
    */
   override openSocket(): Deno.DatagramConn {
     const { path } = this.serverAddress;
-    claimSocketPath(path);
-    const conn = new UnixDatagramConn(path);
+    const conn = new UnixDatagramConn(path, this.socketMode);
     this.#file = conn.file;
     return conn;
   }
 
-  /** Closes the socket, if it is open, and removes its file, unless that is another server's by now. */
+  /** Removes the file, unless that is another server's by now, then closes the socket, if it is open. */
   override closeSocket(): void {
-    super.closeSocket();
-    const file = this.#file;
+    // While the socket is open no other server takes the path for a dead one's.
+    if (this.#file !== null) removeSocketFile(this.#file);
     this.#file = null;
-    if (file === null || !isStillThere(file)) return;
-    try {
-      Deno.removeSync(file.path);
-    } catch {
-      // The folder has become read-only; the next server will find the file stale and replace it.
-    }
+    super.closeSocket();
   }
+}
+
+/**
+ * Checks the permissions of a file.
+ *
+ * @throws {TypeError} When they are neither a number nor null.
+ * @throws {RangeError} When they are out of range.
+ */
+function checkMode(mode: unknown): void {
+  if (mode !== null) checkInteger("socketMode", mode, 0, 0o777);
 }

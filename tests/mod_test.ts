@@ -119,6 +119,7 @@ const TYPES = [
   "ServerState",
   "ServerStats",
   "SocketAddress",
+  "SocketFileOptions",
   "StreamTransport",
   "TCPAddr",
   "TCPServerOptions",

@@ -12,6 +12,7 @@ import {
   assertThrows,
 } from "@std/assert";
 import {
+  ConcurrentUnixStreamServer,
   type DatagramRequest,
   DatagramRequestHandler,
   ForkingUnixDatagramServer,
@@ -25,12 +26,14 @@ import {
 import { UpperHandler } from "./forking_handlers.ts";
 import {
   bytes,
+  CONFIG,
   connect,
   datagramExchange,
   exchange,
   exchangeOn,
   FAMILIES,
   ListLogger,
+  runProgram,
   start,
   tempFolder,
   tempSocketPath,
@@ -557,3 +560,232 @@ Deno.test("UnixDatagramServer.maxPacketSize refuses a longer datagram, also when
     assertStringIncludes(logger.lines[0]!, `longer than ${maxPacketSize} bytes`);
   }
 });
+
+/** A program that makes both kinds of server when it is told to, and says what became of each. */
+const STARTER = `
+import { UnixDatagramServer, UnixStreamServer } from "@netkit/socketserver";
+const [stream, datagram] = Deno.args;
+console.log("ready");
+const reader = Deno.stdin.readable.getReader();
+await reader.read();
+for (const make of [
+  () => new UnixStreamServer({ path: stream }, () => {}),
+  () => new UnixDatagramServer({ path: datagram }, () => {}),
+]) {
+  try {
+    make();
+    console.log("listens");
+  } catch (error) {
+    console.log(error.name);
+  }
+}
+console.log("done");
+await reader.read();
+`;
+
+Deno.test("fault 30: of six servers that start at once on a dead one's file exactly one listens", async () => {
+  const paths = [tempSocketPath(), tempSocketPath()] as const;
+  const program = `${tempFolder()}/starter.ts`;
+  await Deno.writeTextFile(program, STARTER);
+  await Promise.all(KINDS.map(({ program }, kind) => leaveStaleSocket(paths[kind]!, program)));
+  const args = ["run", "-A", "--quiet", "--no-check", "--config", CONFIG, program, ...paths];
+  const starters = Array.from({ length: 6 }, () => {
+    const child = new Deno.Command(Deno.execPath(), {
+      args,
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "inherit",
+    }).spawn();
+    const lines = child.stdout.pipeThrough(new TextDecoderStream()).getReader();
+    return { child, lines, stdin: child.stdin.getWriter(), said: "" };
+  });
+  const hear = (word: string) =>
+    Promise.all(starters.map(async (starter) => {
+      while (!starter.said.includes(word)) starter.said += (await starter.lines.read()).value!;
+    }));
+  await hear("ready");
+  await Promise.all(starters.map(({ stdin }) => stdin.write(bytes("\n"))));
+  await hear("done");
+  const outcomes = starters.map(({ said }) => said.trim().split("\n").slice(1, 3));
+  for (const kind of [0, 1]) {
+    const expected = [...new Array(5).fill("AddrInUse"), "listens"];
+    assertEquals(outcomes.map((outcome) => outcome[kind]).toSorted(), expected);
+    assertEquals(filesIn(folderOf(paths[kind]!)), ["s.sock"]);
+  }
+  for (const { child, lines, stdin } of starters) {
+    await stdin.close();
+    while (!(await lines.read()).done);
+    await child.status;
+  }
+});
+
+Deno.test("fault 30: a server that closes while its requests run leaves its successors' files alone", async () => {
+  const path = tempSocketPath();
+  const release = Promise.withResolvers<void>();
+  const entered = Promise.withResolvers<void>();
+  const wait = async () => {
+    entered.resolve();
+    await release.promise;
+  };
+  await using old = start(new ConcurrentUnixStreamServer({ path }, wait));
+  using _release = { [Symbol.dispose]: release.resolve };
+  const asking = exchange(old.server.serverAddress, "");
+  await entered.promise;
+  await Deno.remove(path);
+  const second = start(new UnixStreamServer({ path }, StreamEcho));
+  const closing = old.server.serverClose();
+  assertEquals(await exchange({ transport: "unix", path }, "second\n"), "second\n");
+  assertEquals(filesIn(folderOf(path)), ["s.sock"]);
+  await second.server.serverClose();
+  assertEquals(filesIn(folderOf(path)), []);
+  await using _ = start(new UnixStreamServer({ path }, StreamEcho));
+  release.resolve();
+  await Promise.all([closing, asking]);
+  assertEquals(await exchange({ transport: "unix", path }, "third\n"), "third\n");
+  assertEquals(filesIn(folderOf(path)), ["s.sock"]);
+});
+
+Deno.test("fault 30: a relative path is removed, and answered from, after Deno.chdir()", async () => {
+  const [home, elsewhere] = [tempFolder(), tempFolder()];
+  const { code, stdout, stderr } = await runProgram(
+    `
+import { UnixDatagramServer, UnixStreamServer } from "@netkit/socketserver";
+const [home, elsewhere] = Deno.args;
+const names = () => Array.from(Deno.readDirSync(home), ({ name }) => name).sort().join();
+Deno.chdir(home);
+const stream = new UnixStreamServer({ path: "stream" }, () => {});
+const answer = async ([data, socket], address) => {
+  await new Promise((resolve) => setTimeout(resolve)); // so that the server receives again
+  await socket.sendTo(data, address);
+};
+const datagram = new UnixDatagramServer({ path: "datagram" }, answer);
+const serving = datagram.serveForever();
+Deno.chdir(elsewhere);
+for (const name of ["stream", "datagram"]) Deno.writeTextFileSync(name, "precious");
+const path = elsewhere + "/client";
+const client = Deno.listenDatagram({ transport: "unixpacket", path });
+await client.send(new Uint8Array(3), { transport: "unixpacket", path: home + "/datagram" });
+console.log((await client.receive())[0].length, names());
+await Promise.all([stream.serverClose(), datagram.serverClose()]);
+await serving;
+client.close();
+console.log(names(), Deno.readTextFileSync("stream"), Deno.readTextFileSync("datagram"));
+`,
+    { args: [home, elsewhere], limit: 60_000 },
+  );
+  assertEquals([code, stdout, stderr], [0, "3 datagram,stream\n precious precious\n", ""]);
+});
+
+Deno.test("fault 30: the permissions for three names suffice to leave another's file alone", async () => {
+  const path = tempSocketPath();
+  const names = [path, `${path}.new`, `${path}.lock`].join();
+  const { code, stderr } = await runProgram(
+    `
+import { UnixStreamServer } from "@netkit/socketserver";
+const [path] = Deno.args;
+const server = new UnixStreamServer({ path }, () => {});
+Deno.removeSync(path);
+Deno.writeTextFileSync(path, "precious");
+await server.serverClose();
+`,
+    {
+      flags: [
+        "--no-check",
+        `--allow-read=${names}`,
+        `--allow-write=${names}`,
+        `--allow-net=unix:${path},unix:${path}.new`,
+      ],
+      args: [path],
+    },
+  );
+  assertEquals([code, stderr], [0, ""]);
+  assertEquals(await Deno.readTextFile(path), "precious");
+});
+
+Deno.test("fault 30: with the permissions for the path alone a server serves and takes a dead one's path", async () => {
+  const path = tempSocketPath();
+  await leaveStaleSocket(path, KINDS[0]!.program);
+  const { code, stderr } = await runProgram(
+    `
+import { UnixStreamServer } from "@netkit/socketserver";
+const [path] = Deno.args;
+const server = new UnixStreamServer({ path }, (request) => request.sendAll("served"));
+const handled = server.handleRequest();
+using client = await Deno.connect({ transport: "unix", path });
+if (await new Response(client.readable).text() !== "served") throw new Error("not served");
+await handled;
+await server.serverClose();
+`,
+    {
+      flags: [
+        "--no-check",
+        `--allow-read=${path}`,
+        `--allow-write=${path}`,
+        `--allow-net=unix:${path}`,
+      ],
+      args: [path],
+    },
+  );
+  assertEquals([code, stderr], [0, ""]);
+  assert(!exists(path));
+});
+
+Deno.test("UnixStreamServer.getRequest() gives connections the path that clients use", async () => {
+  const path = tempSocketPath();
+  const tell = (socket: StreamSocket) => socket.sendAll(JSON.stringify(socket.localAddr));
+  await using started = start(new UnixStreamServer({ path }, tell));
+  assertEquals(JSON.parse(await exchange(started.server.serverAddress, "")), {
+    transport: "unix",
+    path,
+  });
+  assertEquals(started.server.socket.addr, { transport: "unix", path });
+});
+
+class OpenStreamServer extends UnixStreamServer {
+  static override socketMode = 0o666;
+}
+
+class OpenDatagramServer extends UnixDatagramServer {
+  static override socketMode = 0o666;
+}
+
+for (
+  const [Server, OpenServer] of [
+    [UnixStreamServer, OpenStreamServer],
+    [UnixDatagramServer, OpenDatagramServer],
+  ] as const
+) {
+  const modeOf = (path: string) => Deno.lstatSync(path).mode! & 0o777;
+
+  Deno.test(`${Server.name}.socketMode is the mode of the file, by class, option or instance`, async () => {
+    const path = tempSocketPath();
+    const handler = () => {};
+    for (
+      const [server, mode] of [
+        [() => new Server({ path }, handler), 0o777 & ~Deno.umask()],
+        [() => new Server({ path }, handler, { socketMode: 0o600 }), 0o600],
+        [() => new OpenServer({ path }, handler), 0o666],
+        [() => new OpenServer({ path }, handler, { socketMode: 0o660 }), 0o660],
+        [() => {
+          const server = new Server({ path }, handler, { bindAndActivate: false });
+          server.socketMode = 0o640;
+          server.serverBind();
+          return server;
+        }, 0o640],
+      ] as const
+    ) {
+      await using _ = server();
+      assertEquals(modeOf(path), mode);
+    }
+  });
+
+  Deno.test(`${Server.name}.socketMode must be a mode`, () => {
+    const path = tempSocketPath();
+    const tell = (socketMode: unknown) =>
+      new Server({ path }, () => {}, { socketMode: socketMode as number });
+    assertThrows(() => tell(0o1000), RangeError, "'socketMode'");
+    assertThrows(() => tell(-1), RangeError, "'socketMode'");
+    assertThrows(() => tell("0660"), TypeError, "'socketMode'");
+    assert(!exists(path));
+  });
+}
