@@ -78,6 +78,20 @@ export class ReadSide {
     return this.#readBlocking(p, this.timeout);
   }
 
+  /**
+   * Reads for a relay, which does not know yet whether anybody wants it: without a time limit, in turn, and what is
+   * not wanted goes back by {@linkcode ReadSide.unread} before the next read begins.
+   */
+  readAhead(p: Uint8Array): Promise<number | null> {
+    return this.#turns.runAnyway(() => this.#readHeld(p));
+  }
+
+  /** Takes back the bytes of the last read, in the same turn of the event loop as that gave them. */
+  unread(bytes: Uint8Array<ArrayBuffer>): void {
+    const later = this.#leftover;
+    this.#leftover = later === null ? bytes : new Uint8Array([...bytes, ...later]);
+  }
+
   /** Makes reads give the end of the stream. */
   end(): void {
     this.#ended = true;
@@ -115,6 +129,14 @@ export class ReadSide {
       if (this.#keep(late, await this.#timed(late.promise)) === null) return null;
     }
     return this.#takeLeftover(this.#leftover!, p);
+  }
+
+  /** Reads what an earlier read has left behind, or else straight from the transport. */
+  async #readHeld(p: Uint8Array): Promise<number | null> {
+    if (this.#ended) return null;
+    if (this.#late !== null) this.#keep(this.#late, await this.#late.promise);
+    if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
+    return await this.#transport.read(p);
   }
 
   /** Keeps what a late read has brought until it is taken. */

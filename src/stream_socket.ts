@@ -18,6 +18,9 @@ const DEFAULT_RECV = 64 * 1024;
 
 const encoder = new TextEncoder();
 
+/** The read side of a socket, for the relay, which reads ahead of the handler. */
+export let readSideOf: (socket: StreamSocket) => ReadSide;
+
 /**
  * A connected stream socket: a full `Deno.Conn` with the manners of a Python socket.
  *
@@ -52,6 +55,10 @@ const encoder = new TextEncoder();
  * ```
  */
 export class StreamSocket implements Deno.Conn<Deno.Addr> {
+  static {
+    readSideOf = (socket) => socket.#reads;
+  }
+
   readonly #transport: StreamTransport;
   readonly #reads: ReadSide;
   #timeout: number | null = null;
@@ -59,8 +66,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   #writeEnded: Promise<void> | null = null;
   readonly #room = new RecvRoom();
   readonly #writes = new Turns();
-  /** Set when a write ran out of time: nobody knows what the client has got, so nothing may follow. */
-  #writeTimedOut: Error | null = null;
+  /** What a write failed with: nobody knows how much of it the client has got, so nothing may follow. */
+  #writeFailed: Error | null = null;
   #watchdog: Watchdog | null = null;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
@@ -90,8 +97,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    *
    * An operation that takes longer rejects with `Deno.errors.TimedOut`; what has arrived while the program was
    * busy is not late. After a read that timed out the next one goes on where it stopped. After a write that
-   * timed out nobody knows how much went out, so all later ones reject with the same error. Of several reads
-   * at once each has its time from when it is its turn.
+   * timed out nobody knows how much went out, so the connection is closed and all later ones reject with the same
+   * error. Of several reads at once each has its time from when it is its turn.
    *
    * It holds for blocking reads, too. A blocking write waits for the server, which cuts the connection off when
    * the client takes nothing for as long.
@@ -299,9 +306,10 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   /** A stream that sends what is written to it; closing it ends the write side, aborting it closes all. */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
     return this.#writable ??= new WritableStream({
+      // At once: abort() is called only when the write under way has ended, which may be never.
+      start: ({ signal }) => signal.addEventListener("abort", () => this.close(), { once: true }),
       write: (chunk) => this.sendAll(chunk),
       close: () => this.closeWrite(),
-      abort: () => this.close(),
     });
   }
 
@@ -343,9 +351,15 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   }
 
   async #writeAll(bytes: Uint8Array): Promise<void> {
+    const { length } = bytes; // 0 as soon as somebody transfers the memory
     let sent = 0;
-    while (sent < bytes.length) {
-      sent += await this.#writeSome(sent === 0 ? bytes : bytes.subarray(sent));
+    try {
+      while (sent < length) {
+        sent += await this.#writeSome(sent === 0 ? bytes : bytes.subarray(sent));
+      }
+    } catch (error) {
+      if (sent > 0 && !this.#closed && error instanceof Error) this.#writeFailed = error;
+      throw error;
     }
   }
 
@@ -363,7 +377,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   /** Why nothing can be written any more, if so. */
   #writeFault(): Error | null {
-    if (!this.#closed) return this.#writeTimedOut;
+    if (!this.#closed || this.#writeFailed !== null) return this.#writeFailed;
     return new Deno.errors.BadResource("Cannot write to client: the connection is closed");
   }
 
@@ -385,14 +399,28 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   }
 
   /** On its own because a closure in `#timed()` would cost every write its context. */
-  #watched<T>(operation: Promise<T>, limit: number): Promise<T> {
+  async #watched<T>(operation: Promise<T>, limit: number): Promise<T> {
     this.#watchdog ??= new Watchdog();
-    return this.#watchdog.watch(operation, limit, () => {
-      return this.#writeTimedOut = new Deno.errors.TimedOut(
-        `Cannot write to client: no progress in ${limit} ms`,
-      );
-    });
+    try {
+      return await this.#watchdog.watch(operation, limit, () => {
+        const error = new Deno.errors.TimedOut(
+          `Cannot write to client: no progress in ${limit} ms`,
+        );
+        this.#writeFailed = error;
+        this.close();
+        return error;
+      });
+    } catch (error) {
+      // The bytes are the transport's until the close has ended what it does with them.
+      if (error === this.#writeFailed) await settlement(operation);
+      throw error;
+    }
   }
+}
+
+/** Resolves when an operation has settled, however it did. */
+function settlement(operation: Promise<unknown>): Promise<void> {
+  return operation.then(() => {}, () => {});
 }
 
 /** The bytes of a reader as a stream, which ends with them and does nothing else at the end. */

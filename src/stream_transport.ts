@@ -15,7 +15,7 @@ export interface StreamTransport {
   read(p: Uint8Array): Promise<number | null>;
   /** Writes some of `p`; resolves to the number of bytes. */
   write(p: Uint8Array): Promise<number>;
-  /** Closes both directions. */
+  /** Closes both directions. A read or write under way settles soon, and touches its bytes no more then. */
   close(): void;
   /** Ends the write direction after what was written. */
   closeWrite(): Promise<void>;

@@ -5,7 +5,7 @@
  */
 import type { DatagramSocket } from "../datagram_socket.ts";
 import { isPeerGone, ServerExit } from "../errors.ts";
-import type { StreamSocket } from "../stream_socket.ts";
+import { readSideOf, type StreamSocket } from "../stream_socket.ts";
 import {
   fromErrorMessage,
   type Outcome,
@@ -38,13 +38,6 @@ export interface RemoteRequest {
   signal: AbortSignal;
   /** The client's connection, or else the datagram and the socket to answer with. */
   client: StreamSocket | { packet: Uint8Array; socket: DatagramSocket };
-  /** A read of the connection that was begun for a unit that ended before it took the request. */
-  early?: EarlyRead | null;
-}
-
-interface EarlyRead {
-  frame: Uint8Array<ArrayBuffer>;
-  count: Promise<number | null>;
 }
 
 /** Runs requests in units. */
@@ -54,9 +47,9 @@ export class Relay {
   /** The connection; null for a datagram. */
   readonly #client: StreamSocket | null;
   #over = false;
+  /** Whether the unit has ended before the request. */
+  #died = false;
   #untaken = false;
-  /** The read of the client that is under way. */
-  #reading: EarlyRead | null = null;
   /** Why the client can be reached no more; in a box because an error may be any value. */
   #writeFault: { error: unknown } | null = null;
   #readFault: { error: unknown } | null = null;
@@ -133,10 +126,8 @@ export class Relay {
       clearTimeout(this.#expiry);
       clearTimeout(this.#linger);
       unit.onClosed = null;
-      if (this.#over) {
-        await writer.settled(); // a frame must be whole before the next request's
-        if (this.#aborted) unit.clearAbort();
-      }
+      await writer.settled(); // a frame must be whole before the next request's
+      if (this.#aborted && !this.#died) unit.clearAbort();
       this.#over = true;
     }
   }
@@ -151,9 +142,9 @@ export class Relay {
       if (this.#client !== null) void this.#relayIn(this.#client);
       return await this.#relayOut();
     } catch (cause) {
+      this.#died = true;
       this.#untaken = this.#sent === 0 && !this.#aborted &&
         (!isWritten || unit.unread >= HEADER_BYTES + start.length);
-      if (this.#untaken) this.#request.early = this.#reading;
       // Whatever went wrong with the channel, the unit is of no use any more.
       unit.kill();
       const died = await unit.diedError(cause);
@@ -164,45 +155,36 @@ export class Relay {
   /** From the client to the unit. */
   async #relayIn(client: StreamSocket): Promise<void> {
     const { writer } = this.#unit;
-    const { early } = this.#request;
-    const frame = early?.frame ?? spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
+    const reads = readSideOf(client);
+    const frame = spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
     const data = frame.subarray(HEADER_BYTES);
-    this.#reading = early ?? null;
-    this.#request.early = null;
+    /** How much of the frame the channel has; it may keep that for as long as the unit lives when a write fails. */
+    let writing = 0;
     try {
       while (!this.#over) {
-        const reading = this.#reading ??= { frame, count: this.#read(client, data) };
-        const count = await reading.count;
-        if (this.#untaken) return; // it is another relay's
-        this.#reading = null;
-        if (this.#over) break;
+        const count = await reads.readAhead(data);
+        if (this.#over || this.#died) {
+          if (count !== null) reads.unread(data.slice(0, count)); // for who serves this client next
+          break;
+        }
         this.#sent++;
         clearTimeout(this.#expiry);
         if (count === null) {
           await writer.write(FRAME.END);
           break;
         }
+        writing = count;
         await writer.writeInPlace(frame, count);
+        writing = 0;
       }
     } catch (error) {
+      if (writing > 0) reads.unread(data.slice(0, writing));
       if (!this.#over) {
         this.#readFault = { error };
         this.#abort();
       }
     }
-    if (spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(frame);
-  }
-
-  /** Reads; a time limit is the handler's, who may not be reading at all now. */
-  async #read(client: StreamSocket, data: Uint8Array): Promise<number | null> {
-    while (true) {
-      try {
-        return await client.read(data);
-      } catch (error) {
-        const isOver = this.#over && !this.#untaken;
-        if (!(error instanceof Deno.errors.TimedOut) || isOver) throw error;
-      }
-    }
+    if (writing === 0 && spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(frame);
   }
 
   /** From the unit, to the end of the request. */

@@ -1,0 +1,81 @@
+/**
+ * A handler for tests in which each client checks every byte that it gets, and the server every byte of a client.
+ *
+ * Subprocesses may read nothing but modules, so this one imports no more than the package.
+ *
+ * @module
+ */
+import { StreamRequestHandler } from "@netkit/socketserver";
+
+const decoder = new TextDecoder();
+/** How many bytes are written at once. */
+const CHUNK = 200_000;
+
+/** Bytes of one client: they tell whose they are and which place they have. */
+export function ownPattern(id: number, size: number, from = 0): Uint8Array<ArrayBuffer> {
+  const data = new Uint8Array(size);
+  for (let at = from, index = 0; index < size; at++, index++) {
+    data[index] = id * 37 + at * 31 + (at >> 8) * 7 + (at >> 16);
+  }
+  return data;
+}
+
+/** Where the first byte stands that is not the client's own, or -1. */
+export function firstForeign(data: Uint8Array, id: number, from = 0): number {
+  for (let at = from, index = 0; index < data.length; at++, index++) {
+    if (data[index] !== ((id * 37 + at * 31 + (at >> 8) * 7 + (at >> 16)) & 0xff)) return at;
+  }
+  return -1;
+}
+
+/** Does what the first line says: a command, the client's number, how many bytes, a time limit in milliseconds. */
+export class OwnBytesHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const line = decoder.decode(await this.rfile.readline());
+    const [command, id = 0, size = 0, timeout = 0] = line.split(" ").map((word, index) =>
+      index === 0 ? word : Number(word)
+    ) as [string, number, number, number];
+    if (timeout > 0) this.request.timeout = timeout;
+    if (command === "send") {
+      await this.#send(id, size);
+    } else if (command === "send-on") {
+      const errors: unknown[] = [];
+      const note = (error: unknown) => void errors.push(error);
+      await this.#send(id, size).catch(note);
+      await this.request.sendAll("and more").catch(note);
+      await this.wfile.write("and more").catch(note);
+      await this.request.closeWrite().catch(note);
+      const same = errors.length === 4 && errors.every((error) => error === errors[0]);
+      if (!same) throw new Error(`wrote on after ${Deno.inspect(errors)}`);
+    } else if (command === "echo") {
+      await this.#echo(id);
+    }
+  }
+
+  async #send(id: number, size: number): Promise<void> {
+    const { request } = this;
+    for (let sent = 0; sent < size; sent += CHUNK) {
+      const chunk = ownPattern(id, Math.min(CHUNK, size - sent), sent);
+      try {
+        await request.sendAll(chunk);
+      } finally {
+        chunk.fill(0); // ours again, whatever became of it
+      }
+    }
+  }
+
+  async #echo(id: number): Promise<void> {
+    const { rfile, request } = this;
+    for (let at = 0;;) {
+      const data = await rfile.read1(65536);
+      if (data.length === 0) return;
+      const foreign = firstForeign(data, id, at);
+      if (foreign >= 0) throw new TypeError(`byte ${foreign} of client ${id} is foreign`);
+      at += data.length;
+      await request.sendAll(data);
+      data.fill(0);
+    }
+  }
+}

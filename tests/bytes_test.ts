@@ -1,0 +1,160 @@
+/**
+ * Bytes stay with their client: what a write that failed, a reset or a cut-off leaves behind reaches nobody else.
+ *
+ * `SOCKETSERVER_STORM=60000 deno test -A tests/bytes_test.ts --filter storm` lets the storms last a minute each.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertLess } from "@std/assert";
+import {
+  ConcurrentTCPServer,
+  ConcurrentTLSServer,
+  ForkingTCPServer,
+  ForkingUnixStreamServer,
+  PoolTCPServer,
+  type SocketAddress,
+  TCPServer,
+  ThreadingTCPServer,
+  ThreadingTLSServer,
+  ThreadingUnixStreamServer,
+} from "@netkit/socketserver";
+import type { AnyServer } from "@netkit/socketserver";
+import { firstForeign, OwnBytesHandler } from "./bytes_handlers.ts";
+import {
+  bytes,
+  connect,
+  connectTLS,
+  ListLogger,
+  LOOPBACK,
+  start,
+  tempSocketPath,
+  TLS,
+  until,
+} from "./harness.ts";
+
+const MIB = 1024 * 1024;
+/** More than the system and the relay take while the client reads nothing. */
+const TOO_MUCH = 32 * MIB;
+
+/** A way of serving, with Workers and subprocesses that are used again. */
+interface Mode {
+  name: string;
+  make: () => AnyServer | PoolTCPServer;
+  tls?: boolean;
+}
+
+const tls = { cert: TLS.cert, key: TLS.key };
+const children = { maxRequestsPerChild: 0, minSpareChildren: 0 };
+const logger = new ListLogger();
+const MODES: Mode[] = [
+  { name: "TCPServer", make: () => new TCPServer(LOOPBACK, OwnBytesHandler, { logger }) },
+  {
+    name: "ConcurrentTCPServer",
+    make: () => new ConcurrentTCPServer(LOOPBACK, OwnBytesHandler, { logger }),
+  },
+  {
+    name: "ConcurrentTLSServer",
+    make: () => new ConcurrentTLSServer(LOOPBACK, OwnBytesHandler, { ...tls, logger }),
+    tls: true,
+  },
+  {
+    name: "ThreadingTCPServer",
+    make: () => new ThreadingTCPServer(LOOPBACK, OwnBytesHandler, { minSpareThreads: 0, logger }),
+  },
+  {
+    name: "ThreadingUnixStreamServer",
+    make: () =>
+      new ThreadingUnixStreamServer({ path: tempSocketPath() }, OwnBytesHandler, {
+        minSpareThreads: 0,
+        logger,
+      }),
+  },
+  {
+    name: "ThreadingTLSServer",
+    make: () =>
+      new ThreadingTLSServer(LOOPBACK, OwnBytesHandler, { ...tls, minSpareThreads: 0, logger }),
+    tls: true,
+  },
+  {
+    name: "ForkingTCPServer",
+    make: () => new ForkingTCPServer(LOOPBACK, OwnBytesHandler, { ...children, logger }),
+  },
+  {
+    name: "ForkingUnixStreamServer",
+    make: () =>
+      new ForkingUnixStreamServer({ path: tempSocketPath() }, OwnBytesHandler, {
+        ...children,
+        logger,
+      }),
+  },
+  {
+    name: "PoolTCPServer",
+    make: () => new PoolTCPServer(LOOPBACK, OwnBytesHandler, { workers: 2, logger }),
+  },
+];
+
+function connectTo(mode: Mode, address: SocketAddress): Promise<Deno.Conn> {
+  return mode.tls ? connectTLS(address) : connect(address);
+}
+
+/** Reads until the connection ends, however it does; fails at the first byte that is not the client's own. */
+async function readOwn(conn: Deno.Conn, id: number): Promise<{ got: number; end: "eof" | "cut" }> {
+  const buffer = new Uint8Array(65536);
+  let got = 0;
+  try {
+    for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
+      const foreign = firstForeign(buffer.subarray(0, count), id, got);
+      assertEquals(foreign, -1, `byte ${foreign} that client ${id} got is not its own`);
+      got += count;
+    }
+  } catch (error) {
+    if (isCut(error)) return { got, end: "cut" };
+    throw error;
+  }
+  return { got, end: "eof" };
+}
+
+/** Whether an error says that the server has cut the connection. */
+function isCut(error: unknown): boolean {
+  return error instanceof Deno.errors.ConnectionReset || error instanceof Deno.errors.BrokenPipe ||
+    error instanceof Deno.errors.UnexpectedEof;
+}
+
+for (const mode of MODES.filter(({ name }) => /^(Threading|Forking)/.test(name))) {
+  Deno.test(`fault 1: ${mode.name} sends a client whose write timed out nothing of the next client`, async () => {
+    const server = mode.make() as AnyServer;
+    const [failed, served] = [Promise.withResolvers<unknown>(), Promise.withResolvers<void>()];
+    server.handleError = async (error) => {
+      failed.resolve(error);
+      await served.promise;
+    };
+    await using _ = start(server);
+    using first = await connectTo(mode, server.serverAddress);
+    await first.write(bytes(`send 1 ${TOO_MUCH} 300\n`));
+    assertInstanceOf(await failed.promise, Deno.errors.TimedOut);
+    using second = await connectTo(mode, server.serverAddress);
+    await second.write(bytes(`send 2 ${4 * MIB}\n`));
+    assertEquals(await readOwn(second, 2), { got: 4 * MIB, end: "eof" });
+    const { got } = await readOwn(first, 1);
+    served.resolve();
+    assert(got < TOO_MUCH);
+  });
+}
+
+for (const mode of MODES) {
+  Deno.test(`fault 2: ${mode.name} sends nothing more after a write that failed half-way`, async () => {
+    await using server = mode.make();
+    const serving = server.serveForever();
+    {
+      using client = await connectTo(mode, server.serverAddress as SocketAddress);
+      await client.write(bytes(`send-on 3 ${TOO_MUCH} 300\n`));
+      await until(() => server.stats().completed + server.stats().failed > 0, 10_000);
+      const { got } = await readOwn(client, 3);
+      assertLess(got, TOO_MUCH);
+    }
+    const wroteOn = logger.lines.filter((line) => line.includes("wrote on"));
+    assertEquals(wroteOn, []);
+    await server.shutdown();
+    await serving;
+  });
+}
