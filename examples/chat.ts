@@ -10,8 +10,6 @@ import {
   formatAddress,
   LineTooLongError,
   StreamRequestHandler,
-  type StreamSocket,
-  type TCPAddr,
 } from "@netkit/socketserver";
 
 /** Who has so many lines to read yet is no longer there. */
@@ -24,15 +22,6 @@ class ChatServer extends ConcurrentTCPServer {
   /** Tells all members but one. */
   broadcast(line: string, except?: ChatHandler): void {
     for (const member of this.members.values()) if (member !== except) member.tell(line);
-  }
-
-  override handleError(
-    error: unknown,
-    request: StreamSocket,
-    clientAddress: TCPAddr,
-  ): void | Promise<void> {
-    if (!request.closed) return super.handleError(error, request, clientAddress);
-    console.log(`${formatAddress(clientAddress)} was cut off: too slow to read`);
   }
 }
 
@@ -52,7 +41,9 @@ class ChatHandler extends StreamRequestHandler {
     try {
       this.server.broadcast(`* ${name} has come, we are ${members.size}`);
       // Without control characters, which could do anything to a terminal
-      for await (const line of lines) this.say(name, line.replace(/\p{Cc}/gu, ""));
+      for await (const line of lines) {
+        this.server.broadcast(`${name}: ${line.replace(/\p{Cc}/gu, "")}`, this);
+      }
     } catch (error) {
       if (!(error instanceof LineTooLongError)) throw error;
       this.tell("* That is too long");
@@ -62,13 +53,12 @@ class ChatHandler extends StreamRequestHandler {
     }
   }
 
-  say(name: string, line: string): void {
-    this.server.broadcast(`${name}: ${line}`, this);
-  }
-
   /** Sends a line and does not wait: who is slow to read delays nobody, and is cut off in the end. */
   tell(line: string): void {
-    if (++this.#unread > MAX_UNREAD) return this.request.close();
+    if (++this.#unread === MAX_UNREAD) {
+      console.log(`${formatAddress(this.clientAddress)} was cut off: too slow to read`);
+      this.request.close();
+    }
     const written = () => void this.#unread--;
     this.wfile.write(`${line}\n`).then(written, written); // one that has gone is seen by its own handle()
   }

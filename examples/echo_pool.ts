@@ -5,17 +5,17 @@
  * other terminals. In Python: 16 threads that all call `serve_forever()` of one server.
  */
 import { parseArgs } from "@std/cli";
-import { BaseRequestHandler, formatAddress, PoolTCPServer } from "@netkit/socketserver";
+import { formatAddress, PoolTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
-export class EchoHandler extends BaseRequestHandler {
+export class EchoHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url; // where a Worker finds it
 
   override async handle(): Promise<void> {
     console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
-    while (true) {
-      const message = await this.request.recv(8192);
-      if (message.length === 0) break;
-      await this.request.sendAll(message);
+    // this.rfile is a file-like object for reading
+    for await (const line of this.rfile) {
+      // this.wfile is a file-like object for writing
+      await this.wfile.write(line);
     }
   }
 }
@@ -27,8 +27,8 @@ if (import.meta.main) {
     workers: NWORKERS,
     maxConnectionsPerWorker: 1,
   });
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  console.log(`Multithreaded server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
-  console.log("Leaving.");
+  console.log("\n\nLeaving.");
 }

@@ -21,8 +21,8 @@ class EchoHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new TCPServer({ hostname: "", port: Number(port) }, EchoHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  console.log(`Echo server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
-  console.log("Leaving.");
+  console.log("\n\nLeaving.");
 }

@@ -5,17 +5,17 @@
  * other terminals. In Python: `ThreadingTCPServer(('', 20000), EchoHandler)`.
  */
 import { parseArgs } from "@std/cli";
-import { BaseRequestHandler, formatAddress, ThreadingTCPServer } from "@netkit/socketserver";
+import { formatAddress, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
 
-export class EchoHandler extends BaseRequestHandler {
+export class EchoHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url; // where a Worker finds it
 
   override async handle(): Promise<void> {
     console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
-    while (true) {
-      const message = await this.request.recv(8192);
-      if (message.length === 0) break;
-      await this.request.sendAll(message);
+    // this.rfile is a file-like object for reading
+    for await (const line of this.rfile) {
+      // this.wfile is a file-like object for writing
+      await this.wfile.write(line);
     }
   }
 }
@@ -23,8 +23,8 @@ export class EchoHandler extends BaseRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new ThreadingTCPServer({ hostname: "", port: Number(port) }, EchoHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  console.log(`Echo server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
-  console.log("Leaving.");
+  console.log("\n\nLeaving.");
 }

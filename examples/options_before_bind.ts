@@ -1,48 +1,55 @@
 /**
- * A TCP server whose options are set before it binds, and that logs what happens: it answers lines in upper case.
+ * A TCP server whose options are set before it binds, and that logs what happens: it answers in upper case.
  *
  * Run `deno run --allow-net=localhost:9999 examples/options_before_bind.ts`, then examples/tcp_client.ts in another
  * terminal. In Python: `TCPServer(address, Handler, bind_and_activate=False)`, then `server.socket.setsockopt(...)`.
  */
 import { parseArgs } from "@std/cli";
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { BaseRequestHandler, formatAddress, TCPServer } from "@netkit/socketserver";
 
+const handler = new ConsoleHandler("DEBUG", {
+  formatter: ({ msg }) => `[MainProcess (${Deno.pid})] ${msg}`,
+  useColors: false,
+});
 setup({
-  handlers: { console: new ConsoleHandler("DEBUG") },
+  handlers: { console: handler },
   loggers: {
     upper: { level: "DEBUG", handlers: ["console"] }, // of this program
     socketserver: { level: "DEBUG", handlers: ["console"] }, // of the package
   },
 });
+const log = getLogger("upper");
 
-class UpperHandler extends StreamRequestHandler {
-  override disableNagleAlgorithm = true; // Deno sets TCP_NODELAY on connections, and not on the listener
-
+class MyTCPHandler extends BaseRequestHandler {
   override async handle(): Promise<void> {
-    const log = getLogger("upper");
-    const peer = formatAddress(this.clientAddress);
-    const data = new TextDecoder().decode(await this.rfile.readline());
-    log.debug(`Process ${Deno.pid} received from ${peer}: ${JSON.stringify(data)}`);
-    const count = await this.wfile.write(data.toUpperCase());
-    log.debug(`Process ${Deno.pid} sent to ${peer}: ${count} bytes`);
+    this.request.setNoDelay(); // TCP_NODELAY
+    log.debug(`connected from ${formatAddress(this.clientAddress)}`);
+
+    // this.request is the TCP socket connected to the client
+    const data = new TextDecoder().decode(await this.request.recv(1024));
+    log.debug(`recv: ${JSON.stringify(data)}`);
+
+    // just send back the same data, but upper-cased
+    await this.request.sendAll(data.toUpperCase());
+    log.debug(`sent: ${JSON.stringify(data.toUpperCase())}`);
   }
 }
 
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   const address = { hostname: "localhost", port: Number(port) };
-  await using server = new TCPServer(address, UpperHandler, { bindAndActivate: false });
+  await using server = new TCPServer(address, MyTCPHandler, { bindAndActivate: false });
 
-  // Set up various options
-  server.allowReuseAddress = true;
-  server.requestQueueSize = 100;
+  server.allowReuseAddress = true; // SO_REUSEADDR
+  server.requestQueueSize = 100; // what listen() gets as its backlog
+  log.debug("enable TCP_NODELAY"); // of each connection, as Deno's listeners have no options; and no TCP_QUICKACK
 
-  // Bind and activate
   server.serverBind();
   server.serverActivate();
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
 
+  // Activate the server; this will keep running until you interrupt the program with Ctrl-C
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever({ pollInterval: 5500 });
   console.log("Leaving.");

@@ -26,7 +26,7 @@ class MyTCPHandler extends BaseRequestHandler<StreamSocket, TCPAddr> {
       if (piece.length === 0) break; // the client says no more
       data += decoder.decode(piece, { stream: true });
     }
-    console.log(`Received from ${this.clientAddress.hostname}:`);
+    console.log(`${this.clientAddress.hostname} wrote:`);
     console.log(data.trimEnd());
     // just send back the same data, but upper-cased
     await this.request.sendAll(data.toUpperCase());

@@ -31,9 +31,9 @@ if (import.meta.main) {
   await using server = new ThreadedTCPServer(address, ThreadedTCPRequestHandler);
   const { port } = server.serverAddress;
 
-  // The loop runs in the main isolate, beside what follows.
+  // The loop needs no thread of its own: it runs in this one, beside what follows.
   const serving = server.serveForever();
-  console.log("Server loop running in the main isolate");
+  console.log("Server loop running in thread: MainThread");
 
   await client(port, "Hello World 1");
   await client(port, "Hello World 2");

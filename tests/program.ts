@@ -174,6 +174,18 @@ export class Program implements AsyncDisposable {
   }
 }
 
+/** Where this machine has a program of one of these names; undefined if nowhere. */
+export function onPath(...names: string[]): string | undefined {
+  const folders = (Deno.env.get("PATH") ?? "").split(":");
+  return folders.flatMap((folder) => names.map((name) => `${folder}/${name}`)).find((path) => {
+    try {
+      return Deno.statSync(path).isFile;
+    } catch {
+      return false; // there is none in this folder
+    }
+  });
+}
+
 /** A module in a project of its own, with the package among its imports; gives its path. */
 export async function moduleOf(source: string): Promise<string> {
   const folder = tempFolder();

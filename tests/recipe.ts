@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import type { RunResult } from "./harness.ts";
+import { bytes, type RunResult, text, writeAll } from "./harness.ts";
 import { Program, runArgs } from "./program.ts";
 
 const FOLDER = new URL("../examples/", import.meta.url);
@@ -37,7 +37,8 @@ export class Recipe extends Program {
 
   /** On which port of this machine it listens, as the next line that says so tells. */
   async port(): Promise<number> {
-    return (await this.address() as Deno.NetAddr).port;
+    const [, port] = await this.line(/^(?:Listening on \S+:|\w+ server running on port )(\d+)$/);
+    return Number(port);
   }
 
   /** Presses Ctrl-C, and checks that it prints "Leaving." and ends well, having complained of nothing else. */
@@ -72,4 +73,27 @@ export function commandOf(
   assert(place >= 0, `The command of ${name} runs something else: ${command}`);
   const portFlag = port === undefined ? [] : ["--port", `${port}`];
   return { flags: words.slice(0, place), args: [...portFlag, ...(args ?? words.slice(place + 1))] };
+}
+
+/** Connects to a program on this machine. */
+export async function dial(port: number): Promise<Deno.TcpConn> {
+  return await Deno.connect({ hostname: "127.0.0.1", port });
+}
+
+/** A port that nobody listens on at the moment. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "0.0.0.0", port: 0 });
+  return listener.addr.port;
+}
+
+/** Sends a message, and checks that what comes next is the answer. */
+export async function say(conn: Deno.Conn, message: string, expected = message): Promise<void> {
+  await writeAll(conn, bytes(message));
+  const answer = new Uint8Array(bytes(expected).length);
+  for (let got = 0; got < answer.length;) {
+    const count = await conn.read(answer.subarray(got));
+    assert(count !== null, `The connection ended instead of saying ${expected}`);
+    got += count;
+  }
+  assertEquals(text(answer), expected);
 }

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { bytes, exchangeOn, readExactly, tempFolder, text, writeAll } from "./harness.ts";
-import { PATIENCE } from "./program.ts";
+import { onPath, PATIENCE } from "./program.ts";
 import { Recipe } from "./recipe.ts";
 
 const PAGE = "<!doctype html><title>Recipe</title><link rel=stylesheet href=style.css>" +
@@ -181,15 +181,7 @@ Deno.test("http_server.ts answers 400 to what is no request, and closes", async 
 });
 
 /** The browser of this machine, if it has one. */
-const chromium = (Deno.env.get("PATH") ?? "").split(":").flatMap((folder) =>
-  ["chromium", "chromium-browser"].map((name) => `${folder}/${name}`)
-).find((path) => {
-  try {
-    return Deno.statSync(path).isFile;
-  } catch {
-    return false; // there is none in this folder
-  }
-});
+const chromium = onPath("chromium", "chromium-browser");
 
 /** What a page has become in the browser when it and all that belongs to it is loaded, as HTML. */
 async function domOf(url: string): Promise<string> {

@@ -11,10 +11,9 @@ import {
   datagramExchange,
   exchangeOn,
   tempFolder,
-  text,
   writeAll,
 } from "./harness.ts";
-import { commandOf, Recipe, sourceOf } from "./recipe.ts";
+import { commandOf, dial, freePort, Recipe, say, sourceOf } from "./recipe.ts";
 
 /** What must be under examples/: what people know from Python's documentation and from its cookbooks. */
 const RECIPES = [
@@ -22,6 +21,8 @@ const RECIPES = [
   "tcp_server_stream.ts",
   "tcp_client.ts",
   "options_before_bind.ts",
+  "options_before_bind_stream.ts",
+  "threading_reuse_port.ts",
   "threading_mix_in.ts",
   "forking_mix_in.ts",
   "echo_base.ts",
@@ -51,11 +52,28 @@ const RECIPES = [
   "syslog.ts",
   "tls_echo.ts",
 ];
+/** What people build besides, with its tests in examples_services_test.ts. */
+const SERVICES = [
+  "socks5_proxy.ts",
+  "smtp_sink.ts",
+  "log_receiver.ts",
+  "tcp_proxy.ts",
+  "rate_limit.ts",
+  "metrics.ts",
+  "quote_of_the_day.ts",
+  "untrusted_code.ts",
+  "typed_context.ts",
+  "kv_store.ts",
+  "device_gateway.ts",
+  "pub_sub.ts",
+  "job_queue.ts",
+  "control_socket.ts",
+];
 /** What is no recipe, and has its tests in examples_test.ts. */
 const OTHERS = ["echo.ts"];
 
 Deno.test("examples/ has every recipe, with its command in the header and nothing done on import", () => {
-  for (const name of RECIPES) {
+  for (const name of [...RECIPES, ...SERVICES]) {
     const source = sourceOf(name); // fails when it is missing
     const { flags } = commandOf(name);
     assert(!flags.includes("-A") && !flags.includes("--allow-all"), `${name} asks for everything`);
@@ -67,35 +85,12 @@ Deno.test("examples/ has every recipe, with its command in the header and nothin
 Deno.test("examples/ has nothing that is not tested as a recipe", () => {
   const files = [...Deno.readDirSync(new URL("../examples/", import.meta.url))]
     .filter(({ isFile }) => isFile).map(({ name }) => name);
-  assertEquals(files.toSorted(), [...RECIPES, ...OTHERS].toSorted());
+  assertEquals(files.toSorted(), [...RECIPES, ...SERVICES, ...OTHERS].toSorted());
 });
-
-/** Connects to a program on this machine. */
-async function dial(port: number): Promise<Deno.TcpConn> {
-  return await Deno.connect({ hostname: "127.0.0.1", port });
-}
-
-/** A port that nobody listens on at the moment. */
-function freePort(): number {
-  using listener = Deno.listen({ hostname: "0.0.0.0", port: 0 });
-  return listener.addr.port;
-}
-
-/** Sends a message, and checks that what comes next is the answer. */
-async function say(conn: Deno.Conn, message: string, expected = message): Promise<void> {
-  await writeAll(conn, bytes(message));
-  const answer = new Uint8Array(bytes(expected).length);
-  for (let got = 0; got < answer.length;) {
-    const count = await conn.read(answer.subarray(got));
-    assert(count !== null, `The connection ended instead of saying ${expected}`);
-    got += count;
-  }
-  assertEquals(text(answer), expected);
-}
 
 for (
   const [name, wrote] of [
-    ["tcp_server.ts", "Received from 127.0.0.1:"],
+    ["tcp_server.ts", "127.0.0.1 wrote:"],
     ["tcp_server_stream.ts", "127.0.0.1 wrote:"],
   ] as const
 ) {
@@ -129,17 +124,24 @@ Deno.test("tcp_server.ts puts a line together that comes in pieces, and letters 
   await server.leave();
 });
 
-Deno.test("options_before_bind.ts logs the process, the peer and the bytes", async () => {
-  await using server = new Recipe("options_before_bind.ts", { port: 0 });
-  using conn = await dial(await server.port());
-  const { port } = conn.localAddr as Deno.NetAddr;
-  assertEquals(await exchangeOn(conn, "hello\n"), "HELLO\n");
-  const received = await server.line(/received/);
-  assertMatch(received.input, /^DEBUG Process \d+ received from 127\.0\.0\.1:\d+: "hello\\n"$/);
-  assertStringIncludes(received.input, `:${port}:`);
-  await server.line(new RegExp(`^DEBUG Process \\d+ sent to 127\\.0\\.0\\.1:${port}: 6 bytes$`));
-  await server.leave();
-});
+for (const name of ["options_before_bind.ts", "options_before_bind_stream.ts"]) {
+  Deno.test(`${name} logs the process, the peer and the bytes`, async () => {
+    await using server = new Recipe(name, { port: 0 });
+    using conn = await dial(await server.port());
+    const peer = `127.0.0.1:${(conn.localAddr as Deno.NetAddr).port}`;
+    assertEquals(await exchangeOn(conn, "hello\n"), "HELLO\n");
+    const [connected, recv, sent] = [
+      await server.line(/connected/),
+      await server.line(/recv/),
+      await server.line(/sent/),
+    ].map(({ input }) => input);
+    assertMatch(connected!, /^\[MainProcess \(\d+\)\] connected from /);
+    assertStringIncludes(connected!, peer);
+    assertMatch(recv!, /^\[MainProcess \(\d+\)\] recv: "hello\\n"$/);
+    assertMatch(sent!, /^\[MainProcess \(\d+\)\] sent: "HELLO\\n"$/);
+    await server.leave();
+  });
+}
 
 for (
   const name of [

@@ -1,0 +1,76 @@
+/**
+ * A queue of jobs: `submit N` asks for the number of primes below N and gets a ticket at once, `result TICKET` gets the
+ * answer when there is one. The event loop keeps the queue, and Workers do the jobs, two at a time.
+ *
+ * Run `deno run --allow-net=127.0.0.1 --allow-read examples/job_queue.ts`, then `nc 127.0.0.1 7070` in another terminal.
+ */
+import { parseArgs } from "@std/cli";
+import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { type TCPAddr, ThreadingTCPServer } from "@netkit/socketserver";
+
+const MAX_TICKETS = 500; // no more jobs while that many wait; older results are forgotten
+
+/** Does a job, in a Worker: a connection is a job, and those for which there is no Worker yet wait for one. */
+export class PrimeHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override handle(): void {
+    const limit = Number(new TextDecoder().decode(this.rfile.readlineSync()));
+    const composite = new Uint8Array(limit);
+    let primes = 0;
+    for (let number = 2; number < limit; number++) {
+      if (composite[number] === 0) primes++;
+      for (let other = number ** 2; other < limit; other += number) composite[other] = 1;
+    }
+    this.wfile.writeSync(`done ${primes}`);
+  }
+}
+
+class JobServer extends ConcurrentTCPServer {
+  workers: TCPAddr | null = null;
+  readonly results = new Map<number, string>();
+  last = 0;
+
+  async run(ticket: number, limit: string): Promise<void> {
+    this.results.set(ticket, "waiting");
+    using conn = await Deno.connect(this.workers!);
+    await conn.write(new TextEncoder().encode(`${limit}\n`));
+    this.results.set(ticket, await new Response(conn.readable).text() || "failed"); // the log says why
+  }
+}
+
+class JobHandler extends StreamRequestHandler {
+  declare readonly server: JobServer;
+  override timeout = 60_000;
+
+  override async handle(): Promise<void> {
+    for await (const line of this.rfile.lines()) await this.wfile.write(`${this.obey(line)}\n`);
+  }
+
+  obey(line: string): string {
+    const { server } = this;
+    const [, command, number = ""] = /^(submit|result) (\d{1,7})$/.exec(line) ?? [];
+    if (command === "result") return server.results.get(Number(number)) ?? "error: no such ticket";
+    if (command !== "submit") return "error: expected submit N or result TICKET";
+    const oldest = server.last + 1 - MAX_TICKETS;
+    if (server.results.get(oldest) === "waiting") return "error: too many jobs, come again later";
+    server.results.delete(oldest);
+    const ticket = ++server.last;
+    server.run(ticket, number).catch(() => server.results.set(ticket, "failed"));
+    return `ticket ${ticket}`;
+  }
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7070" } });
+  const hostname = "127.0.0.1";
+  await using workers = new ThreadingTCPServer({ hostname, port: 0 }, PrimeHandler, {
+    maxThreads: 2,
+  });
+  await using server = new JobServer({ hostname, port: Number(port) }, JobHandler);
+  server.workers = workers.serverAddress;
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await Promise.race([server.serveForever(), workers.serveForever()]);
+  console.log("Leaving.");
+}

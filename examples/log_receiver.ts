@@ -1,0 +1,97 @@
+/**
+ * A receiver of log records: it prints those of Python's `logging.handlers.SocketHandler`.
+ *
+ * Run `deno run --allow-net=127.0.0.1:9020 examples/log_receiver.ts`, then in Python
+ * `logging.getLogger().addHandler(logging.handlers.SocketHandler("127.0.0.1", 9020))`. The records are pickles, which
+ * can make Python run anything; what reads them here knows plain data only, and refuses all else.
+ */
+import { parseArgs } from "@std/cli";
+import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+
+const MAX_RECORD = 65536; // bytes
+
+class RecordHandler extends StreamRequestHandler {
+  override async handle(): Promise<void> {
+    while ((await this.rfile.peek(1)).length > 0) {
+      const length = new DataView((await this.rfile.readExactly(4)).buffer).getUint32(0);
+      if (length > MAX_RECORD) return this.refuse(`a record of ${length} bytes`);
+      const record = unpickle(await this.rfile.readExactly(length));
+      if (!(record instanceof Map)) return this.refuse("something else than records of plain data");
+      const [level, name, text] = ["levelname", "name", "msg"].map((key) => show(record.get(key)));
+      console.log(`${when(record.get("created"))} ${level} ${name}: ${text}`);
+    }
+  }
+
+  refuse(what: string): void {
+    console.log(`${formatAddress(this.clientAddress)} was cut off: it sent ${what}`);
+  }
+}
+
+/** Text as it is, or in quotes where it could forge a line or do things to a terminal. */
+function show(value: unknown): string {
+  if (typeof value !== "string") return "?";
+  return /\p{Cc}/u.test(value) ? Deno.inspect(value) : value;
+}
+
+function when(seconds: unknown): string {
+  const date = new Date(typeof seconds === "number" ? seconds * 1000 : NaN);
+  return Number.isNaN(date.getTime()) ? "?" : date.toISOString();
+}
+
+/** Reads a pickle of protocol 0 or 1 that is plain data: dicts, lists, tuples, text, numbers, None. Else undefined. */
+function unpickle(pickle: Uint8Array<ArrayBuffer>): unknown {
+  const view = new DataView(pickle.buffer, pickle.byteOffset, pickle.length);
+  const [stack, marks, memo]: [unknown[], number[], Map<number, unknown>] = [[], [], new Map()];
+  let at = 0;
+  const skip = (size: number) => {
+    if (size < 0) throw new RangeError("A number without an end");
+    return (at += size) - size;
+  };
+  const text = (size: number) => new TextDecoder().decode(pickle.subarray(skip(size), at));
+  const int = () => parseInt(text(pickle.indexOf(10, at) + 1 - at), 10);
+  const sinceMark = () => stack.splice(marks.pop()!);
+  const extend = (items: unknown[]) => (stack.at(-1) as unknown[]).push(...items);
+  const update = (items: unknown[]) => {
+    const dict = stack.at(-1) as Map<unknown, unknown>;
+    for (let place = 0; place < items.length; place += 2) dict.set(items[place], items[place + 1]);
+  };
+  const operations: Record<string, () => unknown> = {
+    "(": () => marks.push(stack.length),
+    "}": () => stack.push(new Map()),
+    "]": () => stack.push([]),
+    ")": () => stack.push([]),
+    t: () => stack.push(sinceMark()),
+    a: () => extend(stack.splice(-1)),
+    e: () => extend(sinceMark()),
+    s: () => update(stack.splice(-2)),
+    u: () => update(sinceMark()),
+    N: () => stack.push(null),
+    I: () => stack.push(int()),
+    L: () => stack.push(int()),
+    K: () => stack.push(view.getUint8(skip(1))),
+    M: () => stack.push(view.getUint16(skip(2), true)),
+    J: () => stack.push(view.getInt32(skip(4), true)),
+    G: () => stack.push(view.getFloat64(skip(8))),
+    X: () => stack.push(text(view.getUint32(skip(4), true))),
+    q: () => memo.set(view.getUint8(skip(1)), stack.at(-1)),
+    r: () => memo.set(view.getUint32(skip(4), true), stack.at(-1)),
+    h: () => stack.push(memo.get(view.getUint8(skip(1)))),
+    j: () => stack.push(memo.get(view.getUint32(skip(4), true))),
+  };
+  try {
+    for (let code = text(1); code !== "."; code = text(1)) operations[code]!();
+    return stack.pop();
+  } catch {
+    return undefined; // what no operation is for, or a pickle that is cut off
+  }
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9020" } });
+  const address = { hostname: "127.0.0.1", port: Number(port) };
+  await using server = new ConcurrentTCPServer(address, RecordHandler);
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}

@@ -1,0 +1,61 @@
+/**
+ * A broker of messages: `sub TOPIC` asks for them, `pub TOPIC TEXT` sends one to all who asked.
+ *
+ * Run `deno run --allow-net=127.0.0.1:7777 examples/pub_sub.ts`, then `nc 127.0.0.1 7777` in several other terminals.
+ */
+import { parseArgs } from "@std/cli";
+import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+
+const MAX_TOPICS = 100; // of one client
+const MAX_UNREAD = 1000; // messages; who has so many to read yet is cut off
+
+class Broker extends ConcurrentTCPServer {
+  readonly topics = new Map<string, Set<ClientHandler>>();
+}
+
+class ClientHandler extends StreamRequestHandler {
+  declare readonly server: Broker;
+  override maxLineLength = 10_000; // a longer line ends the connection
+  readonly #topics = new Set<string>();
+  #unread = 0;
+
+  override async handle(): Promise<void> {
+    for await (const line of this.rfile.lines()) {
+      const [, command, topic = "", text] = /^(\w+) (\S{1,100})(?: (.*))?$/.exec(line) ?? [];
+      const subscribers = this.server.topics.get(topic);
+      if (command === "pub" && text !== undefined) {
+        subscribers?.forEach((subscriber) => subscriber.tell(`msg ${topic} ${text}`));
+        this.tell(`ok ${subscribers?.size ?? 0}`);
+      } else if (command === "sub" && text === undefined && this.#topics.size < MAX_TOPICS) {
+        this.server.topics.set(topic, (subscribers ?? new Set()).add(this));
+        this.#topics.add(topic);
+        this.tell("ok");
+      } else this.tell("error expected sub TOPIC or pub TOPIC TEXT");
+    }
+  }
+
+  /** Sends a line and does not wait, so that a slow reader delays nobody. */
+  tell(line: string): void {
+    if (++this.#unread > MAX_UNREAD) return this.request.close();
+    const written = () => void this.#unread--;
+    this.wfile.write(`${line}\n`).then(written, written); // who has gone is seen by its own handle()
+  }
+
+  override async finish(): Promise<void> {
+    for (const topic of this.#topics) {
+      const subscribers = this.server.topics.get(topic)!;
+      subscribers.delete(this);
+      if (subscribers.size === 0) this.server.topics.delete(topic); // nothing is left of who has gone
+    }
+    await super.finish();
+  }
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7777" } });
+  await using server = new Broker({ hostname: "127.0.0.1", port: Number(port) }, ClientHandler);
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}

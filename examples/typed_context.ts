@@ -1,0 +1,54 @@
+/**
+ * A server whose handlers run in Workers and know what it tells them: a context with a type, made anew for each request.
+ *
+ * Run `deno run --allow-net=127.0.0.1:9999 --allow-read examples/typed_context.ts --greeting Ahoy`, then
+ * `echo Ann | nc 127.0.0.1 9999` in another terminal. In Python, handlers read `self.server`, whose memory they share.
+ */
+import { parseArgs } from "@std/cli";
+import { formatAddress, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
+
+/** What crosses to a Worker: a copy, so data only. */
+interface Context {
+  greeting: string;
+  number: number;
+}
+
+export class GreetingHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override timeout = 10_000;
+  override maxLineLength = 100;
+
+  /** The context has the type `unknown` until somebody says what it is, which is here. */
+  get context(): Context {
+    return this.server.context as Context;
+  }
+
+  override handle(): void {
+    const { greeting, number } = this.context; // a Worker may block, and need not await
+    const name = new TextDecoder().decode(this.rfile.readlineSync()).trim();
+    this.wfile.writeSync(`${greeting}, ${name}, you are number ${number}!\n`);
+  }
+}
+
+class GreetingServer extends ThreadingTCPServer {
+  greeting = "Hello";
+  #guests = 0;
+
+  override requestContext(): Context {
+    return { greeting: this.greeting, number: ++this.#guests };
+  }
+}
+
+if (import.meta.main) {
+  const { port, greeting } = parseArgs(Deno.args, {
+    string: ["port", "greeting"],
+    default: { port: "9999", greeting: "Hello" },
+  });
+  const address = { hostname: "127.0.0.1", port: Number(port) };
+  await using server = new GreetingServer(address, GreetingHandler);
+  server.greeting = greeting;
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}

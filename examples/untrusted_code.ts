@@ -1,0 +1,54 @@
+/**
+ * A service for code of strangers: each client sends JavaScript, which runs in a subprocess without any permission, for
+ * 2 seconds and in 64 MB at the most.
+ *
+ * Run `deno run --allow-net=127.0.0.1:9999 --allow-run examples/untrusted_code.ts`, then
+ * `echo '[3, 1, 2].sort()' | nc -N 127.0.0.1 9999` in another terminal. In Python, a `ForkingTCPServer` has no such
+ * limits.
+ */
+import { parseArgs } from "@std/cli";
+import {
+  ForkingTCPServer,
+  formatAddress,
+  StreamRequestHandler,
+  type StreamSocket,
+  type TCPAddr,
+} from "@netkit/socketserver";
+
+const MAX_CODE = 65536; // bytes
+
+export class CodeHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url; // where a subprocess finds it
+  override timeout = 1000;
+
+  override async handle(): Promise<void> {
+    const code = new TextDecoder().decode(await this.rfile.read(MAX_CODE));
+    let answer: string;
+    try {
+      answer = Deno.inspect(await (0, eval)(code));
+    } catch (error) {
+      answer = `${error}`;
+    }
+    await this.wfile.write(`${answer.slice(0, MAX_CODE)}\n`);
+  }
+}
+
+class CodeServer extends ForkingTCPServer {
+  static override requestTimeout = 2000; // milliseconds; a loop without an end is killed then
+  static override childPermissions = ["--v8-flags=--max-old-space-size=64"]; // MB; and no permission
+  static override maxChildren = 8;
+  static override maxConnectionsPerSource = 4;
+
+  override handleError(error: unknown, _request: StreamSocket, clientAddress: TCPAddr): void {
+    console.log(`${formatAddress(clientAddress)} got no answer: ${(error as Error).name}`);
+  }
+}
+
+if (import.meta.main) {
+  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
+  await using server = new CodeServer({ hostname: "127.0.0.1", port: Number(port) }, CodeHandler);
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  await server.serveForever();
+  console.log("Leaving.");
+}
