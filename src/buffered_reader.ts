@@ -7,6 +7,7 @@ import { cannotBlock } from "./blocking.ts";
 import { checkInteger } from "./options.ts";
 import { isSteps, ReadSteps, type Result, type Steps } from "./read_steps.ts";
 import { streamOf } from "./stream_socket.ts";
+import { toBytes } from "./to_bytes.ts";
 
 /** What a {@linkcode BufferedReader} reads from: a socket, a file, a `Deno.Conn`. */
 export interface ReadSource {
@@ -46,7 +47,8 @@ const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const NEWLINE_DELIMITER = Uint8Array.of(NEWLINE);
 
-const encoder = new TextEncoder();
+/** What messages call a read. */
+const READ = "read from rfile";
 
 /** What a reader over bytes in memory reads from. */
 const NO_SOURCE: ReadSource = { read: () => Promise.resolve(null), readSync: () => null };
@@ -235,10 +237,10 @@ export class BufferedReader
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   async readUntil(
-    delimiter: Uint8Array | string,
+    delimiter: string | ArrayBufferLike | ArrayBufferView,
     limit: number = this.maxLineLength,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const frame = this.#idle().readUntil(toBytes(delimiter), limit);
+    const frame = this.#idle().readUntil(toBytes(delimiter, READ), limit);
     return isSteps(frame) ? await this.#run(frame) : frame;
   }
 
@@ -254,10 +256,10 @@ export class BufferedReader
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   readUntilSync(
-    delimiter: Uint8Array | string,
+    delimiter: string | ArrayBufferLike | ArrayBufferView,
     limit: number = this.maxLineLength,
   ): Uint8Array<ArrayBuffer> {
-    return this.#runSync(this.#idleSync("readUntil").readUntil(toBytes(delimiter), limit));
+    return this.#runSync(this.#idleSync("readUntil").readUntil(toBytes(delimiter, READ), limit));
   }
 
   /**
@@ -400,10 +402,6 @@ export class BufferedReader
       this.#reading = false;
     }
   }
-}
-
-function toBytes(text: Uint8Array | string): Uint8Array {
-  return typeof text === "string" ? encoder.encode(text) : text;
 }
 
 /** Makes what turns lines into text without their ends. */

@@ -5,6 +5,7 @@
  */
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
 import { checkInteger } from "./options.ts";
+import { toBytes } from "./to_bytes.ts";
 
 /** What a {@linkcode BufferedWriter} writes to: a {@linkcode StreamSocket}, or anything that takes all bytes. */
 export interface WriteSink {
@@ -33,7 +34,6 @@ export interface BufferedWriterOptions {
 /** The buffer's size for -1, in bytes. */
 const DEFAULT_BUFFER_SIZE = 8192;
 
-const encoder = new TextEncoder();
 const nothing = (): void => {};
 
 /**
@@ -103,12 +103,13 @@ export class BufferedWriter {
    *
    * @param data Bytes, or text that goes as UTF-8.
    * @returns How many bytes that were, all of them.
+   * @throws {TypeError} When `data` is neither; at once, and not by the promise, which may be left un-awaited.
    * @throws {Deno.errors.BadResource} When the writer is closed.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client took nothing for as long.
    */
-  write(data: Uint8Array | string): Promise<number> {
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+  write(data: string | ArrayBufferLike | ArrayBufferView): Promise<number> {
+    const bytes = toBytes(data, "write to wfile");
     if (this.#closed) {
       return Promise.reject(closedError());
     }
@@ -125,15 +126,16 @@ export class BufferedWriter {
    *
    * @param data Bytes, or text that goes as UTF-8.
    * @returns How many bytes that were, all of them.
+   * @throws {TypeError} When `data` is neither.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an earlier `write()` or `flush()` still sends.
    * @throws {Deno.errors.BadResource} When the writer is closed.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
-  writeSync(data: Uint8Array | string): number {
+  writeSync(data: string | ArrayBufferLike | ArrayBufferView): number {
     this.#assertBlocking("write");
     if (this.#closed) throw closedError();
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+    const bytes = toBytes(data, "write to wfile");
     this.#write(bytes, this.#sendSync);
     return bytes.length;
   }

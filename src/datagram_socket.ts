@@ -6,6 +6,7 @@
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
 import { errorCode, NO_ADDRESS } from "./errors.ts";
+import { toBytes } from "./to_bytes.ts";
 
 /** What a datagram server hands to its handler: the data and the socket to answer with, as in Python. */
 export type DatagramRequest = [data: Uint8Array<ArrayBuffer>, socket: DatagramSocket];
@@ -20,7 +21,8 @@ export interface DatagramTransport {
   sendSync?(data: Uint8Array, address: Deno.Addr): number;
 }
 
-const encoder = new TextEncoder();
+/** What messages call a send. */
+const SEND = "send datagram";
 
 /**
  * The server's own datagram socket, seen from a handler: it sends, and cannot be closed by accident.
@@ -68,12 +70,13 @@ export class DatagramSocket {
    * @param data The bytes, which are to stay unchanged until the promise settles, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
    * @returns How many bytes were sent.
+   * @throws {TypeError} When `data` is something else; at once, and not by the promise.
    * @throws {TypeError} When the address is that of a Unix client that bound no path (`code` is "EDESTADDRREQ").
    * @throws {Deno.errors.NotConnected} When nobody receives at the path of a Unix client any more.
    * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
-  sendTo(data: Uint8Array | string, address: Deno.Addr): Promise<number> {
-    const sent = this.#send(typeof data === "string" ? encoder.encode(data) : data, address);
+  sendTo(data: string | ArrayBufferLike | ArrayBufferView, address: Deno.Addr): Promise<number> {
+    const sent = this.#send(toBytes(data, SEND), address);
     this.#sending++;
     sent.then(this.#sent, this.#sent);
     return sent;
@@ -85,18 +88,19 @@ export class DatagramSocket {
    * @param data The bytes, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
    * @returns How many bytes were sent.
+   * @throws {TypeError} When `data` is something else.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an earlier `sendTo()` is still under way.
    * @throws {TypeError} When the address is that of a Unix client that bound no path (`code` is "EDESTADDRREQ").
    * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
-  sendToSync(data: Uint8Array | string, address: Deno.Addr): number {
+  sendToSync(data: string | ArrayBufferLike | ArrayBufferView, address: Deno.Addr): number {
+    const bytes = toBytes(data, SEND);
     if (this.#transport.sendSync === undefined) {
       throw cannotBlock("sendToSync()", "await sendTo()");
     }
     if (this.#sending > 0) throw cannotBlockYet("sendToSync()", "send");
     checkNamed(address);
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
     try {
       return this.#transport.sendSync(bytes, address);
     } catch (error) {

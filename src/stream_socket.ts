@@ -8,6 +8,7 @@ import { checkTime } from "./options.ts";
 import { ReadSide } from "./read_side.ts";
 import { RecvRoom } from "./recv_room.ts";
 import type { StreamTransport } from "./stream_transport.ts";
+import { toBytes } from "./to_bytes.ts";
 import { Turns } from "./turns.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -16,7 +17,8 @@ export type { StreamTransport };
 /** How many bytes `recv()` and the streams ask for when nobody says. */
 const DEFAULT_RECV = 64 * 1024;
 
-const encoder = new TextEncoder();
+/** What messages call a write. */
+const WRITE = "write to client";
 
 /** The read side of a socket, for the relay, which reads ahead of the handler. */
 export let readSideOf: (socket: StreamSocket) => ReadSide;
@@ -176,11 +178,13 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    *
    * @param p The bytes.
    * @returns How many were written.
+   * @throws {TypeError} When that is something else; at once, and not by the promise.
    * @throws {Deno.errors.TimedOut} When nothing went out within `timeout`.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
-  write(p: Uint8Array): Promise<number> {
-    return this.#writes.run(() => this.#writeSome(p));
+  write(p: ArrayBufferLike | ArrayBufferView): Promise<number> {
+    const bytes = toBytes(p, WRITE);
+    return this.#writes.run(() => this.#writeSome(bytes));
   }
 
   /**
@@ -188,13 +192,15 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    *
    * @param p The bytes.
    * @returns How many were written.
+   * @throws {TypeError} When that is something else.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an asynchronous write is under way.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
-  writeSync(p: Uint8Array): number {
+  writeSync(p: ArrayBufferLike | ArrayBufferView): number {
+    const bytes = toBytes(p, WRITE);
     this.#assertBlocking("write");
-    return this.#transport.writeSync!(p);
+    return this.#transport.writeSync!(bytes);
   }
 
   /**
@@ -202,10 +208,11 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    *
    * @param data The bytes.
    * @returns How many were sent.
+   * @throws {TypeError} When that is something else; at once, and not by the promise.
    * @throws {Deno.errors.TimedOut} When nothing went out within `timeout`.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
-  send(data: Uint8Array): Promise<number> {
+  send(data: ArrayBufferLike | ArrayBufferView): Promise<number> {
     return this.write(data);
   }
 
@@ -213,11 +220,12 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * Sends all of `data`, waiting while the client is slow to read.
    *
    * @param data Bytes, or text that goes as UTF-8.
+   * @throws {TypeError} When that is something else; at once, and not by the promise.
    * @throws {Deno.errors.TimedOut} When the client took nothing for as long as `timeout`.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
-  sendAll(data: Uint8Array | string): Promise<void> {
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
+  sendAll(data: string | ArrayBufferLike | ArrayBufferView): Promise<void> {
+    const bytes = toBytes(data, WRITE);
     return this.#writes.run(() => this.#writeAll(bytes));
   }
 
@@ -225,13 +233,14 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * Sends as {@linkcode StreamSocket.sendAll}, blocking the isolate while the client is slow to read.
    *
    * @param data Bytes, or text that goes as UTF-8.
+   * @throws {TypeError} When that is something else.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an asynchronous write is under way.
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
-  sendAllSync(data: Uint8Array | string): void {
+  sendAllSync(data: string | ArrayBufferLike | ArrayBufferView): void {
+    const bytes = toBytes(data, WRITE);
     this.#assertBlocking("sendAll");
-    const bytes = typeof data === "string" ? encoder.encode(data) : data;
     let sent = 0;
     while (sent < bytes.length) {
       sent += this.#transport.writeSync!(sent === 0 ? bytes : bytes.subarray(sent));

@@ -79,3 +79,13 @@ export class OwnBytesHandler extends StreamRequestHandler {
     }
   }
 }
+
+/** Writes what is none, and does not await it. */
+export class WrongWriteHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const how = decoder.decode(await this.rfile.readline()).trimEnd();
+    if (how === "wfile") void this.wfile.write(5 as never);
+    else void this.request.sendAll({} as never);
+  }
+}
