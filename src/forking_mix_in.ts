@@ -10,7 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
-import { logTo } from "./log.ts";
+import { logTo, type ServerLogger } from "./log.ts";
 import {
   checkInteger,
   checkTime,
@@ -146,8 +146,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       refuseWhenCompiled(new.target.name);
       super(...args);
       this.#settings = settings;
-      const log = (level: "debug" | "info" | "error", line: string) =>
-        logTo(this.logger, level, line);
+      const log = (level: keyof ServerLogger, line: string) => logTo(this.logger, level, line);
       this.#units = new UnitRequests({
         kind: "child",
         maxWaiting: MAX_WAITING,

@@ -19,6 +19,7 @@ import {
   type ServeOptions,
   type ThreadingOptions,
 } from "./options.ts";
+import { hasRoomForClient } from "./remote/descriptors.ts";
 import { handlerModule } from "./remote/handler_module.ts";
 import { UnitRequests } from "./remote/unit_requests.ts";
 import { WorkerUnit } from "./remote/worker_unit.ts";
@@ -134,6 +135,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       this.#units = new UnitRequests({
         kind: "Worker",
         maxWaiting: MAX_WAITING,
+        hasRoom: (ending) => hasRoomForClient(init.moduleUrl, ending),
         start: (conditions) => {
           const reserve = () => Math.min(this.maxThreads - this.#units.active.size, MAX_RESERVE);
           return WorkerUnit.start(init, { ...conditions, reserve });

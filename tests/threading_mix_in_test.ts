@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { cpuUsage } from "node:process";
 import { fileURLToPath } from "node:url";
@@ -972,9 +973,70 @@ for (
     assertEquals(await Promise.all(answers), Array.from({ length: clients! }, (_, n) => `${n}`));
     const { stdout, stderr, code } = await running;
     assertEquals([stdout, code], [`${clients}\n`, 0], stderr);
-    if (maxThreads === 16) assertEquals(stderr, "");
+    assert(!stderr.includes("ERROR"), stderr);
   });
 }
+
+/** A program that serves on a Unix socket until it has heard `clients` clients, with so many descriptors. */
+function scarce(descriptors: number, clients: number, options: ThreadingOptions, path: string) {
+  return runProgram(
+    `import { ThreadingUnixStreamServer } from "@netkit/socketserver";
+    import { StreamCommandHandler } from ${JSON.stringify(StreamCommandHandler.moduleUrl)};
+    const path = Deno.args[0];
+    const { promise: warned, resolve: warn } = Promise.withResolvers();
+    class CountingServer extends ThreadingUnixStreamServer {
+      ended = 0;
+      async processRequest(request, clientAddress) {
+        await super.processRequest(request, clientAddress);
+        if (++this.ended === ${clients}) void this.drain();
+      }
+    }
+    const logger = {
+      ...{ debug() {}, info() {}, error: console.log },
+      warn: (line) => line.startsWith("Cannot start") && warn(line),
+    };
+    const options = ${JSON.stringify(options)};
+    const server = new CountingServer({ path }, StreamCommandHandler, { ...options, logger });
+    const serving = server.serveForever();
+    Deno.writeTextFileSync(path + ".up", "");
+    if (${clients} === 0) {
+      console.log(await warned);
+      await server.serverClose();
+    }
+    await serving;
+    await server.finished;
+    console.log(server.stats().completed);`,
+    {
+      wrapper: ["bash", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`],
+      args: [path],
+      limit: 60_000,
+    },
+  );
+}
+
+for (const [descriptors, maxRequestsPerThread] of [[56, 0], [56, 1], [72, 0], [72, 1]] as const) {
+  Deno.test(`fault 23: ThreadingMixIn serves with ${descriptors} descriptors, with one Worker at a time if need be, when maxRequestsPerThread is ${maxRequestsPerThread}`, async () => {
+    const path = tempSocketPath();
+    const running = scarce(descriptors, 20, { maxRequestsPerThread }, path);
+    await until(() => existsSync(`${path}.up`), 20_000);
+    const address = { transport: "unix", path } as const;
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => exchange(address, "echo\nhello\n")),
+    );
+    assertEquals(answers, Array.from({ length: 20 }, () => "hello\n"));
+    const { stdout, stderr, code } = await running;
+    assertEquals([stdout, stderr, code], ["20\n", "", 0]);
+  });
+}
+
+Deno.test("fault 23: ThreadingMixIn says what it needs and has when there are no descriptors for a Worker", async () => {
+  const { stdout, stderr, code } = await scarce(40, 0, { minSpareThreads: 1 }, tempSocketPath());
+  assertMatch(
+    stdout,
+    /^Cannot start another Worker yet: it needs 20 free file descriptors to start, and there are \d+ \("ulimit -n"\)\n0\n$/,
+  );
+  assertEquals([stderr, code], ["", 0]);
+});
 
 Deno.test("ThreadingMixIn needs no more than the network and to read the handler's modules", async () => {
   const ours = fileURLToPath(new URL("../", import.meta.url));

@@ -5,6 +5,7 @@
  */
 import { errorCode, HandlerLoadError, UnitDiedError } from "../errors.ts";
 import { CHILD_MARK, CLOSED_MARK } from "./child_guard.ts";
+import type { ShortageListener } from "./descriptors.ts";
 import type { Init } from "./messages.ts";
 import { PipeChannel } from "./pipe.ts";
 import { FRAME } from "./protocol.ts";
@@ -41,8 +42,8 @@ export interface ChildOptions {
   env: Readonly<Record<string, string>> | null;
   /** Gets each line that the child prints. */
   onLine: (line: string) => void;
-  /** Told when the start begins to wait for the system to have room for it, and when it does so no more. */
-  onShortage?: (waits: boolean) => void;
+  /** Told when the start has to wait for the system to have room for it. */
+  shortage?: ShortageListener;
   /** How long the start may take, in milliseconds. */
   startTimeout?: number;
   /** Aborted when no child is wanted any more. */
@@ -235,11 +236,12 @@ async function spawn(
         if (error instanceof Deno.errors.NotCapable) throw notCapable(error);
         if (!NO_ROOM.has(errorCode(error)) || performance.now() + pause > deadline) throw error;
       }
-      if (!isShort) options.onShortage?.(isShort = true);
+      if (!isShort) options.shortage?.waits();
+      isShort = true;
       await new Promise((resolve) => setTimeout(resolve, pause));
     }
   } finally {
-    if (isShort) options.onShortage?.(false);
+    if (isShort) options.shortage?.ended();
   }
 }
 

@@ -78,6 +78,11 @@ export class PoolCrew {
     return this.#members.size === 0;
   }
 
+  /** Whether a Worker listens. */
+  get isUp(): boolean {
+    return [...this.#members].some(({ isReady }) => isReady);
+  }
+
   /** Makes all serve, and starts those that are missing, now and whenever one dies. */
   serve(): void {
     const settings = this.#settings = this.#options.settings();

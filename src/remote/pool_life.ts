@@ -14,6 +14,7 @@ import { fromErrorMessage, toErrorMessage } from "./messages.ts";
 import { PoolCrew } from "./pool_crew.ts";
 import type { PoolAnswer, PoolInit, PoolQuestion, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
+import { Shortage } from "./shortage.ts";
 
 /** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
 const FREE_LIMIT = 1000;
@@ -64,6 +65,7 @@ export class PoolLife {
   readonly #server: PoolHost;
   readonly #options: PoolLifeOptions;
   readonly #crew: PoolCrew;
+  readonly #shortage: Shortage;
   readonly #finished = Promise.withResolvers<void>();
   #state: ServerState = "idle";
   #run: Run | null = null;
@@ -76,6 +78,10 @@ export class PoolLife {
   constructor(server: PoolHost, options: PoolLifeOptions) {
     this.#server = server;
     this.#options = options;
+    this.#shortage = new Shortage({
+      kind: "Worker of pool",
+      log: (line) => this.#log("warn", line),
+    });
     this.#crew = new PoolCrew({
       size: () => server.workers,
       start: () => this.#startWorker(),
@@ -222,6 +228,8 @@ export class PoolLife {
         call.running = false;
         return answer;
       },
+      isFirst: () => !this.#crew.isUp,
+      shortage: this.#shortage.listener(),
       onLog: (level, message) => this.#log(level, message),
       onExit: (error) => this.#run?.stop.reject(error),
     });

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { RateLimit, type ServerLogger } from "../log.ts";
-import { startWithDescriptors } from "./descriptors.ts";
+import type { ServerLogger } from "../log.ts";
+import { type ShortageListener, startWithDescriptors } from "./descriptors.ts";
 import { Isolate } from "./isolate.ts";
 import { fromErrorMessage } from "./messages.ts";
 import {
@@ -23,8 +23,12 @@ import type { UnitEnd } from "./unit.ts";
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
 export const entryModules = (): Promise<unknown>[] => [import("./pool_entry.ts")];
 
-/** What a Worker has to say unasked. */
+/** What a Worker has to say unasked, and what it asks before it starts. */
 export interface PoolWorkerEvents {
+  /** Whether no other Worker of the pool is up. */
+  isFirst: () => boolean;
+  /** Told when its start has to wait for descriptors. */
+  shortage: ShortageListener;
   /** A hook of the server is to be called; never rejects. */
   onQuestion: (question: PoolQuestion) => Promise<PoolAnswer>;
   onLog: (level: keyof ServerLogger, message: string) => void;
@@ -34,12 +38,6 @@ export interface PoolWorkerEvents {
 
 /** How many descriptors a Worker that starts leaves for the clients of the others. */
 const RESERVE = 24;
-/** How long a Worker waits for descriptors before that is logged, in milliseconds. */
-const LOG_DELAY = 1000;
-
-/** For the line that says so, of which one is enough for all. */
-const shortageLines = new RateLimit();
-
 let workers = 0;
 
 /** A Worker of a pool: it runs a server on the shared queue, which obeys orders. */
@@ -53,7 +51,6 @@ export class PoolWorker {
   acceptErrors: Record<string, number> = {};
   /** Null until there are descriptors for it. */
   #isolate: Isolate<ToPoolWorker, FromPoolWorker> | null = null;
-  #logTimer: ReturnType<typeof setTimeout> | undefined;
   /** Aborted when it is to end. */
   readonly #ending = new AbortController();
   readonly #counters: SharedCounters;
@@ -75,20 +72,13 @@ export class PoolWorker {
       url: init.handler.moduleUrl,
       reserve: () => RESERVE,
       signal: this.#ending.signal,
-      onShortage: (waits: boolean) => {
-        clearTimeout(this.#logTimer);
-        if (waits) this.#logTimer = setTimeout(() => this.#logShortage(), LOG_DELAY);
-      },
+      isFirst: events.isFirst,
+      shortage: events.shortage,
     };
     startWithDescriptors(options, () => {
       this.#start({ ...init, counters });
       return this.ready;
     }).catch(() => {}); // `ready` and `ended` tell
-  }
-
-  #logShortage(): void {
-    if (shortageLines.take(performance.now()) === null) return;
-    this.#events.onLog("warn", "Cannot start all Workers of pool yet: no descriptors are left");
   }
 
   #start(init: PoolInit): void {

@@ -3,33 +3,65 @@
  *
  * @module
  */
+import { RateLimit } from "../log.ts";
+import { describeLack, type Lack, type ShortageListener } from "./descriptors.ts";
+
+/** How long a unit waits for descriptors before that is logged, in milliseconds. */
+const LOG_DELAY = 500;
+
+/** For the lines that say so, of which one is enough for all. */
+const lines = new RateLimit();
+
+/** What a {@linkcode Shortage} is made with. */
+export interface ShortageOptions {
+  /** What messages call a unit. */
+  kind: string;
+  /** Writes a warning. */
+  log: (line: string) => void;
+  /** How many clients may wait for a unit while there are no descriptors. */
+  maxWaiting?: number;
+  /** Whether there is room for a client who waits, beside what the next unit needs; `true` when left out. */
+  hasRoom?: () => boolean;
+}
 
 /**
- * Keeps a server from accepting clients who would take the descriptors that the units need for whom they wait: where
- * all are taken so, no unit ever starts, and no client ever leaves.
+ * Says that there are too few descriptors, and keeps a server from accepting clients who would take those that the units
+ * need for whom they wait: where all are taken so, no unit ever starts, and no client ever leaves.
  */
 export class Shortage {
-  /** What kind of unit it is, for the message. */
-  readonly #kind: string;
-  readonly #maxWaiting: number;
-  /** How many starts wait for descriptors. */
+  readonly #options: ShortageOptions;
+  /** How many starts have had to wait and are not over. */
   #starts = 0;
+  /** How many of them wait. */
+  #waiting = 0;
+  #logTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /**
-   * Makes one for a server.
-   *
-   * @param kind What messages call a unit.
-   * @param maxWaiting How many clients may wait for one while there are no descriptors.
-   */
-  constructor(kind: string, maxWaiting: number) {
-    this.#kind = kind;
-    this.#maxWaiting = maxWaiting;
+  constructor(options: ShortageOptions) {
+    this.#options = options;
   }
 
-  /** To be called when a start begins to wait for descriptors, and again when it does so no more. */
-  readonly note = (waits: boolean): void => {
-    this.#starts += waits ? 1 : -1;
-  };
+  /** Who is to be told of one start. */
+  listener(): ShortageListener {
+    let waits = false;
+    const stop = () => {
+      if (!waits) return;
+      waits = false;
+      if (--this.#waiting === 0) this.#stopTimer();
+    };
+    return {
+      waits: (lack) => {
+        waits = true;
+        this.#starts++;
+        this.#waiting++;
+        this.#logTimer ??= setTimeout(() => this.#log(lack), LOG_DELAY);
+      },
+      begins: stop,
+      ended: () => {
+        stop();
+        this.#starts--;
+      },
+    };
+  }
 
   /**
    * Throws when no client may be accepted now.
@@ -38,8 +70,24 @@ export class Shortage {
    * @throws {Error} With the code "EMFILE", as when the system has no descriptor for the client itself.
    */
   check(waiting: () => number): void {
-    if (this.#starts === 0 || waiting() < this.#maxWaiting) return;
-    const message = `no descriptors are left for another ${this.#kind}`;
+    if (this.#starts === 0) return;
+    const { kind, maxWaiting = Infinity, hasRoom } = this.#options;
+    if (waiting() < maxWaiting && hasRoom?.() !== false) return;
+    const message = `no descriptors are left for another ${kind}`;
     throw Object.assign(new Error(message), { code: "EMFILE" });
+  }
+
+  #log(lack?: Lack): void {
+    this.#stopTimer();
+    if (lack !== undefined && lack.has >= lack.needs) return; // it only waits for others to come up
+    if (lines.take(performance.now()) === null) return;
+    const { kind, log } = this.#options;
+    const reason = lack === undefined ? "the system has no room for it" : describeLack(lack);
+    log(`Cannot start another ${kind} yet: ${reason}`);
+  }
+
+  #stopTimer(): void {
+    clearTimeout(this.#logTimer);
+    this.#logTimer = undefined;
   }
 }

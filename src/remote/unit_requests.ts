@@ -12,6 +12,7 @@ import type { AnyServer } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
 import { Relay, type RemoteRequest } from "./host.ts";
+import type { ShortageListener } from "./descriptors.ts";
 import { Shortage } from "./shortage.ts";
 import type { Unit } from "./unit.ts";
 import { UnitPool, type UnitPoolOptions } from "./unit_pool.ts";
@@ -32,16 +33,20 @@ export interface UnitRequestsOptions<U extends Unit>
   maxWaiting: number;
   /** Starts a unit. */
   start: (conditions: StartConditions) => Promise<U>;
+  /** Whether there is room for a client beside what the next unit needs, when so many will end; where that is known. */
+  hasRoom?: (ending: number) => boolean;
   /** Writes a line to the server's log. */
-  log: (level: "debug" | "error", line: string) => void;
+  log: (level: "debug" | "warn" | "error", line: string) => void;
 }
 
 /** What the start of a unit has to heed. */
 export interface StartConditions {
   /** Aborted when no unit is wanted any more. */
   signal: AbortSignal;
-  /** To be told when the start begins to wait for descriptors, and when it does so no more. */
-  onShortage: (waits: boolean) => void;
+  /** Whether the server has no other unit. */
+  isFirst: () => boolean;
+  /** To be told when the start has to wait for descriptors. */
+  shortage: ShortageListener;
 }
 
 /** Serves a server's requests in the units of a pool of its own. */
@@ -57,12 +62,25 @@ export class UnitRequests<U extends Unit> {
 
   /** @param options How to start a unit, and the settings. */
   constructor(options: UnitRequestsOptions<U>) {
-    const { kind, maxWaiting, start, log, ...settings } = options;
-    this.#shortage = new Shortage(kind, maxWaiting);
-    const conditions = { signal: this.#closing.signal, onShortage: this.#shortage.note };
+    const { kind, maxWaiting, hasRoom, start, log, ...settings } = options;
+    this.#shortage = new Shortage({
+      kind,
+      maxWaiting,
+      hasRoom: () => {
+        const { spare, busy } = this.#pool.stats();
+        const staying = settings.maxRequests() === 0 ? spare + busy : 0; // they serve who waits, one after the other
+        return hasRoom === undefined || staying > 0 || hasRoom(busy);
+      },
+      log: (line) => log("warn", line),
+    });
+    const { signal } = this.#closing;
+    const isFirst = () => {
+      const { spare, busy } = this.#pool.stats();
+      return spare + busy === 0;
+    };
     this.#pool = new UnitPool({
       ...settings,
-      start: () => start(conditions),
+      start: () => start({ signal, isFirst, shortage: this.#shortage.listener() }),
       onStartError: (error) => {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
         log("debug", Deno.inspect(error));
