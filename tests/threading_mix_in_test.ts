@@ -924,10 +924,10 @@ Deno.test("ThreadingMixIn.handleRequest() serves without serveForever()", async 
 const COMPILED =
   `Object.defineProperty(Deno, "build", { value: { ...Deno.build, standalone: true } });
     const { openSync } = Deno;
-    Deno.openSync = (path) =>
+    Deno.openSync = (path, options) =>
       String(path) === ${JSON.stringify(fileURLToPath(StreamCommandHandler.moduleUrl))}
         ? { close() {} }
-        : openSync(path);
+        : openSync(path, options);
 `;
 
 for (
