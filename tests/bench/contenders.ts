@@ -87,14 +87,14 @@ function python(mode: string, title: string, most: number, quick = false): Conte
 export const CONTENDERS: readonly Contender[] = [
   ours({
     name: "plain",
-    title: "ours, plain",
+    title: "plain",
     counterpart: "python-plain",
     services: ALL,
     most: 1,
   }),
   ours({
     name: "concurrent",
-    title: "ours, concurrent",
+    title: "concurrent",
     counterpart: "python-asyncio",
     quick: true,
     services: ALL,
@@ -102,7 +102,7 @@ export const CONTENDERS: readonly Contender[] = [
   }),
   ours({
     name: "threading",
-    title: "ours, threading",
+    title: "threading",
     counterpart: "python-threading",
     quick: true,
     services: ALL,
@@ -110,14 +110,14 @@ export const CONTENDERS: readonly Contender[] = [
   }),
   ours({
     name: "threading-blocking",
-    title: "ours, threading, blocking",
+    title: "threading, blocking",
     counterpart: "python-threading",
     services: STREAMS,
     most: THREADS,
   }),
   ours({
     name: "pool-2",
-    title: "ours, pool of 2",
+    title: "pool of 2",
     counterpart: "python-threading",
     quick: true,
     services: STREAMS,
@@ -125,14 +125,14 @@ export const CONTENDERS: readonly Contender[] = [
   }),
   ours({
     name: "pool-40",
-    title: "ours, pool of 40 × 1",
+    title: "pool of 40 × 1",
     counterpart: "python-threading",
     services: STREAMS,
     most: 40,
   }),
   ours({
     name: "forking",
-    title: "ours, forking, reused",
+    title: "forking, reused",
     counterpart: "python-forking",
     quick: true,
     services: ALL,
@@ -140,7 +140,7 @@ export const CONTENDERS: readonly Contender[] = [
   }),
   ours({
     name: "forking-fresh",
-    title: "ours, forking, fresh",
+    title: "forking, fresh",
     counterpart: "python-forking",
     services: ALL,
     most: CHILDREN,
@@ -203,7 +203,7 @@ export function reasonToMiss(contender: Contender, load: Load, tools: Tools): st
   if (need !== undefined && tools[need] === undefined) {
     return `needs ${need === "threads" ? "a C compiler" : need}`;
   }
-  if (!contender.services.includes(load.service)) return "has none of the kind";
+  if (!contender.services.includes(load.service)) return "no such server";
   const queues = load.kind === "visit" || load.kind === "udp"; // who is not served waits for its turn
   if (!queues && load.sockets > contender.most) {
     return contender.most === 1 ? "one client at a time" : `${contender.most} clients at a time`;

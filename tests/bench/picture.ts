@@ -15,7 +15,7 @@ import { format, goalText, type Report } from "./report.ts";
 // All in pixels.
 const WIDTH = 960;
 const MARGIN = 24;
-const LABELS = 160;
+const LABELS = 150;
 const PER_STRIP = 4;
 const PANEL = (WIDTH - 2 * MARGIN - LABELS) / PER_STRIP;
 /** What is kept free at the right of a bar, for its figure. */
@@ -122,7 +122,9 @@ function panel(
       `${load.detail} · ${load.unit}${isCost(load) ? ", less is better" : ""}`,
     ),
   ];
-  const most = Math.max(...load.results.map(({ median }) => median));
+  const most = Math.max(
+    ...load.results.flatMap((figures) => [figures.median, goalOn(load, figures)?.at ?? 0]),
+  );
   const scale = (figure: number) => Math.min(figure / most, 1.06) * BAR;
   for (const { contender, y } of places) {
     const middle = top + STRIP_HEADER + y + ROW / 2;
@@ -184,9 +186,9 @@ function goalList(reached: readonly Reached[], top: number): { parts: string[]; 
     const x = MARGIN + Math.floor(index / perColumn) * width;
     const y = top + 34 + index % perColumn * ROW;
     const short = goal.ratio < goal.atLeast;
-    parts.push(text(x, y, `small ${short ? "short" : "own"}`, goal.ratio.toFixed(2)));
-    parts.push(text(x + 36, y, "small faint", `of ${goal.atLeast}`));
-    parts.push(text(x + 84, y, "small text", goalText(goal)));
+    parts.push(text(x, y, `small ${short ? "short" : "own"}`, format(goal.ratio)));
+    parts.push(text(x + 38, y, "small faint", `of ${goal.atLeast}`));
+    parts.push(text(x + 90, y, "small text", goalText(goal)));
   });
   return { parts, height: 34 + perColumn * ROW };
 }
@@ -217,7 +219,7 @@ export function draw(report: Report): string {
   const how =
     `${report.date} · medians of ${rounds} rounds of ${seconds} s, in turns; load and server share the machine`;
   const parts = [
-    text(MARGIN, 36, "h1 text", "What the servers do, next to others"),
+    text(MARGIN, 36, "h1 text", "@netkit/socketserver, next to others"),
     text(MARGIN, 56, "small faint", about),
     text(MARGIN, 72, "small faint", how),
     ...legend(HEADER + 8),

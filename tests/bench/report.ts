@@ -49,9 +49,10 @@ export async function versionsOf(tools: Tools): Promise<Report["versions"]> {
   return versions;
 }
 
-/** The title of a contender. */
+/** A contender in words. */
 export function titleOf(name: string): string {
-  return CONTENDERS.find((contender) => contender.name === name)?.title ?? name;
+  const contender = CONTENDERS.find((each) => each.name === name);
+  return contender?.group === "ours" ? `ours, ${contender.title}` : contender?.title ?? name;
 }
 
 /** A figure as people read it. */
@@ -123,7 +124,7 @@ export function goalsOf(reached: readonly Reached[]): string {
   const ordered = reached.toSorted((a, b) => a.ratio / a.atLeast - b.ratio / b.atLeast);
   const cells = ordered.map((goal) => [
     goalText(goal),
-    goal.ratio.toFixed(2),
+    format(goal.ratio),
     `>= ${goal.atLeast}`,
     goal.ratio >= goal.atLeast ? "reached" : "SHORT",
   ]);

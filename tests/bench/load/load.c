@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 enum { STAMP = 16, EVENTS = 256 };
-#define LOST_AFTER 1.0 /* seconds; a server that starts a process for each datagram is that slow */
+#define LOST_AFTER 3.0 /* seconds; a server that starts a process for each datagram is that slow */
 
 struct peer {
   int fd;

@@ -6,7 +6,7 @@
  */
 
 /** How long a datagram may take before it counts as lost, in milliseconds. */
-const LOST_AFTER = 1000;
+const LOST_AFTER = 3000;
 /** The most that is sent at once in a transfer, in bytes. */
 const CHUNK = 1 << 18;
 /** After how many bytes the content of a transfer repeats itself; a prime. */
