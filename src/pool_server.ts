@@ -15,6 +15,7 @@ import {
   orDefault,
   type ServeOptions,
 } from "./options.ts";
+import { cloneContext } from "./remote/context.ts";
 import { handlerModule } from "./remote/handler_module.ts";
 import { PoolLife } from "./remote/pool_life.ts";
 import {
@@ -268,7 +269,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       return {
         maxConnections,
         requestTimeout,
-        context: structuredClone(this.context), // fails here when it cannot be cloned
+        context: cloneContext(this.context), // what is wrong with it comes out here
         asks: {
           verifyRequest: this.verifyRequest !== Base.prototype.verifyRequest,
           handleError: this.handleError !== Base.prototype.handleError,

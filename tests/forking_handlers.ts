@@ -52,6 +52,15 @@ export class PidHandler extends StreamRequestHandler {
   }
 }
 
+/** Says how long the text is that its server gave it. */
+export class ContextHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    await this.wfile.write(String(String(this.server.context).length));
+  }
+}
+
 /** Tells its process and goes on when the client says so. */
 export class HoldHandler extends LineHandler {
   static override readonly moduleUrl = import.meta.url;

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { serialize } from "node:v8";
 import type { SocketAddress } from "../address.ts";
 import type { DatagramRequest } from "../datagram_socket.ts";
 import { oneLine } from "../log.ts";
@@ -11,6 +10,7 @@ import type { ServeOptions } from "../options.ts";
 import type { AnyServer } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
+import { packContext } from "./context.ts";
 import { Relay, type RemoteRequest } from "./host.ts";
 import type { ShortageListener } from "./descriptors.ts";
 import { Shortage } from "./shortage.ts";
@@ -21,8 +21,6 @@ import { UnitPool, type UnitPoolOptions } from "./unit_pool.ts";
 const CLOSE_GRACE = 1000;
 /** How many units a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_UNITS = 3;
-
-const EMPTY = new Uint8Array(0);
 
 /** What {@linkcode UnitRequests} is made with; all settings are read each time, so that they may change. */
 export interface UnitRequestsOptions<U extends Unit>
@@ -203,7 +201,7 @@ async function describe(
 ): Promise<RemoteRequest> {
   const { context, serverAddress } = server;
   const shared = {
-    context: context === undefined ? EMPTY : new Uint8Array(serialize(context)),
+    context: packContext(context),
     signal: server.requestSignal(request),
   };
   const start = { clientAddress, serverAddress };
