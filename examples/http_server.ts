@@ -5,51 +5,94 @@
  * http://localhost:8000/README.md in a browser. In Python: `python -m http.server`, a StreamRequestHandler, too.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
-import { LineTooLongError } from "@netkit/socketserver";
+import {
+  ConcurrentTCPServer,
+  formatAddress,
+  IncompleteReadError,
+  LineTooLongError,
+  StreamRequestHandler,
+} from "@netkit/socketserver";
 
-const REQUEST = /^([A-Z]+) (?:http:\/\/[^/ ]+)?(\/\S*|\*) HTTP\/1\.([01])$/;
+/** A method, then a path or a whole URL, of which the path may be left out. */
+const REQUEST = /^([A-Z]{1,20}) (?:(\/\S*|\*)|http:\/\/[^/?# ]+(\S*)) HTTP\/1\.([01])$/;
+const MAX_HEAD = 16_384; // bytes
+const MAX_BODY = 65_536; // bytes, which nobody looks at
 const TEXT = "text/plain; charset=utf-8";
 const TYPES = new Map([["html", "text/html"], ["css", "text/css"], ["js", "text/javascript"]]);
 for (const textual of ["md", "txt"]) TYPES.set(textual, TEXT);
 
 class FileServer extends ConcurrentTCPServer {
   root = "";
+  patience = 10_000; // milliseconds for a whole request, and for an idle connection
 }
 
 class HTTPHandler extends StreamRequestHandler {
   declare readonly server: FileServer;
-  override timeout = 10_000; // also of a connection that stays open
   override wbufsize = -1; // the head of an answer goes out together with its body
   keepsAlive = false;
-  method = "GET";
+  method = "?";
+  path = "";
+  isLate = false;
+
+  override setup(): void | Promise<void> {
+    this.timeout = this.server.patience;
+    return super.setup();
+  }
 
   override async handle(): Promise<void> {
     try {
       do {
+        if ((await this.rfile.peek(1)).length === 0) return; // the client has ended the connection
         await this.handleOne();
         await this.wfile.flush();
       } while (this.keepsAlive);
     } catch (error) {
-      if (error instanceof LineTooLongError) return await this.refuse("400 Bad Request");
-      if (!(error instanceof Deno.errors.TimedOut)) throw error; // else the client is idle
+      if (!(error instanceof Deno.errors.TimedOut)) throw error; // it is idle, or does not read
     }
   }
 
   async handleOne(): Promise<void> {
-    this.keepsAlive = false; // until the request is understood
-    const head = new TextDecoder("latin1").decode(await this.rfile.readUntil("\r\n\r\n"));
-    if (!head.endsWith("\r\n\r\n")) return; // the client has gone
-    const request = parse(head);
-    if (request === null) return await this.refuse("400 Bad Request");
-    this.method = request.method;
-    if (request.length <= 65536) {
+    [this.keepsAlive, this.method] = [false, "?"]; // until the request is understood
+    // A time limit for all of it, which a byte now and then does not prolong: reads see the end, and writes go on
+    const timer = setTimeout(() => {
+      this.isLate = true;
+      this.request.shutdown("read");
+    }, this.server.patience);
+    const refusal = await this.receive().finally(() => clearTimeout(timer));
+    if (this.isLate) return await this.refuse("408 Request Timeout");
+    if (refusal === null) return; // the client has gone
+    if (refusal !== "") return await this.refuse(refusal);
+    const file = await this.find(this.path);
+    await (file === null ? this.refuse("404 Not Found") : this.sendFile(file));
+  }
+
+  /** Reads a request; gives why it is refused, "" when it is not, null when it has no end. */
+  async receive(): Promise<string | null> {
+    try {
+      const data = await this.rfile.readUntil("\r\n\r\n", MAX_HEAD);
+      const head = new TextDecoder("latin1").decode(data);
+      if (!head.endsWith("\r\n\r\n")) return null;
+      const request = parse(head);
+      if (request === null) return "400 Bad Request";
+      this.method = request.method;
+      this.path = request.path;
+      const isAllowed = /^(GET|HEAD)$/.test(this.method);
+      if (request.length > MAX_BODY) {
+        return isAllowed ? "413 Content Too Large" : "405 Method Not Allowed";
+      }
+      if (request.length > 0 && request.expects) {
+        if (!isAllowed) return "405 Method Not Allowed"; // and it need not send its body
+        await this.request.sendAll("HTTP/1.1 100 Continue\r\n\r\n");
+      }
       await this.rfile.readExactly(request.length); // behind it comes the next request
       this.keepsAlive = request.keepsAlive;
+      return isAllowed ? "" : "405 Method Not Allowed";
+    } catch (error) {
+      if (error instanceof LineTooLongError) return "431 Request Header Fields Too Large";
+      if (error instanceof Deno.errors.TimedOut) this.isLate = true;
+      else if (!(error instanceof IncompleteReadError)) throw error;
+      return null;
     }
-    if (!/^(GET|HEAD)$/.test(this.method)) return await this.refuse("405 Method Not Allowed");
-    const file = await this.find(request.path);
-    await (file === null ? this.refuse("404 Not Found") : this.sendFile(file));
   }
 
   /** The file that a path leads to, all links followed; null where there is none in the folder. */
@@ -78,6 +121,19 @@ class HTTPHandler extends StreamRequestHandler {
   async refuse(status: string): Promise<void> {
     await this.sendHead(status, TEXT, status.length);
     if (this.method !== "HEAD") await this.wfile.write(status);
+    if (!this.keepsAlive) await this.linger();
+  }
+
+  /** Takes what the client still sends, for a second: to close on that would reset the connection and lose the answer. */
+  async linger(): Promise<void> {
+    await this.wfile.flush();
+    await this.request.closeWrite();
+    const timer = setTimeout(() => this.request.shutdown("read"), 1000);
+    try {
+      while ((await this.rfile.read1()).length > 0);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   async sendHead(status: string, type: string, length: number): Promise<void> {
@@ -94,26 +150,41 @@ class HTTPHandler extends StreamRequestHandler {
 function parse(head: string) {
   try {
     const [first, ...lines] = head.slice(0, -4).split("\r\n");
-    const [, method, target, minor] = REQUEST.exec(first!)!;
+    const [, method, target, rest, minor] = REQUEST.exec(first!)!;
     const headers = new Headers(lines.map((line) => line.split(/:(.*)/s, 2) as [string, string]));
     const size = headers.has("transfer-encoding") ? "" : headers.get("content-length") ?? "0";
     const host = headers.get("host") ?? (minor === "0" ? "any" : "");
     if (!/^\d*$/.test(size) || !/^[^\s,/]+$/.test(host)) return null;
     const words = headers.get("connection")?.toLowerCase().split(/[ ,]+/) ?? [];
     const keepsAlive = minor === "0" ? words.includes("keep-alive") : !words.includes("close");
-    const path = decodeURIComponent(target!.replace(/[?#].*$/, ""));
-    return { method: method!, path, length: size === "" ? Infinity : Number(size), keepsAlive };
+    const path = decodeURIComponent(
+      (target ?? `/${rest!.replace(/^\//, "")}`).replace(/[?#].*$/, ""),
+    );
+    const expects = minor === "1" && headers.get("expect")?.toLowerCase() === "100-continue";
+    return {
+      method: method!,
+      path,
+      length: size === "" ? Infinity : Number(size),
+      keepsAlive,
+      expects,
+    };
   } catch {
     return null; // no request, no header, or an escape such as "%zz"
   }
 }
 
 if (import.meta.main) {
-  const { port, _ } = parseArgs(Deno.args, { string: ["port", "_"], default: { port: "8000" } });
+  const { port, patience, _ } = parseArgs(Deno.args, {
+    string: ["port", "patience", "_"],
+    default: { port: "8000", patience: "10000" },
+  });
   await using server = new FileServer({ hostname: "localhost", port: Number(port) }, HTTPHandler);
+  server.patience = Number(patience);
   server.root = (await Deno.realPath(`${_[0] ?? "."}`)).replace(/\/$/, "");
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => server.drain({ timeout: 1000 }));
+  }
   await server.serveForever();
   console.log("Leaving.");
 }

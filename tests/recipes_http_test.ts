@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { bytes, exchangeOn, readExactly, tempFolder, text, writeAll } from "./harness.ts";
+import { bytes, exchangeOn, readAll, readExactly, tempFolder, text, writeAll } from "./harness.ts";
 import { onPath, PATIENCE } from "./program.ts";
 import { Recipe } from "./recipe.ts";
 
@@ -40,12 +40,12 @@ function makeSite(): string {
 }
 
 /** Starts the server over a new site; it may read whole folder around, so that only it keeps clients out. */
-function serve(): Recipe {
+function serve(...flags: string[]): Recipe {
   const site = makeSite();
   return new Recipe("http_server.ts", {
     port: 0,
     replace: { "--allow-read=.": `--allow-read=${site}/..,${site}` },
-    args: [site],
+    args: [...flags, site],
   });
 }
 
@@ -169,7 +169,9 @@ Deno.test("http_server.ts answers 400 to what is no request, and closes", async 
     "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n",
-    `GET /${"x".repeat(70_000)}`,
+    `${"G".repeat(50)} / HTTP/1.1\r\nHost: x\r\n\r\n`,
+    "GET  HTTP/1.1\r\nHost: x\r\n\r\n",
+    "GET http:// HTTP/1.1\r\nHost: x\r\n\r\n",
     "\x16\x03\x01\x00\xff\r\n\r\n",
   ];
   for (const request of requests) {
@@ -177,7 +179,87 @@ Deno.test("http_server.ts answers 400 to what is no request, and closes", async 
     assertEquals(statuses(answer), [400], request.slice(0, 100));
     assertMatch(answer, /\r\nConnection: close\r\n(.+\r\n)*\r\n400 Bad Request$/);
   }
+  const { stdout } = await server.leave();
+  for (const line of stdout.split("\n")) assert(line.length < 60, line);
+});
+
+Deno.test("http_server.ts answers what is too long, and what it does not read does not lose the answer", async () => {
+  await using server = serve();
+  const port = await server.port();
+  const long = "x".repeat(1_000_000);
+  const cases: [request: string, expected: number][] = [
+    [`GET /${long}`, 431],
+    [`GET / HTTP/1.1\r\nHost: x\r\nCookie: ${long}\r\n\r\n`, 431],
+    [`GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n${long}`, 413],
+    [`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n${long}`, 405],
+    ["GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413],
+  ];
+  for (const [request, expected] of cases) {
+    assertEquals(statuses(await raw(port, request)), [expected], request.slice(0, 100));
+  }
   await server.leave();
+});
+
+Deno.test("http_server.ts takes URLs as targets, also without a path", async () => {
+  await using server = serve();
+  const port = await server.port();
+  const targets = ["http://x", "http://x?query", "http://x/", "http://x:80/index.html#part"];
+  for (const target of targets) {
+    const answer = await raw(port, `GET ${target} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    assertEquals([statuses(answer), answer.includes(PAGE)], [[200], true], target);
+  }
+  await server.leave();
+});
+
+Deno.test("http_server.ts answers Expect: 100-continue before the body comes", async () => {
+  await using server = serve();
+  const port = await server.port();
+  const ask = (method: string, version = "1.1") =>
+    `${method} / HTTP/${version}\r\nHost: x\r\nContent-Length: 4\r\nExpect: 100-Continue\r\n\r\n`;
+  const head = "HTTP/1.1 100 Continue\r\n\r\n";
+  using conn = await Deno.connect({ port });
+  await writeAll(conn, bytes(ask("GET")));
+  assertEquals(text(await readExactly(conn, head.length)), head);
+  assertEquals(statuses(await exchangeOn(conn, "body")), [200]);
+  // What is refused in any case needs no body
+  using refused = await Deno.connect({ port });
+  await writeAll(refused, bytes(ask("POST")));
+  const line = "HTTP/1.1 405 ";
+  assertEquals(text(await readExactly(refused, line.length)), line);
+  refused.close();
+  assertEquals(statuses(await raw(port, `${ask("GET", "1.0")}body`)), [200]);
+  await server.leave();
+});
+
+Deno.test("http_server.ts answers 408 to who takes too long, and closes who says nothing", async () => {
+  await using server = serve("--patience", "500");
+  const port = await server.port();
+  using silent = await Deno.connect({ port });
+  using slow = await Deno.connect({ port });
+  using bodiless = await Deno.connect({ port });
+  await writeAll(bodiless, bytes("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbo"));
+  await writeAll(slow, bytes("GET / HTTP/1.1\r\nX: "));
+  // A byte every now and then does not help
+  let isOver = false;
+  const trickle = (async () => {
+    while (!isOver) {
+      await writeAll(slow, bytes("x")).catch(() => isOver = true);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  })();
+  assertEquals(text(await readExactly(slow, 13)), "HTTP/1.1 408 "); // a byte on its way may reset the rest
+  isOver = true;
+  await trickle;
+  assertEquals(statuses(text(await readAll(bodiless))), [408]);
+  assertEquals(text(await readAll(silent)), "");
+  await server.leave();
+});
+
+Deno.test("http_server.ts leaves at SIGTERM", async () => {
+  await using server = serve();
+  await server.port();
+  const { code, stdout, stderr } = await server.stop();
+  assertEquals([code, stderr, stdout.endsWith("Leaving.\n")], [0, "", true]);
 });
 
 /** The browser of this machine, if it has one. */
