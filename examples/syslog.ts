@@ -1,13 +1,22 @@
 /**
- * A syslog collector: it prints the messages of RFC 5424 that come over UDP.
+ * A syslog collector: it prints messages of RFC 5424 and RFC 3164 that come over UDP, and over TCP (RFC 6587), where
+ * each has its length before it or a line end behind it.
  *
  * Run `deno run --unstable-net --allow-net=127.0.0.1:5514 examples/syslog.ts`, then
- * `logger --rfc5424 --udp --server 127.0.0.1 --port 5514 hello` in another terminal. In Python, a
- * `DatagramRequestHandler` with `logging.handlers.SysLogHandler` at the other end.
+ * `logger --rfc5424 --udp --server 127.0.0.1 --port 5514 hello` in another terminal, or with `--tcp --octet-count`. In
+ * Python, a client is `logging.handlers.SysLogHandler(("127.0.0.1", 5514))`.
  */
 import { parseArgs } from "@std/cli";
-import { DatagramRequestHandler, formatAddress, UDPServer } from "@netkit/socketserver";
+import {
+  ConcurrentTCPServer,
+  DatagramRequestHandler,
+  formatAddress,
+  type SocketAddress,
+  StreamRequestHandler,
+  UDPServer,
+} from "@netkit/socketserver";
 
+const MAX_MESSAGE = 8192; // bytes
 const SEVERITIES = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
 // deno-fmt-ignore
 const FACILITIES = [
@@ -21,14 +30,47 @@ const MESSAGE = new RegExp(
   "su",
 );
 
-class SyslogHandler extends DatagramRequestHandler {
+/** `<PRI>Mmm dd hh:mm:ss HOSTNAME MSG`, of which senders leave out all but the priority and the message. */
+const OLD_MESSAGE =
+  /^<(?<priority>0|[1-9]\d{0,2})>(?:(?<time>[A-Z][a-z]{2} [ \d]\d [\d:]{8}) (?<host>\S+) )?(?<text>.*)$/su;
+
+class DatagramSyslogHandler extends DatagramRequestHandler {
   override handle(): void {
-    const message = new TextDecoder().decode(this.packet);
-    console.log(printable(format(message) ?? `? ${formatAddress(this.clientAddress)} ${message}`));
+    show(this.packet, this.clientAddress);
   }
 }
 
-/** What is printed of a message; null when it is none of RFC 5424. */
+class SyslogHandler extends StreamRequestHandler {
+  override async handle(): Promise<void> {
+    for (let first; (first = await this.rfile.peek(1)).length > 0;) {
+      if (first[0] === 0x3c) { // "<"
+        show(await this.rfile.readline(MAX_MESSAGE), this.clientAddress);
+        continue;
+      }
+      const count = Number(new TextDecoder().decode(await this.rfile.readUntil(" ", 6)));
+      if (!(count <= MAX_MESSAGE)) {
+        return console.log(`? ${formatAddress(this.clientAddress)} was cut off: no length`);
+      }
+      show(await this.rfile.readExactly(count), this.clientAddress);
+    }
+  }
+}
+
+function show(message: Uint8Array, sender: SocketAddress): void {
+  const text = new TextDecoder().decode(message).replace(/[\0\n]$/, "");
+  const from = formatAddress(sender);
+  console.log(printable(format(text) ?? formatOld(text, from) ?? `? ${from} ${text}`));
+}
+
+/** What is printed of a message of RFC 3164; null when it is none. */
+function formatOld(message: string, from: string): string | null {
+  const { priority, time = "-", host = from, text } = OLD_MESSAGE.exec(message)?.groups ?? {};
+  const facility = FACILITIES[Number(priority) >> 3];
+  if (priority === undefined || facility === undefined) return null;
+  return `${time} ${host} ${facility}.${SEVERITIES[Number(priority) & 7]}: ${text}`;
+}
+
+/** What is printed of a message of RFC 5424; null when it is none. */
 function format(message: string): string | null {
   const fields = MESSAGE.exec(message)?.groups;
   if (fields === undefined) return null;
@@ -53,9 +95,14 @@ function printable(text: string): string {
 
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "5514" } });
-  await using server = new UDPServer({ hostname: "127.0.0.1", port: Number(port) }, SyslogHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  await server.serveForever();
+  const address = { hostname: "127.0.0.1", port: Number(port) };
+  await using datagrams = new UDPServer(address, DatagramSyslogHandler);
+  await using streams = new ConcurrentTCPServer(address, SyslogHandler);
+  console.log(`Listening on ${formatAddress(streams.serverAddress)}`);
+  const servers = [datagrams, streams];
+  Deno.addSignalListener("SIGINT", () => {
+    for (const server of servers) server.drain({ timeout: 1000 });
+  });
+  await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

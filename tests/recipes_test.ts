@@ -425,8 +425,8 @@ Deno.test("tls_echo.ts echoes several clients at once over TLS", async () => {
   await server.leave();
 });
 
-Deno.test("syslog.ts prints the messages of RFC 5424, and what else comes, in a line each", async () => {
-  await using server = new Recipe("syslog.ts", { port: 0 });
+Deno.test("syslog.ts prints the messages of RFC 5424 and 3164, and what else comes, in a line each", async () => {
+  await using server = new Recipe("syslog.ts", { port: freePort() });
   const collector = { transport: "udp", hostname: "127.0.0.1", port: await server.port() } as const;
   const socket = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
   const from = `127.0.0.1:${(socket.addr as Deno.NetAddr).port}`;
@@ -445,7 +445,13 @@ Deno.test("syslog.ts prints the messages of RFC 5424, and what else comes, in a 
     ],
     ["<0>1 - - - - - - two\nlines\x1b", "- - -[-] kern.emerg: two#012lines#033"],
     ["<192>1 - - - - - - no such facility", `? ${from} <192>1 - - - - - - no such facility`],
-    ["<13>Oct 11 22:14:15 h su: old", `? ${from} <13>Oct 11 22:14:15 h su: old`],
+    [ // the example of RFC 3164, 5.4
+      "<34>Oct 11 22:14:15 mymachine su: 'su root' failed for lonvick on /dev/pts/8",
+      "Oct 11 22:14:15 mymachine auth.crit: su: 'su root' failed for lonvick on /dev/pts/8",
+    ],
+    ["<14>from Python's SysLogHandler\0", `- ${from} user.info: from Python's SysLogHandler`],
+    ["<192>Oct 11 22:14:15 h x", `? ${from} <192>Oct 11 22:14:15 h x`],
+    ["nothing\r\n<14>forged", `? ${from} nothing#015#012<14>forged`],
     ["", `? ${from}`],
   ];
   for (const [message, line] of cases) {
@@ -454,4 +460,32 @@ Deno.test("syslog.ts prints the messages of RFC 5424, and what else comes, in a 
   }
   socket.close();
   await server.leave();
+});
+
+Deno.test("syslog.ts takes messages over TCP, with their length before them or in lines", async () => {
+  await using server = new Recipe("syslog.ts", { port: freePort() });
+  const port = await server.port();
+  using other = await dial(port);
+  using conn = await dial(port);
+  const from = `127.0.0.1:${(conn.localAddr as Deno.NetAddr).port}`;
+  await writeAll(conn, bytes("9 <14>two\nl8 <14>next<14>line\n<14>half"));
+  const lines = [
+    `- ${from} user.info: two#012l`,
+    `- ${from} user.info: next`,
+    `- ${from} user.info: line`,
+  ];
+  for (const line of lines) assertEquals((await server.line(/^/)).input, line);
+  await conn.closeWrite();
+  assertEquals((await server.line(/^/)).input, `- ${from} user.info: half`);
+  for (
+    const bad of ["99999 x", "GET / HTTP/1.1", "x".repeat(10_000), `<14>${"x".repeat(10_000)}`]
+  ) {
+    using sender = await dial(port);
+    await writeAll(sender, bytes(bad));
+    await sender.read(new Uint8Array(1)).catch(() => null); // the end, or a reset
+  }
+  await writeAll(other, bytes("6 <14>ok"));
+  await server.line(/user\.info: ok$/);
+  other.close();
+  await server.leave(/^(\w+ Cannot serve client "\S+": Cannot read line: .*\n)*$/);
 });
