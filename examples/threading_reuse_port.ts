@@ -34,6 +34,7 @@ export class ThreadingTCPRequestHandler extends BaseRequestHandler {
   static override readonly moduleUrl = import.meta.url; // where a Worker finds it
 
   override async handle(): Promise<void> {
+    this.request.setNoDelay(); // TCP_NODELAY
     log.debug(`connected from ${formatAddress(this.clientAddress)} (${THREAD}, ${Deno.pid})`);
 
     // this.request is the TCP socket connected to the client
@@ -62,6 +63,7 @@ if (import.meta.main) {
   server.allowReuseAddress = true; // SO_REUSEADDR
   server.requestQueueSize = 100; // what listen() gets as its backlog
   server.allowReusePort = true; // SO_REUSEPORT: other processes may listen on the port, too, and share its clients
+  log.debug("enable TCP_NODELAY"); // of each connection, as Deno's listeners have no options; and no TCP_QUICKACK
   server.serverBind();
   server.serverActivate();
 
