@@ -34,7 +34,6 @@ export class CodeHandler extends StreamRequestHandler {
 }
 
 class CodeServer extends ForkingTCPServer {
-  static override requestTimeout = 2000; // milliseconds; a loop without an end is killed then
   static override childPermissions = ["--v8-flags=--max-old-space-size=64"]; // MB; and no permission
   static override maxChildren = 8;
   static override maxConnectionsPerSource = 4;
@@ -45,8 +44,12 @@ class CodeServer extends ForkingTCPServer {
 }
 
 if (import.meta.main) {
-  const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
+  const { port, limit } = parseArgs(Deno.args, {
+    string: ["port", "limit"],
+    default: { port: "9999", limit: "2000" },
+  });
   await using server = new CodeServer({ hostname: "127.0.0.1", port: Number(port) }, CodeHandler);
+  server.requestTimeout = Number(limit); // milliseconds; a loop without an end is killed then
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
