@@ -6,7 +6,7 @@
 import { cannotBlock } from "./blocking.ts";
 import { checkInteger } from "./options.ts";
 import { isSteps, ReadSteps, type Result, type Steps } from "./read_steps.ts";
-import { streamOf } from "./stream_socket.ts";
+import { internals, streamOf } from "./stream_socket.ts";
 import { toBytes } from "./to_bytes.ts";
 
 /** What a {@linkcode BufferedReader} reads from: a socket, a file, a `Deno.Conn`. */
@@ -376,6 +376,9 @@ export class BufferedReader
         step = steps.next(count);
       }
       return step.value;
+    } catch (error) {
+      internals.outlive(this.#source, error);
+      throw error;
     } finally {
       this.#reading = false;
     }

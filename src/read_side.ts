@@ -92,6 +92,11 @@ export class ReadSide {
     this.#leftover = later === null ? bytes : new Uint8Array([...bytes, ...later]);
   }
 
+  /** Whether a read waits, on a transport that can block. */
+  get busy(): boolean {
+    return this.#direct > 0 || this.#turns.busy;
+  }
+
   /** Makes reads give the end of the stream. */
   end(): void {
     this.#ended = true;

@@ -3,13 +3,16 @@
  *
  * @module
  */
+import { formatAddress, type SocketAddress } from "./address.ts";
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
+import { defaultLogger, logTo, type ServerLogger } from "./log.ts";
 import { checkTime } from "./options.ts";
 import { ReadSide } from "./read_side.ts";
 import { RecvRoom } from "./recv_room.ts";
 import type { StreamTransport } from "./stream_transport.ts";
 import { toBytes } from "./to_bytes.ts";
 import { Turns } from "./turns.ts";
+import { outlive } from "./unawaited.ts";
 import { Watchdog } from "./watchdog.ts";
 
 export type { StreamTransport };
@@ -20,8 +23,23 @@ const DEFAULT_RECV = 64 * 1024;
 /** What messages call a write. */
 const WRITE = "write to client";
 
-/** The read side of a socket, for the relay, which reads ahead of the handler. */
-export let readSideOf: (socket: StreamSocket) => ReadSide;
+/** What a handler did not await. */
+export type LeftBehind = "read" | "write";
+
+/** What the rest of the package may do with a socket, beyond what everybody may. */
+export interface SocketInternals {
+  /** The read side, for the relay, which reads ahead of the handler. */
+  reads(socket: StreamSocket): ReadSide;
+  /** Keeps an error of a source that is a socket from ending the program when nobody awaits it. */
+  outlive(source: object, error: unknown): void;
+  /** What failed without being awaited; null for nothing. */
+  leftBehind(socket: StreamSocket): LeftBehind | null;
+  /** Warns that the handler, wherever it ran, has left something behind; once for each socket. */
+  warn(socket: StreamSocket, what: LeftBehind): void;
+}
+
+/** Set when the class is made. */
+export let internals: SocketInternals;
 
 /**
  * A connected stream socket: a full `Deno.Conn` with the manners of a Python socket.
@@ -32,7 +50,9 @@ export let readSideOf: (socket: StreamSocket) => ReadSide;
  * have a time limit, and a read that ran out of time loses no data.
  *
  * Writes may be left un-awaited: they go out in the order of the calls, the server waits for them before it
- * closes, and a failing one is no unhandled rejection. Do not change the bytes before the promise settles.
+ * closes, and a failing one is no unhandled rejection. Do not change the bytes before the promise settles. A read
+ * that is left un-awaited fails when the request has ended; that is a warning in the server's log, and no unhandled
+ * rejection either.
  *
  * The methods whose names end in `Sync` do the same as their namesakes and block the isolate. They work where
  * {@linkcode StreamSocket.canBlock} says so; elsewhere they throw `Deno.errors.NotSupported`.
@@ -58,11 +78,18 @@ export let readSideOf: (socket: StreamSocket) => ReadSide;
  */
 export class StreamSocket implements Deno.Conn<Deno.Addr> {
   static {
-    readSideOf = (socket) => socket.#reads;
+    internals = {
+      reads: (socket) => socket.#reads,
+      outlive: (source, error) => #reads in source && source.#outlive(error, "read"),
+      leftBehind: (socket) => socket.#leftBehind,
+      warn: (socket, what) => socket.#warn(what),
+    };
   }
 
   readonly #transport: StreamTransport;
   readonly #reads: ReadSide;
+  readonly #logger: ServerLogger;
+  #leftBehind: LeftBehind | null = null;
   #timeout: number | null = null;
   #closed = false;
   #writeEnded: Promise<void> | null = null;
@@ -78,9 +105,11 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * Puts the socket over a connection, which it owns from now on.
    *
    * @param transport A `Deno.Conn`, or anything that does what {@linkcode StreamTransport} lists.
+   * @param logger Where a warning goes when a read or write that nobody awaits fails.
    */
-  constructor(transport: StreamTransport) {
+  constructor(transport: StreamTransport, logger: ServerLogger = defaultLogger) {
     this.#transport = transport;
+    this.#logger = logger;
     this.#reads = new ReadSide(transport);
   }
 
@@ -125,8 +154,13 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
    * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
    */
-  read(p: Uint8Array): Promise<number | null> {
-    return this.#reads.read(p);
+  async read(p: Uint8Array): Promise<number | null> {
+    try {
+      return await this.#reads.read(p);
+    } catch (error) {
+      this.#outlive(error, "read");
+      throw error;
+    }
   }
 
   /**
@@ -317,8 +351,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     return this.#writable ??= new WritableStream({
       // At once: abort() is called only when the write under way has ended, which may be never.
       start: ({ signal }) => signal.addEventListener("abort", () => this.close(), { once: true }),
-      write: (chunk) => this.sendAll(chunk),
-      close: () => this.closeWrite(),
+      write: (chunk) => this.#outliving(this.sendAll(chunk)),
+      close: () => this.#outliving(this.closeWrite()),
     });
   }
 
@@ -382,6 +416,30 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     const fault = this.#writeFault();
     if (fault !== null) return Promise.reject(fault);
     return this.#timed(this.#transport.closeWrite());
+  }
+
+  /** Keeps an error from ending the program when nobody awaits it. */
+  #outlive(error: unknown, what: LeftBehind): void {
+    outlive(error, () => this.#warn(what));
+  }
+
+  /** For writes whose promises a stream hands out. */
+  async #outliving(writing: Promise<void>): Promise<void> {
+    try {
+      await writing;
+    } catch (error) {
+      this.#outlive(error, "write");
+      throw error;
+    }
+  }
+
+  #warn(what: LeftBehind): void {
+    if (this.#leftBehind !== null) return;
+    this.#leftBehind = what;
+    const client = formatAddress(this.remoteAddr as SocketAddress);
+    const line =
+      `Handler of client "${client}" left a ${what} behind, which failed: await it, or catch`;
+    logTo(this.#logger, "warn", `${line} its error`);
   }
 
   /** Why nothing can be written any more, if so. */

@@ -258,7 +258,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
     } catch (error) {
       throw listenerError(error);
     }
-    return [new StreamSocket(conn), conn.remoteAddr as Addr];
+    return [new StreamSocket(conn, this.logger), conn.remoteAddr as Addr];
   }
 
   /**

@@ -161,7 +161,7 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
   override async getRequest(): Promise<[StreamSocket, UnixStreamAddr]> {
     const conn = await this.socket.accept();
     Object.defineProperty(conn, "localAddr", { value: this.serverAddress });
-    return [new StreamSocket(conn), conn.remoteAddr as UnixStreamAddr];
+    return [new StreamSocket(conn, this.logger), conn.remoteAddr as UnixStreamAddr];
   }
 
   /** Removes the file, unless that is another server's by now, then closes the listener, if it is open. */

@@ -89,3 +89,38 @@ export class WrongWriteHandler extends StreamRequestHandler {
     else void this.request.sendAll({} as never);
   }
 }
+
+/** Leaves behind what the first line says, and ends. */
+export class LeaveBehindHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const { request, rfile } = this;
+    // To the byte, so that `request` has the rest.
+    const what = decoder.decode(await request.recv(1)) + decoder.decode(await request.recv(7));
+    const into = new WritableStream();
+    if (what === "recv    ") void request.recv();
+    else if (what === "read    ") void request.read(new Uint8Array(10));
+    else if (what === "timed   ") this.#leaveTimed();
+    else if (what === "readline") void rfile.readline();
+    else if (what === "exactly ") void rfile.readExactly(10);
+    else if (what === "lines   ") void rfile.lines().next();
+    else if (what === "iterator") void rfile[Symbol.asyncIterator]().next();
+    else if (what === "pipeTo  ") void request.readable.pipeTo(into);
+    else if (what === "rfile   ") void rfile.readable.pipeTo(into);
+    else if (what === "reader  ") void request.readable.getReader().read();
+    else if (what === "loop    ") void this.#loop();
+    else if (what === "several ") [1, 2, 3].forEach(() => void request.recv());
+    else if (what === "caught  ") request.recv().catch(() => {});
+    await request.sendAll("done");
+  }
+
+  #leaveTimed(): void {
+    this.request.timeout = 60_000;
+    void this.request.recv();
+  }
+
+  async #loop(): Promise<void> {
+    for await (const line of this.rfile) void line;
+  }
+}

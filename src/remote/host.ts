@@ -5,7 +5,7 @@
  */
 import type { DatagramSocket } from "../datagram_socket.ts";
 import { isPeerGone, ServerExit } from "../errors.ts";
-import { readSideOf, type StreamSocket } from "../stream_socket.ts";
+import { internals, type StreamSocket } from "../stream_socket.ts";
 import {
   fromErrorMessage,
   type Outcome,
@@ -155,7 +155,7 @@ export class Relay {
   /** From the client to the unit. */
   async #relayIn(client: StreamSocket): Promise<void> {
     const { writer } = this.#unit;
-    const reads = readSideOf(client);
+    const reads = internals.reads(client);
     const frame = spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
     const data = frame.subarray(HEADER_BYTES);
     /** How much of the frame the channel has; it may keep that for as long as the unit lives when a write fails. */
@@ -281,7 +281,10 @@ export class Relay {
   }
 
   /** Throws what the request failed with, if anything. */
-  #conclude({ error }: Outcome): void {
+  #conclude({ error, leftBehind }: Outcome): void {
+    if (leftBehind && this.#client !== null) {
+      internals.warn(this.#client, leftBehind === "write" ? "write" : "read");
+    }
     const thrown = error === undefined ? null : { error: fromErrorMessage(error) };
     // Where the handler saw no more than that it was cut off, what happened to the client says why.
     const sawFault = thrown === null || isPeerGone(thrown.error);

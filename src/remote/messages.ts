@@ -11,6 +11,7 @@ import {
   LineTooLongError,
   ServerExit,
 } from "../errors.ts";
+import type { LeftBehind } from "../stream_socket.ts";
 
 /** Which handler a unit runs. */
 export interface Init {
@@ -47,6 +48,8 @@ export interface Wait {
 export interface Outcome {
   /** What the handler threw, if anything; a {@linkcode ServerExit} is no error. */
   error?: ErrorMessage;
+  /** What the handler did not await, where that has failed. */
+  leftBehind?: LeftBehind;
 }
 
 /** An error on its way. */

@@ -42,6 +42,8 @@ export class RemoteTransport implements StreamTransport {
   #seen = 0;
   #ended = false;
   #closed = false;
+  /** Rejects the read that waits for a frame, if any. */
+  #endRead: ((error: Error) => void) | null = null;
   /** Rejects the write that waits for room, if any. */
   #endWrite: ((error: Error) => void) | null = null;
   /** Whether the main isolate has said that the client is cut off. */
@@ -60,7 +62,7 @@ export class RemoteTransport implements StreamTransport {
     const { reader } = this.#frames;
     try {
       while (reader.left === 0 && !this.#ended && !this.#closed) {
-        this.#meet(reader.nextNow() ?? await reader.next());
+        this.#meet(reader.nextNow() ?? await this.#untilReleased(reader.next()));
       }
       this.#assertOpen("read from");
       if (this.#ended) return null;
@@ -108,6 +110,7 @@ export class RemoteTransport implements StreamTransport {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#endRead?.(closedError("read from"));
     this.#endWrite?.(closedError("write to"));
     this.#tell(FRAME.CLOSE);
     this.#frames.tellClosed();
@@ -116,6 +119,7 @@ export class RemoteTransport implements StreamTransport {
   /** Ends the use of the frames, for the next request; the connection stays the main isolate's. */
   async release(): Promise<void> {
     this.#closed = true;
+    this.#endRead?.(closedError("read from")); // the frame is for who reads next
     await this.#reading?.catch(() => {}); // whoever left that read behind
   }
 
@@ -141,6 +145,14 @@ export class RemoteTransport implements StreamTransport {
 
   /** A unit lives as long as its server says. */
   unref(): void {}
+
+  /** Waits for a frame, but not after the connection was closed. */
+  #untilReleased(next: Promise<FrameType | null>): Promise<FrameType | null> {
+    return new Promise((resolve, reject) => {
+      this.#endRead = reject;
+      next.then(resolve, reject);
+    });
+  }
 
   /** Waits for a write, but not after the connection was closed. */
   #untilClosed(written: Promise<void>): Promise<void> {

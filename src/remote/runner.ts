@@ -5,14 +5,20 @@
  */
 import { deserialize } from "node:v8";
 import { DatagramSocket } from "../datagram_socket.ts";
+import type { ServerLogger } from "../log.ts";
 import { type AnyServer, runHandler } from "../request_handler.ts";
-import { StreamSocket } from "../stream_socket.ts";
+import { internals, StreamSocket } from "../stream_socket.ts";
 import type { BlockingChannel } from "./channel.ts";
 import { type HandlerClass, loadHandler } from "./load_handler.ts";
 import { type Init, type Outcome, type Start, toErrorMessage } from "./messages.ts";
 import { FRAME, FrameReader, FrameWriter, pack, unpack } from "./protocol.ts";
 import { RemoteDatagramConn, RemoteTransport, type UnitFrames } from "./remote_transport.ts";
 import { UnitServer } from "./unit_server.ts";
+
+/** How many turns of the event loop later at the most a rejection that nobody awaits is reported. */
+const REPORT_TURNS = 3;
+/** Of a unit: the main isolate says what there is to say. */
+const SILENT: ServerLogger = { debug() {}, info() {}, warn() {}, error() {} };
 
 /** Runs the requests of a unit. */
 export class Runner {
@@ -57,9 +63,12 @@ export class Runner {
       return;
     }
     await writer.write(FRAME.READY);
-    while (await this.#nextStart()) {
+    let hasNext = await this.#nextStart();
+    while (hasNext) {
       const outcome = await this.#serve(Handler, await reader.payload());
-      await writer.write(FRAME.DONE, pack(outcome));
+      // In this order: else a read that the handler left behind could take the next request, which comes after DONE.
+      const next = this.#nextStart();
+      [hasNext] = await Promise.all([next, writer.write(FRAME.DONE, pack(outcome))]);
     }
   }
 
@@ -83,9 +92,10 @@ export class Runner {
     const { value: start, parts: [context, packet] } = unpack<Start>(payload);
     const { clientAddress, serverAddress, connection } = start;
     const transport = connection === null ? null : new RemoteTransport(this.#frames, connection);
-    const socket = transport === null ? null : new StreamSocket(transport);
+    const socket = transport === null ? null : new StreamSocket(transport, SILENT);
     const conn = socket === null ? new RemoteDatagramConn(this.#frames, serverAddress) : null;
     const request = socket ?? [packet!, new DatagramSocket(conn!)];
+    const outcome: Outcome = {};
     try {
       const server = this.#server = new UnitServer(
         serverAddress,
@@ -95,14 +105,23 @@ export class Runner {
       // What a handler may use of its server is there; the rest says why not.
       const handler = new Handler(request, clientAddress, server as unknown as AnyServer);
       await runHandler(handler);
-      return {};
     } catch (error) {
-      return { error: toErrorMessage(error) };
-    } finally {
-      await socket?.settled();
-      await (transport ?? conn!).release();
-      socket?.close();
-      this.#server = null;
+      outcome.error = toErrorMessage(error);
     }
+    await socket?.settled();
+    const reads = socket !== null && internals.reads(socket).busy;
+    await (transport ?? conn!).release();
+    if (socket !== null) {
+      socket.close();
+      let leftBehind = internals.leftBehind(socket);
+      // A read that the handler left behind has failed now, which is reported some turns of the event loop later.
+      for (let turns = reads ? REPORT_TURNS : 0; turns > 0 && leftBehind === null; turns--) {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        leftBehind = internals.leftBehind(socket);
+      }
+      if (leftBehind !== null) outcome.leftBehind = leftBehind;
+    }
+    this.#server = null;
+    return outcome;
   }
 }
