@@ -13,8 +13,12 @@ const MAX_DELAY = 1000;
 const PEER_ERRORS_IN_A_ROW = 100;
 /** After so many tries in a row that found the listener closed, it is. */
 const CLOSED_IN_A_ROW = 3;
-/** How long `close()` waits for an `accept` that goes on although its listener is closed, in milliseconds. */
+/** How long `stop()` waits for an `accept` that goes on although its listener is closed, in milliseconds. */
 const CLOSE_LIMIT = 1000;
+/** How long nothing may arrive before the system's queue counts as empty, in milliseconds. */
+const QUEUE_IDLE = 5;
+/** How often in a row: time may pass in a stall of the event loop, in which nothing is received. */
+const QUEUE_IDLE_WAITS = 4;
 
 /** What the acceptor needs of its owner. */
 export interface AcceptorOptions<T> {
@@ -50,6 +54,9 @@ export type WaitResult = "ready" | "timeout" | "woken" | "closed";
  * success.
  *
  * A request that arrives after a wait has ended is kept for the next one.
+ *
+ * At the end of its life the acceptor is to `collect()` what waits in the system's queue, so that the listener can be
+ * closed while places for it become free; then to `stop()`, which accepts no more; then to `close()`.
  */
 export class Acceptor<T> {
   readonly #options: AcceptorOptions<T>;
@@ -57,6 +64,13 @@ export class Acceptor<T> {
   #pending: Promise<void> | null = null;
   /** What was accepted and not yet taken, in a box because a request may be any value. */
   #arrived: { value: T } | null = null;
+  /** What was collected and not yet taken. */
+  readonly #collected: T[] = [];
+  /** How many more may be collected; null before that begins. */
+  #left: number | null = null;
+  #endCollecting: (() => void) | null = null;
+  /** Whether nothing more is accepted. */
+  #stopped = false;
   #closed = false;
   /** Whether `close()` has resolved. */
   #settled = false;
@@ -80,7 +94,7 @@ export class Acceptor<T> {
 
   /** Whether `take()` has something to give. */
   get ready(): boolean {
-    return this.#arrived !== null;
+    return this.#arrived !== null || this.#collected.length > 0 && this.#options.permitted();
   }
 
   /** Whether the last try failed and the next is not due yet. */
@@ -94,8 +108,8 @@ export class Acceptor<T> {
    * @param limit How long to wait at most, in milliseconds; `null` for ever.
    */
   wait(limit: number | null): Promise<WaitResult> {
-    if (this.#arrived !== null) return Promise.resolve("ready");
-    if (this.#closed) return Promise.resolve("closed");
+    if (this.ready) return Promise.resolve("ready");
+    if (this.#closed || this.#hasGivenAll) return Promise.resolve("closed");
     const { promise, resolve } = Promise.withResolvers<WaitResult>();
     this.#endWait = resolve;
     if (limit !== null) this.#limit = this.#timer(() => this.#end("timeout"), limit);
@@ -108,14 +122,70 @@ export class Acceptor<T> {
   /** Takes the request that a wait has found `ready`. */
   take(): T {
     const arrived = this.#arrived;
-    if (arrived === null) throw new Error("Cannot take request: none has arrived");
+    if (arrived === null) {
+      if (this.#collected.length > 0) return this.#collected.shift()!;
+      throw new Error("Cannot take request: none has arrived");
+    }
     this.#arrived = null;
     return arrived.value;
   }
 
   /** Goes on where a wait stopped for want of a permit. */
   resume(): void {
-    if (this.#endWait !== null && this.#pause === undefined) this.#next();
+    if (this.#endWait === null) return;
+    if (this.ready) this.#end("ready");
+    else if (this.#pause === undefined) this.#next();
+  }
+
+  /**
+   * Takes what waits in the system's queue, whether there are places or not; `take()` hands it out as they become
+   * free. Resolves when the queue is empty, and accepts no more from then on: a wait then ends as "closed" when all has
+   * been taken.
+   *
+   * @param max How many to take at the most.
+   * @param limit How long that may go on, in milliseconds; clients may keep coming.
+   */
+  async collect(max: number, limit: number): Promise<void> {
+    const due = performance.now() + limit;
+    this.#left = max;
+    for (let idle = 0; idle < QUEUE_IDLE_WAITS && this.#left > 0 && !this.#stopped;) {
+      const left = due - performance.now();
+      if (left <= 0) break;
+      const before = this.#left;
+      if (this.#pause === undefined && this.#notBefore <= performance.now()) this.#next();
+      await this.#whileCollecting(Math.min(QUEUE_IDLE, left));
+      idle = this.#left < before || this.pausing ? 0 : idle + 1;
+    }
+    this.#stopped = true;
+    if (this.#hasGivenAll) this.#end("closed");
+  }
+
+  /** Lets time pass, until nothing more is to be collected. */
+  async #whileCollecting(time: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, time);
+    this.#endCollecting = resolve;
+    await promise;
+    clearTimeout(timer);
+  }
+
+  /** Whether everything has been taken that there will ever be. */
+  get #hasGivenAll(): boolean {
+    return this.#stopped && this.#arrived === null && this.#collected.length === 0;
+  }
+
+  /**
+   * Accepts no more, and waits until the call of `accept` under way has settled, which is when Deno lets go of a closed
+   * listener's port. One that goes on all the same is waited for no longer than 1 s.
+   */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#endCollecting?.();
+    if (this.#pending === null) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, CLOSE_LIMIT);
+    await Promise.race([this.#pending, promise]);
+    clearTimeout(timer);
   }
 
   /** Ends the wait under way, if any. */
@@ -134,24 +204,19 @@ export class Acceptor<T> {
   }
 
   /**
-   * Says that no more will come and waits until the call of `accept` under way has settled, which is when
-   * Deno lets go of a closed listener's port. One that goes on all the same is waited for no longer than 1 s.
+   * Stops and says that no more will come.
    *
-   * @returns A request that arrived and that nobody took, for the caller to close.
+   * @returns The requests that arrived and that nobody took, for the caller to close.
    */
-  async close(): Promise<{ value: T } | null> {
+  async close(): Promise<T[]> {
     this.#closed = true;
     this.#end("closed");
-    if (this.#pending !== null) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const timer = setTimeout(resolve, CLOSE_LIMIT);
-      await Promise.race([this.#pending, promise]);
-      clearTimeout(timer);
-    }
+    await this.stop();
     this.#settled = true;
-    const arrived = this.#arrived;
+    const untaken = this.#collected.splice(0);
+    if (this.#arrived !== null) untaken.unshift(this.#arrived.value);
     this.#arrived = null;
-    return arrived;
+    return untaken;
   }
 
   #timer(callback: () => void, delay: number): ReturnType<typeof setTimeout> {
@@ -172,7 +237,7 @@ export class Acceptor<T> {
   readonly #next = (): void => {
     this.#pause = undefined;
     this.#notBefore = 0;
-    if (this.#pending !== null || !this.#options.permitted()) return;
+    if (this.#pending !== null || !this.#mayAccept()) return;
     let accepting: T | PromiseLike<T>;
     let isLater: boolean;
     try {
@@ -189,6 +254,11 @@ export class Acceptor<T> {
     }
   };
 
+  #mayAccept(): boolean {
+    if (this.#stopped || this.#closed) return false;
+    return this.#left === null ? this.#options.permitted() : this.#left > 0;
+  }
+
   readonly #succeeded = (value: T): void => {
     this.#pending = null;
     if (this.#settled) {
@@ -201,16 +271,28 @@ export class Acceptor<T> {
       this.#failed(error);
       return;
     }
-    this.#arrived = { value };
     this.#delay = MIN_DELAY;
     this.#peerErrors = 0;
     if (this.#suspects.length > 0) this.#absolve();
-    this.#end("ready");
+    if (this.#left === null) {
+      this.#arrived = { value };
+      this.#end("ready");
+    } else {
+      this.#collected.push(value);
+      this.#left--;
+      if (this.ready) this.#end("ready");
+      this.#next();
+    }
   };
 
   /** The listener is open after all. */
   #absolve(): void {
     for (const error of this.#suspects.splice(0)) this.#options.onError(error, 0);
+  }
+
+  /** Whether somebody waits for what comes next. */
+  get #isWanted(): boolean {
+    return this.#endWait !== null || this.#left !== null;
   }
 
   #isListenerClosed(error: unknown): boolean {
@@ -220,10 +302,11 @@ export class Acceptor<T> {
 
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
+    if (this.#stopped && !this.#closed) return; // the listener is being closed; what was collected is still to be taken
     if (this.#closed || this.#isListenerClosed(error)) {
       if (this.#suspects.push(error) >= CLOSED_IN_A_ROW) this.#closed = true;
       if (this.#closed) this.#end("closed");
-      else if (this.#endWait !== null) this.#next();
+      else if (this.#isWanted) this.#next();
       return;
     }
     let delay: number;
@@ -235,9 +318,9 @@ export class Acceptor<T> {
     }
     this.#notBefore = delay === 0 ? 0 : performance.now() + delay;
     this.#options.onError(error, delay);
-    if (this.#endWait === null) return; // nobody waits: the next wait() tries again
+    if (!this.#isWanted) return; // nobody waits: the next wait() tries again
     if (delay === 0) this.#next();
-    else this.#pause = this.#timer(this.#next, delay);
+    else if (this.#endWait !== null) this.#pause = this.#timer(this.#next, delay);
   };
 }
 

@@ -12,10 +12,8 @@ import type { DrainResult } from "./options.ts";
 import { ABORT_GRACE, RequestSteps, type SteppedServer } from "./request_steps.ts";
 import type { RequestTable, ServerState } from "./request_table.ts";
 
-/** How long nothing may arrive while draining before the accept queue counts as empty, in milliseconds. */
-const QUEUE_IDLE = 5;
-/** How often in a row: time may pass in a stall of the event loop, in which nothing is received. */
-const QUEUE_IDLE_WAITS = 4;
+/** How long a drain takes from the accept queue at the most, in milliseconds: clients may keep coming. */
+const QUEUE_LIMIT = 1000;
 
 /** What a server listens with. */
 export type ServerSocket = Deno.Listener | Deno.DatagramConn;
@@ -41,8 +39,6 @@ interface Loop {
   readonly forever: boolean;
   /** Set to end the loop before the next request. */
   stopping: boolean;
-  /** How many requests may still be taken from the accept queue; null while the server does not drain. */
-  queueLeft: number | null;
   /** What a request beside the loop ended it with. */
   exit: ServerExit | null;
   /** Resolves when the loop has ended, however it ended. */
@@ -80,7 +76,11 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   readonly #drainTimeIsUp = Promise.withResolvers<void>();
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
   #drainDue = Infinity;
-  /** Resolves when the port is free again; null while the server is open. */
+  /** Whether a drain has cut off what ran, and serves nobody any more. */
+  #aborted = false;
+  /** Resolves when the port is free again; null while the listener is open. */
+  #closingListener: Promise<void> | null = null;
+  /** The same for the server as a whole. */
   #closing: Promise<void> | null = null;
   /** The loop that ran when the server was closed. */
   #closingLoop: Loop | null = null;
@@ -138,7 +138,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
       const result = await this.#acceptor.wait(limit);
       if (result === "ready" && !loop.stopping) await this.#dispatch(loop);
       else if (result === "timeout") await this.#server.handleTimeout();
-      else if (result === "closed") this.#closedBeneathUs();
+      else if (result === "closed") this.#noMoreComes();
     });
   }
 
@@ -166,8 +166,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
 
   /** Drains, or shortens the time of a drain under way. */
   async drain(timeout: number | null): Promise<DrainResult> {
-    const waits = this.#server.blockOnClose && this.requests.size > 0;
-    if (this.#closing !== null && this.#draining === null && !waits) {
+    if (this.#closing !== null && this.#draining === null && this.requests.size === 0) {
       await this.#closing;
       return { completed: 0, aborted: 0 };
     }
@@ -201,7 +200,6 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     return this.#loop = {
       forever,
       stopping: false,
-      queueLeft: null,
       exit: null,
       ended: Promise.withResolvers(),
     };
@@ -218,7 +216,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
       if (loop.exit !== null) throw loop.exit;
     } finally {
       // An accept that is kept for the next call must not keep the program alive; a close waits for it.
-      if (this.#closing === null) this.#refSocket(false);
+      if (this.#closingListener === null) this.#refSocket(false);
       frame.running = false;
       if (this.#loop === loop) this.#loop = null;
       if (this.#state === "serving") this.#state = "idle";
@@ -232,31 +230,17 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     tick: (() => void | Promise<void>) | null,
   ): Promise<void> {
     const acceptor = this.#acceptor;
-    let idleWaits = 0;
-    while (!loop.stopping && loop.queueLeft !== 0) {
-      const draining = loop.queueLeft !== null;
-      const limit = draining ? QUEUE_IDLE : tick !== null ? pollInterval : null;
+    while (!loop.stopping) {
+      const limit = tick !== null ? pollInterval : null;
       const result = acceptor.ready ? "ready" : await acceptor.wait(limit);
       if (loop.stopping) return; // what has arrived is kept, as Python leaves it in the backlog
-      if (result === "closed") return this.#closedBeneathUs();
-      if (
-        result === "timeout" && draining && this.#looksEmpty() && ++idleWaits === QUEUE_IDLE_WAITS
-      ) {
-        return;
-      }
+      if (result === "closed") return this.#noMoreComes();
       if (result === "ready") {
-        idleWaits = 0;
-        if (loop.queueLeft !== null) loop.queueLeft--;
         const served = this.#dispatch(loop);
         if (served !== undefined) await served;
       }
       if (tick !== null) await tick();
     }
-  }
-
-  /** Whether an accept that gave nothing in time says that nobody waits in the queue. */
-  #looksEmpty(): boolean {
-    return !this.#acceptor.pausing && this.#isPermitted();
   }
 
   #isPermitted(): boolean {
@@ -317,21 +301,33 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     return { completed, aborted };
   }
 
-  /** Serves what waits in the accept queue, in the loop under way or in one of its own. */
+  /** Takes what waits in the accept queue, closes the listener, and serves what was taken. */
   async #drainQueue(): Promise<void> {
     const serving = this.#loop;
-    if (this.#closing === null) this.#state = "draining";
-    if (serving !== null) {
-      if (serving.forever) serving.queueLeft = this.#queueLength();
-      else serving.stopping = true;
-      this.#acceptor.wake();
-      await serving.ended.promise;
-      if (serving.forever) return;
+    let taken: Promise<void> | undefined;
+    if (this.#closing === null) {
+      this.#state = "draining";
+      if (serving?.forever === false) this.#stop(serving);
+      if (this.#isBound()) taken = this.#takeQueue();
+      taken?.catch(() => {}); // who closes the server hears of it
     }
-    const timeIsUp = performance.now() >= this.#drainDue;
-    if (timeIsUp || this.#closing !== null || !this.#isBound()) return;
+    await serving?.ended.promise;
+    // The loop under way has served what there was, unless it was to stop.
+    if (serving === null || serving.stopping && serving.exit === null) await this.#serveTaken();
+    await taken;
+  }
+
+  /** Empties the accept queue and closes the listener, so that who comes later finds another server or none. */
+  async #takeQueue(): Promise<void> {
+    const limit = Math.min(QUEUE_LIMIT, this.#drainDue - performance.now());
+    await this.#acceptor.collect(this.#queueLength(), limit);
+    // Datagrams are answered on the socket that they came in by: that is closed when they are.
+    if (!this.#server.answersOnSocket) await this.#closeListener();
+  }
+
+  async #serveTaken(): Promise<void> {
+    if (this.#aborted || this.#closing !== null || !this.#isBound()) return;
     const loop = this.#newLoop("draining", true);
-    loop.queueLeft = this.#queueLength();
     try {
       await this.#runLoop(loop, () => this.#serveLoop(loop, null, null));
     } catch (error) {
@@ -362,6 +358,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   async #abort(): Promise<number> {
     const { requests } = this;
     const loop = this.#loop;
+    this.#aborted = true;
     if (loop !== null) this.#stop(loop);
     const aborted = requests.abortAll((request) => void this.#steps.cutOff(request));
     const grace = Promise.withResolvers<void>();
@@ -378,15 +375,26 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.#state = "closed";
     if (loop !== null) this.#stop(loop);
     if (this.#waitsToClose) await this.requests.idle();
-    const settled = this.#acceptor.close();
-    this.#refSocket(true); // the program must live until the accept under way has ended
+    const closed = this.#acceptor.close();
     try {
-      this.#server.closeSocket();
+      await this.#closeListener();
     } finally {
-      const untaken = await settled;
-      if (untaken !== null) await this.#steps.cutOff(untaken.value[0]);
+      for (const [request] of await closed) await this.#steps.cutOff(request);
       void this.#finish(loop);
     }
+  }
+
+  /** Resolves when the port is free, and what was taken from the queue may still wait to be served. */
+  #closeListener(): Promise<void> {
+    return this.#closingListener ??= (async () => {
+      const stopped = this.#acceptor.stop();
+      this.#refSocket(true); // the program must live until the accept under way has ended
+      try {
+        this.#server.closeSocket();
+      } finally {
+        await stopped;
+      }
+    })();
   }
 
   async #finish(loop: Loop | null): Promise<void> {
@@ -395,8 +403,9 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.#finished.resolve();
   }
 
-  /** Somebody closed the listener without telling: the server is closed, too. */
-  #closedBeneathUs(): void {
+  /** No more will come. Where somebody closed the listener without telling, the server is closed, too. */
+  #noMoreComes(): void {
+    if (this.#draining !== null) return; // all that was taken is served
     if (this.#closing === null) {
       const address = formatAddress(this.#server.serverAddress);
       this.#log("warn", `Server on "${address}" closes: its listener was closed by others`);
