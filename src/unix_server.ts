@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { listenerError } from "./accept_loop.ts";
 import {
   checkUnixAddress,
   type InetAddress,
@@ -159,7 +160,12 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
    * @returns The connection and the client's address.
    */
   override async getRequest(): Promise<[StreamSocket, UnixStreamAddr]> {
-    const conn = await this.socket.accept();
+    let conn: Deno.Conn;
+    try {
+      conn = await this.socket.accept();
+    } catch (error) {
+      throw listenerError(error);
+    }
     Object.defineProperty(conn, "localAddr", { value: this.serverAddress });
     return [new StreamSocket(conn, this.logger), conn.remoteAddr as UnixStreamAddr];
   }

@@ -8,11 +8,10 @@ import {
   assertEquals,
   assertGreater,
   assertLess,
-  assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { type StreamSocket, TCPServer, UDPServer } from "@netkit/socketserver";
+import { ConcurrentTCPServer, type StreamSocket, TCPServer, UDPServer } from "@netkit/socketserver";
 import type { DatagramRequest, SocketAddress } from "@netkit/socketserver";
 import { Acceptor, listenerError } from "../src/accept_loop.ts";
 import { RateLimit } from "../src/log.ts";
@@ -687,3 +686,75 @@ Deno.test("Acceptor.close() does not wait for ever for an accept that goes on, w
   await settle();
   assertEquals(late, ["late"]);
 });
+
+Deno.test("Acceptor.collect() takes what waits without a permit, and hands it out by permit, to the last", async () => {
+  let places = 0;
+  const queue = ["a", "b", "c"];
+  const acceptor = new Acceptor<string>({
+    accept: () => queue.length > 0 ? Promise.resolve(queue.shift()!) : new Promise(() => {}),
+    permitted: () => places > 0,
+    onError: () => {},
+    onLate: () => {},
+  });
+  const waiting = acceptor.wait(null);
+  const collected = acceptor.collect(10, 1000);
+  await collected;
+  assertEquals(queue, []);
+  assertEquals(acceptor.ready, false);
+  places = 1;
+  acceptor.resume();
+  assertEquals(await waiting, "ready");
+  assertEquals([acceptor.take(), acceptor.take()], ["a", "b"]);
+  assertEquals(await acceptor.wait(null), "ready");
+  assertEquals(acceptor.take(), "c");
+  assertEquals(await acceptor.wait(null), "closed");
+});
+
+Deno.test("Acceptor.collect() ends by number and by time when clients keep coming", async () => {
+  let given = 0;
+  const options = { permitted: () => true, onError: () => {}, onLate: () => {} };
+  const byNumber = new Acceptor({ ...options, accept: () => Promise.resolve(given++) });
+  await byNumber.collect(7, 60_000);
+  assertEquals(given, 7);
+  assertEquals(await byNumber.close(), [0, 1, 2, 3, 4, 5, 6]);
+  const accept = () => new Promise<number>((resolve) => setTimeout(() => resolve(0), 1));
+  const byTime = new Acceptor({ ...options, accept });
+  await byTime.collect(1_000_000, 50);
+  await byTime.close();
+});
+
+Deno.test("Acceptor.close() ends a collect() under way and gives back what that has taken", async () => {
+  const { acceptor, calls } = byHand();
+  const collected = acceptor.collect(10, 60_000);
+  calls[0]!.resolve("first");
+  await settle();
+  const closed = acceptor.close();
+  calls[1]!.resolve("second");
+  await collected;
+  assertEquals(await closed, ["first", "second"]);
+});
+
+for (const Server of [TCPServer, ConcurrentTCPServer]) {
+  Deno.test(`fault 26: ${Server.name}.drain() stops accepting though two clients come each 10 ms`, async () => {
+    const handler = (request: StreamSocket) => request.sendAll("served");
+    const server = new Server(LOOPBACK, handler, { logger: new ListLogger() });
+    const serving = server.serveForever();
+    const asked: Promise<unknown>[] = [];
+    const ask = () => void asked.push(exchange(server.serverAddress, "").catch((error) => error));
+    const traffic = setInterval(() => [ask(), ask()], 10);
+    try {
+      await until(() => server.stats().completed > 4);
+      const before = server.stats().accepted;
+      const began = performance.now();
+      await server.drain({ timeout: null });
+      const taken = server.stats().accepted - before;
+      assertLess(taken, 300); // and not the 513 that could wait
+      assertGreater(taken, 0);
+      assertLess(performance.now() - began, 4000);
+    } finally {
+      clearInterval(traffic);
+    }
+    await serving;
+    await Promise.all(asked);
+  });
+}

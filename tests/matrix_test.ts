@@ -400,3 +400,121 @@ function datagramClient(address: SocketAddress): Deno.DatagramConn & Disposable 
     : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
   return Object.assign(client, { [Symbol.dispose]: () => client.close() });
 }
+
+/** Resolves when nobody listens at an address any more; clients that got in before are gone at once. */
+async function refused(address: SocketAddress): Promise<void> {
+  for (let tries = 0; tries < 200; tries++) {
+    try {
+      (await connect(address)).close();
+    } catch (error) {
+      if (error instanceof Deno.errors.ConnectionRefused) return;
+      if (error instanceof Deno.errors.NotFound) return;
+      if (!(error instanceof Deno.errors.ConnectionReset)) throw error; // in this very moment
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50)); // for the queue to be empty meanwhile
+  }
+  throw new Error("clients are still accepted");
+}
+
+/** Says a command to a server and hears that its handler runs. */
+async function holding(conn: Deno.Conn, command: string, answer: string): Promise<void> {
+  await writeAll(conn, bytes(command));
+  assertEquals(text(await readExactly(conn, answer.length)), answer);
+}
+
+for (const { name, modes, dial } of STREAMS) {
+  for (const [mode, make] of Object.entries(modes)) {
+    Deno.test(`fault 26: ${name}, ${mode}: drain() frees the address at once, and what runs has its time`, async () => {
+      const server = make();
+      const address = server.serverAddress;
+      const serving = server.serveForever();
+      using conn = await dial(address);
+      await holding(conn, "echo\none\n", "one\n");
+      using queued = await connect(address); // waits, where requests come one at a time
+      const drained = server.drain({ timeout: null });
+      await refused(address);
+      assertEquals(server.state, "draining");
+      {
+        const successor = name === "Unix stream"
+          ? new UnixStreamServer(address as Deno.UnixAddr, () => {})
+          : new TCPServer(address as Deno.NetAddr, () => {});
+        await using _ = successor;
+        const served = successor.handleRequest();
+        using other = await connect(address);
+        assertEquals(await readAll(other), new Uint8Array());
+        await served;
+      }
+      await holding(conn, "two\n", "two\n");
+      await conn.closeWrite();
+      assertEquals(await readAll(conn), new Uint8Array());
+      queued.close();
+      const { aborted } = await drained;
+      assertEquals(aborted, 0);
+      await serving;
+      await server.finished;
+      assertEquals(server.state, "closed");
+    });
+
+    for (const blocks of mode === "sync" ? [false] : [true, false]) {
+      const how = blocks ? "waits for what runs" : "waits for nobody";
+      Deno.test(`fault 27: ${name}, ${mode}: drain() cuts off what runs after a serverClose() that ${how}`, async () => {
+        const server = make();
+        if (mode !== "sync") Reflect.set(server, "blockOnClose", blocks);
+        const serving = server.serveForever();
+        using conn = await dial(server.serverAddress);
+        await holding(conn, "hold\n", "holding");
+        const closing = server.serverClose();
+        if (!blocks) await closing;
+        assertEquals(server.stats().active, 1);
+        assertEquals(await server.drain({ timeout: 30 }), { completed: 0, aborted: 1 });
+        await readAll(conn).catch(() => {}); // the connection is closed
+        await closing;
+        await serving;
+        await server.finished;
+        if (mode !== "sync") Reflect.set(server, "blockOnClose", true);
+        await server.serverClose(); // now it waits, for Workers and subprocesses that still end
+      });
+    }
+  }
+}
+
+for (const { name, modes } of DATAGRAMS) {
+  for (const [mode, make] of Object.entries(modes)) {
+    Deno.test(`fault 26: ${name}, ${mode}: drain() receives no more and keeps the socket for the answers`, async () => {
+      const server = make();
+      const serving = server.serveForever();
+      const client = name === "UDP"
+        ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
+        : Deno.listenDatagram({ transport: "unixpacket", ...unix() });
+      await client.send(bytes("bye"), server.serverAddress);
+      assertEquals(text((await client.receive())[0]), "holding");
+      const first = server.drain({ timeout: null });
+      await new Promise((resolve) => setTimeout(resolve, 60)); // by then the queue counts as empty
+      await client.send(bytes("echo late"), server.serverAddress);
+      const { aborted } = await server.drain({ timeout: 50 });
+      assertEquals(aborted, 1);
+      assertEquals(text((await client.receive())[0]), "bye");
+      client.close();
+      await first;
+      await serving;
+      await server.finished;
+      assertEquals(server.stats().accepted, 1);
+    });
+
+    Deno.test(`fault 27: ${name}, ${mode}: drain() cuts off what runs after serverClose()`, async () => {
+      const server = make();
+      const serving = server.serveForever();
+      const client = name === "UDP"
+        ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
+        : Deno.listenDatagram({ transport: "unixpacket", ...unix() });
+      await client.send(bytes("hold"), server.serverAddress);
+      assertEquals(text((await client.receive())[0]), "holding");
+      const closing = server.serverClose();
+      assertEquals(await server.drain({ timeout: 30 }), { completed: 0, aborted: 1 });
+      await closing;
+      client.close();
+      await serving;
+      await server.finished;
+    });
+  }
+}
