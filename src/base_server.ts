@@ -226,16 +226,21 @@ export abstract class BaseServer<
 
   /**
    * Closes the listener and ends the loop; resolves when the port is free again. Clients that wait in the
-   * accept queue are reset, a request under way goes on: `drain()` serves the ones and waits for the other.
-   * Safe to call again.
+   * accept queue are reset, a request under way goes on: `drain()` serves the ones and waits for the other, and called
+   * afterwards cuts off at its time limit what still runs. Safe to call again.
    */
   async serverClose(): Promise<void> {
     await this.#life.close();
   }
 
   /**
-   * Stops gracefully: serves what already waits in the accept queue, waits for what runs, and closes. At the
-   * time limit what still runs is cut off: its signal is aborted and its connection closed.
+   * Stops gracefully. First takes who already waits in the accept queue, for a second at the most, as clients may keep
+   * coming, and closes the listener at once: the port is free, or the socket's file gone, for a successor, and health
+   * checks fail. Then serves whom it has taken, waits for what runs, and closes the server. At the time limit what
+   * still runs is cut off: its signal is aborted and its connection closed.
+   *
+   * A server for datagrams answers on the socket that it receives on: it receives no more, and closes that when the
+   * requests have ended. After `serverClose()` there is no queue, and what still runs is waited for and cut off alike.
    *
    * Called again it joins the first call, whose time it can shorten but not prolong. Called from inside a handler
    * it starts all that and returns at once.

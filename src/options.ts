@@ -152,7 +152,8 @@ export interface ServeOptions {
 /** Options of {@linkcode BaseServer.drain}. */
 export interface DrainOptions {
   /**
-   * How long running and waiting requests get, in milliseconds; `null` waits for ever.
+   * How long running and waiting requests get, in milliseconds; `null` waits for ever. Nobody is accepted for longer
+   * than the first second of it.
    *
    * @default {10000}
    */
