@@ -6,7 +6,6 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   bytes,
-  connectAndReset,
   datagramExchange,
   exchange,
   exchangeOn,
@@ -16,6 +15,7 @@ import {
   text,
   writeAll,
 } from "./harness.ts";
+import { reset, resettable } from "./conversation.ts";
 import { onPath, Program } from "./program.ts";
 import { dial, freePort, Recipe, say, sourceOf } from "./recipe.ts";
 
@@ -115,21 +115,23 @@ Deno.test("tcp_proxy.ts lets either side end first and still hear the other", as
 Deno.test("tcp_proxy.ts passes a reset on, either way, and others do not notice", async () => {
   using upstream = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   await using proxy = proxyTo(upstream.addr.port);
-  const address = await proxy.address();
-  const port = (address as Deno.NetAddr).port;
+  const address = await proxy.address() as Deno.NetAddr;
+  const { port } = address;
   using other = await dial(port);
   await say(other, "a", "");
   using otherUpstream = await upstream.accept();
 
-  await connectAndReset(address);
-  using reset = await upstream.accept();
-  await rest(reset);
+  const impolite = await resettable(address);
+  using cut = await upstream.accept();
+  await reset(impolite);
+  await rest(cut);
 
   using client = await dial(port);
   await say(client, "x", "");
   const second = await upstream.accept();
   second.close(); // with a byte unread, which is a reset
   await rest(client);
+  client.close();
 
   assertEquals(text(await readExactly(otherUpstream, 1)), "a");
   await say(otherUpstream, "b", "");
