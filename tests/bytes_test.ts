@@ -19,7 +19,7 @@ import {
   ThreadingUnixStreamServer,
 } from "@netkit/socketserver";
 import type { AnyServer } from "@netkit/socketserver";
-import { firstForeign, OwnBytesHandler } from "./bytes_handlers.ts";
+import { firstForeign, OwnBytesHandler, ownPattern } from "./bytes_handlers.ts";
 import {
   bytes,
   connect,
@@ -30,6 +30,7 @@ import {
   tempSocketPath,
   TLS,
   until,
+  writeAll,
 } from "./harness.ts";
 
 const MIB = 1024 * 1024;
@@ -98,9 +99,13 @@ function connectTo(mode: Mode, address: SocketAddress): Promise<Deno.Conn> {
 }
 
 /** Reads until the connection ends, however it does; fails at the first byte that is not the client's own. */
-async function readOwn(conn: Deno.Conn, id: number): Promise<{ got: number; end: "eof" | "cut" }> {
+async function readOwn(
+  conn: Deno.Conn,
+  id: number,
+  from = 0,
+): Promise<{ got: number; end: "eof" | "cut" }> {
   const buffer = new Uint8Array(65536);
-  let got = 0;
+  let got = from;
   try {
     for (let count = await conn.read(buffer); count !== null; count = await conn.read(buffer)) {
       const foreign = firstForeign(buffer.subarray(0, count), id, got);
@@ -154,6 +159,100 @@ for (const mode of MODES) {
     }
     const wroteOn = logger.lines.filter((line) => line.includes("wrote on"));
     assertEquals(wroteOn, []);
+    await server.shutdown();
+    await serving;
+  });
+}
+
+/** How long each storm lasts, in milliseconds. */
+const STORM = Number(Deno.env.get("SOCKETSERVER_STORM") ?? 800);
+/** How many clients there are at once. */
+const CLIENTS = 6;
+
+/** What a client does, which checks every byte that it gets; gives whether it got all that it wanted. */
+type Behave = (conn: Deno.Conn, id: number) => Promise<boolean>;
+
+const pause = (time: number) => new Promise((resolve) => setTimeout(resolve, time));
+
+/** Sends its bytes while it reads them back, and ends its half of the connection after that. */
+const echo: Behave = async (conn, id) => {
+  const size = 1000 + id * 1000;
+  const sent = writeAll(conn, bytes(`echo ${id}\n`)).then(() =>
+    writeAll(conn, ownPattern(id, size))
+  )
+    .then(() => conn.closeWrite());
+  const [{ got }] = await Promise.all([readOwn(conn, id), sent]);
+  return got === size;
+};
+
+/** Reads all that it has asked for. */
+const receive: Behave = async (conn, id) => {
+  const size = 1000 + id * 2000;
+  await writeAll(conn, bytes(`send ${id} ${size}\n`));
+  const { got } = await readOwn(conn, id);
+  return got === size;
+};
+
+/** Reads no more after the first byte until the write has run out of time, or the request, or else very slowly. */
+const stall = (timeout: number): Behave => async (conn, id) => {
+  await writeAll(conn, bytes(`send ${id} ${TOO_MUCH} ${timeout}\n`));
+  const first = new Uint8Array(1);
+  if (await conn.read(first) === null) return false;
+  assertEquals(firstForeign(first, id), -1);
+  await pause(30 + id);
+  const { got } = await readOwn(conn, id, 1);
+  return got === TOO_MUCH;
+};
+
+/** Goes in the middle, with bytes that it has not read, so that the connection is reset. */
+const vanish: Behave = async (conn, id) => {
+  await writeAll(conn, bytes(`send ${id} ${TOO_MUCH}\n`));
+  await conn.read(new Uint8Array(1000 + id));
+  return true;
+};
+
+/** Goes while it sends. */
+const leave: Behave = async (conn, id) => {
+  await writeAll(conn, bytes(`echo ${id}\n`));
+  await writeAll(conn, ownPattern(id, 1000 * id));
+  return true;
+};
+
+const BEHAVIOURS = [echo, receive, stall(20), stall(0), vanish, leave, echo, receive];
+
+for (const mode of MODES) {
+  Deno.test(`fault 3: ${mode.name} gives each client its own bytes in a storm of time-outs, resets and cut-offs`, async () => {
+    await using server = mode.make();
+    const limit = (requestTimeout: number | null) => {
+      if (server instanceof PoolTCPServer || server.requestTimeout === requestTimeout) return;
+      Object.assign(server, { requestTimeout });
+    };
+    if (mode.name !== "TCPServer") limit(400);
+    logger.lines.length = 0;
+    const serving = server.serveForever();
+    const behave = async (behaviour: Behave, id: number) => {
+      using conn = await connectTo(mode, server.serverAddress as SocketAddress);
+      return await behaviour(conn, id);
+    };
+    const end = performance.now() + STORM;
+    let clients = 0;
+    await Promise.all(Array.from({ length: CLIENTS }, async () => {
+      while (performance.now() < end || clients < 2 * BEHAVIOURS.length) {
+        const id = clients++;
+        try {
+          await behave(BEHAVIOURS[id % BEHAVIOURS.length]!, id % 256);
+        } catch (error) {
+          if (!isCut(error)) throw error;
+        }
+      }
+    }));
+    await until(() => server.stats().active === 0, 20_000);
+    limit(null);
+    for (const behaviour of [echo, receive]) assert(await behave(behaviour, 7)); // it serves as ever
+    const wrong = logger.lines.filter((line) =>
+      /is foreign|wrote on|broke the protocol/.test(line)
+    );
+    assertEquals(wrong, []);
     await server.shutdown();
     await serving;
   });
