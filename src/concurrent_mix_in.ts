@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { admitMore } from "./life_cycle.ts";
 import type { AnyServer } from "./request_handler.ts";
 import {
   checkBoolean,
@@ -23,8 +24,8 @@ export type Constructor<Instance> = abstract new (...args: any[]) => Instance;
 /** What {@linkcode ConcurrentMixIn} gives to each server. */
 export interface ConcurrentMembers {
   /**
-   * How many requests may be under way at once; at the limit clients wait in the system's queue. Setting it to less
-   * than 1 throws a `RangeError`.
+   * How many requests may be under way at once; at the limit clients wait in the system's queue. When it is raised
+   * they are accepted at once. Setting it to less than 1 throws a `RangeError`.
    */
   maxConnections: number;
   /**
@@ -123,6 +124,7 @@ export function ConcurrentMixIn<Base extends Constructor<AnyServer>>(
 
     override set maxConnections(value: number) {
       this.#settings.maxConnections = checkMaxConnections(value);
+      admitMore(this);
     }
 
     override get maxConnectionsPerSource(): number | null {

@@ -10,6 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
+import { admitMore } from "./life_cycle.ts";
 import { logTo, type ServerLogger } from "./log.ts";
 import {
   checkInteger,
@@ -179,6 +180,8 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     set maxChildren(value: number) {
       this.#settings.maxChildren = checkInteger("maxChildren", value, 1, 4096);
+      this.#units.limitChanged();
+      admitMore(this);
     }
 
     get minSpareChildren(): number {

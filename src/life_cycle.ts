@@ -57,6 +57,14 @@ interface Frame {
 
 const frames = new AsyncLocalStorage<Frame>();
 
+/** How to go on accepting, by server; no method of the servers, as there is nothing in it for their users. */
+const admissions = new WeakMap<object, () => void>();
+
+/** Lets a server accept who waits, when more requests may be under way than before. */
+export function admitMore(server: object): void {
+  admissions.get(server)?.();
+}
+
 /** Runs a server's loop and ends it. */
 export class LifeCycle<Request, Addr extends SocketAddress> {
   /** The requests under way. */
@@ -100,6 +108,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
       onError: (error, delay) => this.#acceptFailed(error, delay),
       onLate: ([request]) => void this.#steps.cutOff(request),
     });
+    admissions.set(server, () => this.#acceptor.resume());
   }
 
   get state(): ServerState {

@@ -10,6 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
+import { admitMore } from "./life_cycle.ts";
 import { logTo } from "./log.ts";
 import {
   checkBoolean,
@@ -158,6 +159,8 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     set maxThreads(value: number) {
       this.#settings.maxThreads = checkInteger("maxThreads", value, 1, 4096);
+      this.#units.limitChanged();
+      admitMore(this);
     }
 
     get minSpareThreads(): number {

@@ -518,3 +518,52 @@ for (const { name, modes } of DATAGRAMS) {
     });
   }
 }
+
+/** What the limit of each mode is called. */
+const LIMITS = { concurrent: "maxConnections", threading: "maxThreads", forking: "maxChildren" };
+
+for (const [mode, limit] of Object.entries(LIMITS)) {
+  for (const { name, modes, dial } of STREAMS) {
+    Deno.test(`fault 28: ${name}, ${mode}: raising ${limit} admits at once who waits`, async () => {
+      const server = modes[mode]!();
+      Reflect.set(server, limit, 1);
+      await using _ = run(server);
+      const conns: Deno.Conn[] = [];
+      for (let n = 0; n < 3; n++) {
+        // Over TLS the handshake needs the server, for which this one waits.
+        conns.push(
+          n === 0 ? await dial(server.serverAddress) : await connect(server.serverAddress),
+        );
+        if (n === 0) await holding(conns[0]!, "echo\none\n", "one\n");
+      }
+      assertEquals(server.stats().active, 1);
+      Reflect.set(server, limit, 2);
+      await until(() => server.stats().active === 2);
+      Reflect.set(server, limit, 3);
+      await until(() => server.stats().active === 3);
+      assertEquals(server.stats().completed, 0);
+      for (const conn of conns) conn.close();
+      await until(() => server.stats().active === 0);
+    });
+  }
+
+  for (const { name, modes } of DATAGRAMS) {
+    Deno.test(`fault 28: ${name}, ${mode}: raising ${limit} admits at once who waits`, async () => {
+      const server = modes[mode]!();
+      Reflect.set(server, limit, 1);
+      const serving = server.serveForever();
+      const client = name === "UDP"
+        ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
+        : Deno.listenDatagram({ transport: "unixpacket", ...unix() });
+      for (let n = 0; n < 2; n++) await client.send(bytes("hold"), server.serverAddress);
+      assertEquals(text((await client.receive())[0]), "holding");
+      assertEquals(server.stats().active, 1);
+      Reflect.set(server, limit, 2);
+      assertEquals(text((await client.receive())[0]), "holding");
+      assertEquals(server.stats().active, 2);
+      client.close();
+      assertEquals(await server.drain({ timeout: 0 }), { completed: 0, aborted: 2 });
+      await serving;
+    });
+  }
+}

@@ -172,6 +172,11 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#fill();
   }
 
+  /** To be called when `max` has been raised, so that leases that wait for it need not wait for a release. */
+  limitChanged(): void {
+    this.#fill();
+  }
+
   /** Keeps `minSpare` units ready from now on. */
   warm(): void {
     this.#use = "warm";

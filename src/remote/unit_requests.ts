@@ -102,6 +102,11 @@ export class UnitRequests<U extends Unit> {
     return { ...server, units: this.#pool.stats() };
   }
 
+  /** To be called when there may be more units than before, for the requests that wait for one. */
+  limitChanged(): void {
+    this.#pool.limitChanged();
+  }
+
   /** How many of the server's requests wait for a unit. */
   waiting(server: ServerStats): number {
     return server.active - this.#pool.stats().busy;
