@@ -143,7 +143,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     constructor(...args: any[]) {
       // Checked before the base binds, so that what is wrong leaves nothing open.
       const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
-      const init = handlerModule(new.target.name, args[1]);
+      const handler = handlerModule(new.target.name, args[1]);
       refuseWhenCompiled(new.target.name);
       super(...args);
       this.#settings = settings;
@@ -155,12 +155,13 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
           if (this.#units.waiting(super.stats()) <= 0) {
             await new Promise((resolve) => setTimeout(resolve, SPARE_DELAY));
           }
-          return await ChildUnit.start(init, {
+          const options = {
             ...conditions,
             flags: this.childPermissions,
             env: this.childEnv === INHERITED ? null : this.childEnv,
-            onLine: (line) => log("info", line),
-          });
+            onLine: (line: string) => log("info", line),
+          };
+          return await handler.start((init) => ChildUnit.start(init, options));
         },
         max: () => this.maxChildren,
         minSpare: () => this.minSpareChildren,

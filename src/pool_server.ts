@@ -135,7 +135,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
         : null;
       this.#life = new PoolLife(this, {
         init: () => ({
-          handler,
+          handler: handler.init,
           address: this.#address!,
           sharing: this.#sharing,
           tls: this.#tls !== null && this instanceof TLSServer
@@ -143,6 +143,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
             : null,
         }),
         settings: () => this.#settingsOfWorkers(),
+        mend: (error) => handler.mend(error),
         // It would get its share of the clients, whom nobody would accept.
         onReady: () => this.#sharing === "port" && this.closeSocket(),
         isPortFree: () => this.#isPortFree(),

@@ -130,16 +130,16 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     constructor(...args: any[]) {
       // Checked before the base binds, so that what is wrong leaves nothing open.
       const settings = settingsFrom(new.target as unknown as ThreadingStatics, args[2]);
-      const init = handlerModule(new.target.name, args[1]);
+      const handler = handlerModule(new.target.name, args[1]);
       super(...args);
       this.#settings = settings;
       this.#units = new UnitRequests({
         kind: "Worker",
         maxWaiting: MAX_WAITING,
-        hasRoom: (ending) => hasRoomForClient(init.moduleUrl, ending),
+        hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
         start: (conditions) => {
           const reserve = () => Math.min(this.maxThreads - this.#units.active.size, MAX_RESERVE);
-          return WorkerUnit.start(init, { ...conditions, reserve });
+          return handler.start((init) => WorkerUnit.start(init, { ...conditions, reserve }));
         },
         max: () => this.maxThreads,
         minSpare: () => this.minSpareThreads,

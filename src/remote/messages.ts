@@ -19,6 +19,8 @@ export interface Init {
   moduleUrl: string;
   /** The name of the class. */
   className: string;
+  /** What it is exported as, where the name of the class does not tell. */
+  exportName?: string;
 }
 
 /** A request. */

@@ -26,6 +26,8 @@ export interface PoolCrewOptions {
   start: () => PoolWorker;
   /** Called when Workers are to serve. */
   settings: () => PoolSettings;
+  /** Whether there is reason to start another at once after one has failed with this error. */
+  mend: (error: unknown) => Promise<boolean>;
   /** Told that a Worker listens. */
   onReady: () => void;
   /** Told that a Worker has died, or has not come up and that is tried again. */
@@ -220,7 +222,8 @@ export class PoolCrew {
       await worker.ready;
     } catch (error) {
       await worker.ended;
-      this.#startFailed(error, member.failuresBefore);
+      if (await this.#options.mend(error)) this.#fill();
+      else this.#startFailed(error, member.failuresBefore);
       return;
     }
     member.isReady = true;

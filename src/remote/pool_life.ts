@@ -38,6 +38,8 @@ export interface PoolLifeOptions {
   init: () => Omit<PoolInit, "counters">;
   /** How Workers serve; called each time they are to. */
   settings: () => PoolSettings;
+  /** Whether there is reason to start another Worker at once after one has failed with this error. */
+  mend: (error: unknown) => Promise<boolean>;
   /** Called when a Worker listens. */
   onReady: () => void;
   /** Whether nobody listens any more; called when Deno may be late in letting go of the port. */
@@ -86,6 +88,7 @@ export class PoolLife {
       size: () => server.workers,
       start: () => this.#startWorker(),
       settings: options.settings,
+      mend: options.mend,
       onReady: options.onReady,
       onLoss: (line) => this.#log("error", line),
       onFailure: (error) => this.#run?.stop.reject(error),
