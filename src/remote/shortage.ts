@@ -79,7 +79,10 @@ export class Shortage {
 
   #log(lack?: Lack): void {
     this.#stopTimer();
-    if (lack !== undefined && lack.has >= lack.needs) return; // it only waits for others to come up
+    if (lack !== undefined && lack.has >= lack.needs) { // so far it only waits for others to come up
+      this.#logTimer = setTimeout(() => this.#log(lack), LOG_DELAY);
+      return;
+    }
     if (lines.take(performance.now()) === null) return;
     const { kind, log } = this.#options;
     const reason = lack === undefined ? "the system has no room for it" : describeLack(lack);
