@@ -32,8 +32,8 @@ export class Shortage {
   readonly #options: ShortageOptions;
   /** How many starts have had to wait and are not over. */
   #starts = 0;
-  /** How many of them wait. */
-  #waiting = 0;
+  /** Those of them that wait, by what they lack. */
+  readonly #waiting = new Set<Readonly<Lack>>();
   #logTimer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: ShortageOptions) {
@@ -42,18 +42,17 @@ export class Shortage {
 
   /** Who is to be told of one start. */
   listener(): ShortageListener {
-    let waits = false;
+    let waiting: Readonly<Lack> | undefined;
     const stop = () => {
-      if (!waits) return;
-      waits = false;
-      if (--this.#waiting === 0) this.#stopTimer();
+      if (waiting !== undefined) this.#waiting.delete(waiting);
+      if (this.#waiting.size === 0) this.#stopTimer();
     };
     return {
-      waits: (lack) => {
-        waits = true;
+      waits: (lack = { needs: Infinity, has: 0 }) => {
+        waiting = lack;
         this.#starts++;
-        this.#waiting++;
-        this.#logTimer ??= setTimeout(() => this.#log(lack), LOG_DELAY);
+        this.#waiting.add(lack);
+        this.#logTimer ??= setInterval(() => this.#log(), LOG_DELAY);
       },
       begins: stop,
       ended: () => {
@@ -77,20 +76,19 @@ export class Shortage {
     throw Object.assign(new Error(message), { code: "EMFILE" });
   }
 
-  #log(lack?: Lack): void {
+  /** Says what is missing, once, if it is: a start may only wait for others to come up. */
+  #log(): void {
+    const lack = [...this.#waiting].find(({ needs, has }) => has < needs);
+    if (lack === undefined) return;
     this.#stopTimer();
-    if (lack !== undefined && lack.has >= lack.needs) { // so far it only waits for others to come up
-      this.#logTimer = setTimeout(() => this.#log(lack), LOG_DELAY);
-      return;
-    }
     if (lines.take(performance.now()) === null) return;
     const { kind, log } = this.#options;
-    const reason = lack === undefined ? "the system has no room for it" : describeLack(lack);
+    const reason = lack.needs === Infinity ? "the system has no room for it" : describeLack(lack);
     log(`Cannot start another ${kind} yet: ${reason}`);
   }
 
   #stopTimer(): void {
-    clearTimeout(this.#logTimer);
+    clearInterval(this.#logTimer);
     this.#logTimer = undefined;
   }
 }
