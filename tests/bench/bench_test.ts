@@ -231,6 +231,7 @@ Deno.test("ratioOf() compares rounds with each other, and is above 1 for the bet
 Deno.test("processorTimeOf() is the time of all rounds over the answers of all", () => {
   assertEquals(processorTimeOf([0.5, 0.25], [250, 500]), 1000);
   assertEquals(processorTimeOf([0, 0], [1000, 5000]), null);
+  assertEquals(processorTimeOf([0.02, 0.01], [250, 500]), null, "too little to tell");
 });
 
 Deno.test("reachedUnder() judges figures, processor time and plain values", () => {

@@ -10,11 +10,14 @@ export interface Figures {
   /** The figure of each round, in the unit of the load. */
   rounds: number[];
   median: number;
-  /** Processor time of the server for each answer, in microseconds, over all rounds; null where it is not known. */
+  /** Processor time of the server for each answer, in microseconds, over all rounds; null where too little is known. */
   processor: number | null;
   /** Datagrams that were not answered, where there are any. */
   lost?: number;
 }
+
+/** Less processor time says nothing, in seconds: the system counts in hundredths, for each process. */
+const LEAST_PROCESSOR_TIME = 0.1;
 
 /** How a contender compares with another under the same load; above 1 is better, whatever the unit. */
 export interface Ratio {
@@ -54,7 +57,7 @@ export function ratioOf(one: Figures, other: Figures, cost: boolean): Ratio {
 }
 
 /**
- * Processor time for each answer, in microseconds.
+ * Processor time for each answer, in microseconds; null where too little of it is known to tell.
  *
  * @param seconds The processor time of each round, in seconds; all 0 where it is not known.
  * @param answers The answers of each round.
@@ -64,7 +67,7 @@ export function processorTimeOf(
   answers: readonly number[],
 ): number | null {
   const [used, served] = [sum(seconds), sum(answers)];
-  return used > 0 && served > 0 ? used / served * 1e6 : null;
+  return used >= LEAST_PROCESSOR_TIME && served > 0 ? used / served * 1e6 : null;
 }
 
 function sum(numbers: readonly number[]): number {

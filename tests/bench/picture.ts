@@ -234,6 +234,7 @@ export function draw(report: Report): string {
   parts.push(...goals.parts);
   const height = top + goals.height + MARGIN / 2;
   return [
+    "<!-- deno-fmt-ignore-file -->",
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${fixed(height)}" role="img">`,
     `<title>Benchmark of ${report.date}: answers per second of this package and of others</title>`,
     styles(),

@@ -22,8 +22,10 @@ const address = { hostname: "127.0.0.1", port: 0 };
 const threads = { maxThreads: Math.max(40, clients), minSpareThreads: Math.min(32, clients) };
 const children = { maxChildren: Math.max(40, clients), minSpareChildren: Math.min(8, clients) };
 const again = { ...children, maxRequestsPerChild: 0 };
+/** More than enough. */
+const room = Math.max(1024, 2 * clients);
 const one = { workers: 40, maxConnectionsPerWorker: 1 };
-const half = { workers: 2, maxConnectionsPerWorker: Math.max(1024, clients) };
+const half = { workers: 2, maxConnectionsPerWorker: room };
 
 const HANDLERS = {
   echo: [handlers.EchoHandler, handlers.BlockingEchoHandler],
@@ -37,7 +39,7 @@ function openTCPServer(): TCPServer {
     case "plain":
       return new TCPServer(address, handler);
     case "concurrent":
-      return new ConcurrentTCPServer(address, handler, { maxConnections: Math.max(1024, clients) });
+      return new ConcurrentTCPServer(address, handler, { maxConnections: room });
     case "threading":
       return new ThreadingTCPServer(address, handler, threads);
     case "threading-blocking":
