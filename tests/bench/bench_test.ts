@@ -10,7 +10,7 @@ import { type Figures, median, processorTimeOf, ratioOf } from "./figures.ts";
 import { Generator } from "./generator.ts";
 import { reachedUnder } from "./goals.ts";
 import { LOADS } from "./loads.ts";
-import type { LoadResult } from "./measure.ts";
+import { type LoadResult, ratiosOf } from "./measure.ts";
 import { Program } from "./process.ts";
 import { draw } from "./picture.ts";
 import { type Report, tableOf } from "./report.ts";
@@ -243,15 +243,17 @@ Deno.test("reachedUnder() judges figures, processor time and plain values", () =
   assertEquals(idle.map(({ by, ratio }) => [by, ratio]), [["value", 0.5]]);
 });
 
+const RESULTS = [
+  figures("threading", [2000, 2100, 2200], 20),
+  figures("deno-bare", [4000, 4200, 4400], 10),
+];
 const RESULT: LoadResult = {
   name: "echo-1",
   title: "64-byte round trips",
   detail: "1 connection",
   unit: "answers/s",
-  results: [
-    figures("threading", [2000, 2100, 2200], 20),
-    figures("deno-bare", [4000, 4200, 4400], 10),
-  ],
+  results: RESULTS,
+  ratios: ratiosOf({ unit: "answers/s" }, RESULTS),
   missing: [{ contender: "plain", reason: "one client at a time" }],
   failed: [],
   ceiling: 100000,

@@ -176,7 +176,7 @@ export const CONTENDERS: readonly Contender[] = [
     name: "bun",
     title: "Bun.listen",
     group: "others",
-    services: ["echo", "compute", "udp"],
+    services: ALL,
     most: Infinity,
     command: (tools, service) => [tools.bun!, pathOf("servers/bun.js"), service],
   },

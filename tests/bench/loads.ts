@@ -49,7 +49,13 @@ const TRANSFER: Common = {
   unit: "MB/s",
 };
 const START: Common = { ...ECHO, title: "Start to first answer", kind: "start", unit: "ms" };
-const IDLE: Common = { ...ECHO, title: "Memory when idle", kind: "idle", unit: "KiB" };
+const IDLE: Common = {
+  ...ECHO,
+  title: "Memory when idle",
+  service: "lines",
+  kind: "idle",
+  unit: "KiB",
+};
 
 /** The loads, in the order of the report: four are a strip of the picture. */
 export const LOADS: readonly Load[] = [

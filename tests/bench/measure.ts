@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { type Contender, reasonToMiss, type Tools } from "./contenders.ts";
-import { type Figures, median, processorTimeOf, rounded } from "./figures.ts";
+import { BARE, type Contender, CONTENDERS, reasonToMiss, type Tools } from "./contenders.ts";
+import { type Figures, median, processorTimeOf, type Ratio, ratioOf, rounded } from "./figures.ts";
 import { Generator } from "./generator.ts";
 import { type Reached, reachedUnder } from "./goals.ts";
-import type { Load } from "./loads.ts";
+import { isCost, type Load } from "./loads.ts";
 import { Program } from "./process.ts";
 
 /** What is measured, and how long. */
@@ -22,6 +22,8 @@ export interface Plan {
 /** What came of one load. */
 export interface LoadResult extends Pick<Load, "name" | "title" | "detail" | "unit"> {
   results: Figures[];
+  /** How each compares with the bare loop and with its counterpart. */
+  ratios: ({ contender: string; other: string } & Ratio)[];
   /** Who has no part in it, and why. */
   missing: { contender: string; reason: string }[];
   /** Who gave a wrong answer, or none. */
@@ -201,11 +203,33 @@ export async function measure(load: Load, plan: Plan): Promise<LoadResult> {
     detail,
     unit,
     results,
+    ratios: ratiosOf(load, results),
     missing,
     failed,
     ceiling: ceilingOf(entries),
     reached: reachedUnder(load, results),
   };
+}
+
+/** All contenders with what each is compared with, where both were measured. */
+export function ratiosOf(
+  load: Pick<Load, "unit">,
+  results: readonly Figures[],
+): LoadResult["ratios"] {
+  return results.flatMap((figures) => {
+    const { counterpart } = CONTENDERS.find(({ name }) => name === figures.contender) ?? {};
+    return [BARE, counterpart].flatMap((other) => {
+      const found = results.find(({ contender }) => contender === other);
+      if (other === undefined || found === undefined || found === figures) return [];
+      const { figure, processor } = ratioOf(figures, found, isCost(load));
+      return [{
+        contender: figures.contender,
+        other,
+        figure: rounded(figure, 3),
+        processor: processor === null ? null : rounded(processor, 3),
+      }];
+    });
+  });
 }
 
 /** The rate of the quickest, did the load generator never wait for it. */

@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { BARE, CONTENDERS, output, type Tools } from "./contenders.ts";
-import { type Figures, type Ratio, ratioOf } from "./figures.ts";
+import { CONTENDERS, output, type Tools } from "./contenders.ts";
+import type { Ratio } from "./figures.ts";
 import type { Reached } from "./goals.ts";
-import { isCost, LOADS } from "./loads.ts";
+import { LOADS } from "./loads.ts";
 import type { LoadResult } from "./measure.ts";
 
 /** The content of `results.json`. */
@@ -68,16 +68,6 @@ export function formatTime(microseconds: number): string {
   return `${(microseconds / 1e6).toPrecision(3)} s`;
 }
 
-/** The ratios of a contender to the bare loop and to its counterpart, where both were measured. */
-export function ratiosOf(result: LoadResult, figures: Figures): { other: string; ratio: Ratio }[] {
-  const { counterpart } = CONTENDERS.find(({ name }) => name === figures.contender) ?? {};
-  return [BARE, counterpart].flatMap((name) => {
-    const other = result.results.find(({ contender }) => contender === name);
-    if (name === undefined || other === undefined || other === figures) return [];
-    return [{ other: name, ratio: ratioOf(figures, other, isCost(result)) }];
-  });
-}
-
 /** The table of one load. */
 export function tableOf(result: LoadResult): string {
   const ceiling = result.ceiling === null
@@ -85,9 +75,8 @@ export function tableOf(result: LoadResult): string {
     : `; the load generator could do ${format(result.ceiling)}`;
   const lines = [`${result.name}: ${result.title}, ${result.detail} (${result.unit}${ceiling})`];
   const cells = result.results.map((figures) => {
-    const ratios = ratiosOf(result, figures).map(({ other, ratio }) =>
-      `${formatRatio(ratio)} of ${titleOf(other)}`
-    );
+    const ratios = result.ratios.filter(({ contender }) => contender === figures.contender)
+      .map((ratio) => `${formatRatio(ratio)} of ${titleOf(ratio.other)}`);
     return [
       titleOf(figures.contender),
       format(figures.median),

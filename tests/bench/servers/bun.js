@@ -1,5 +1,5 @@
 /**
- * `Bun.listen` and `Bun.udpSocket`: `bun.js SERVICE`.
+ * `Bun.listen` and `Bun.udpSocket`: `bun.js SERVICE`. Lines are echoed as bytes.
  */
 import { createHash } from "node:crypto";
 
