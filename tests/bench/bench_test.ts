@@ -120,10 +120,11 @@ Deno.test("load generator notices an answer of which one byte is wrong", async (
 
 Deno.test("load generator notices the answer to the message before", async () => {
   await withEach(async (tools) => {
-    let first: Uint8Array | undefined;
-    const repeat: Answer = (conn, message, count) => {
-      first ??= message;
-      return conn.write(count === 1 ? message : first);
+    const before = new Map<Deno.TcpConn, Uint8Array>();
+    const repeat: Answer = (conn, message) => {
+      const answer = before.get(conn) ?? message;
+      before.set(conn, message);
+      return conn.write(answer);
     };
     assertStringIncludes(await reasonToEnd(tools, repeat), "Cannot use answer");
   });
@@ -205,7 +206,10 @@ Deno.test("Program knows the processor time of its children, and ends them", asy
     assert(parent.processorTime() > 0);
     assert(parent.memory() > 0);
   }
-  await parent[Symbol.asyncDispose]();
+  const late = Promise.withResolvers<void>();
+  const timer = setTimeout(() => late.reject(new Error("The child goes on")), 30_000);
+  await Promise.race([parent[Symbol.asyncDispose](), late.promise]); // waits for the child
+  clearTimeout(timer);
   assertEquals(parent.memory(), 0);
 });
 
