@@ -1,5 +1,5 @@
 /**
- * A server with a control socket: who may open its file asks and steers a server on TCP that runs.
+ * A server with a control socket: the user who runs it asks and steers a server on TCP while it runs.
  *
  * Run `deno run --allow-net=127.0.0.1:9999,unix:/tmp/control.sock --allow-read=/tmp/control.sock
  * --allow-write=/tmp/control.sock examples/control_socket.ts`, then `echo status | nc -U -N /tmp/control.sock` in another
@@ -50,9 +50,8 @@ if (import.meta.main) {
   });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, EchoHandler);
-  await using control = new ControlServer({ path }, ControlHandler);
+  await using control = new ControlServer({ path }, ControlHandler, { socketMode: 0o600 });
   control.controlled = server;
-  await Deno.chmod(path, 0o600); // for the user who runs it
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   const controlling = control.serveForever();

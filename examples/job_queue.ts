@@ -11,18 +11,17 @@ import { type TCPAddr, ThreadingTCPServer } from "@netkit/socketserver";
 const MAX_TICKETS = 500; // no more jobs while that many wait; older results are forgotten
 
 /** Does a job, in a Worker: a connection is a job, and those for which there is no Worker yet wait for one. */
-export class PrimeHandler extends StreamRequestHandler {
+export class JobHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  override timeout = 1000; // others on this machine can connect, too, and shall not block a Worker
 
   override handle(): void {
     const limit = Number(new TextDecoder().decode(this.rfile.readlineSync()));
     const composite = new Uint8Array(limit);
-    let primes = 0;
     for (let number = 2; number < limit; number++) {
-      if (composite[number] === 0) primes++;
       for (let other = number ** 2; other < limit; other += number) composite[other] = 1;
     }
-    this.wfile.writeSync(`done ${primes}`);
+    this.wfile.writeSync(`done ${composite.subarray(2).filter((mark) => mark === 0).length}`);
   }
 }
 
@@ -39,7 +38,7 @@ class JobServer extends ConcurrentTCPServer {
   }
 }
 
-class JobHandler extends StreamRequestHandler {
+class QueueHandler extends StreamRequestHandler {
   declare readonly server: JobServer;
   override timeout = 60_000;
 
@@ -64,10 +63,10 @@ class JobHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7070" } });
   const hostname = "127.0.0.1";
-  await using workers = new ThreadingTCPServer({ hostname, port: 0 }, PrimeHandler, {
+  await using workers = new ThreadingTCPServer({ hostname, port: 0 }, JobHandler, {
     maxThreads: 2,
   });
-  await using server = new JobServer({ hostname, port: Number(port) }, JobHandler);
+  await using server = new JobServer({ hostname, port: Number(port) }, QueueHandler);
   server.workers = workers.serverAddress;
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));

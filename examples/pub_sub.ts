@@ -7,7 +7,7 @@ import { parseArgs } from "@std/cli";
 import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
 
 const MAX_TOPICS = 100; // of one client
-const MAX_UNREAD = 1000; // messages; who has so many to read yet is cut off
+const MAX_UNREAD = 100_000; // characters; who has so many to read yet is cut off
 
 class Broker extends ConcurrentTCPServer {
   readonly topics = new Map<string, Set<ClientHandler>>();
@@ -36,8 +36,9 @@ class ClientHandler extends StreamRequestHandler {
 
   /** Sends a line and does not wait, so that a slow reader delays nobody. */
   tell(line: string): void {
-    if (++this.#unread > MAX_UNREAD) return this.request.close();
-    const written = () => void this.#unread--;
+    this.#unread += line.length;
+    if (this.#unread > MAX_UNREAD) return this.request.close();
+    const written = () => void (this.#unread -= line.length);
     this.wfile.write(`${line}\n`).then(written, written); // who has gone is seen by its own handle()
   }
 

@@ -39,8 +39,7 @@ class LimitedServer extends ConcurrentTCPServer {
   override serviceActions(): void {
     const full = performance.now() - this.burst * 1000 / this.rate;
     for (const [hostname, account] of this.#accounts) {
-      if (account > full) return; // those that came last are at the end
-      this.#accounts.delete(hostname);
+      if (account <= full) this.#accounts.delete(hostname);
     }
   }
 }

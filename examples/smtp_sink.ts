@@ -85,7 +85,7 @@ class SMTPHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "2525" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
-  await using server = new ConcurrentTCPServer(address, SMTPHandler);
+  await using server = new ConcurrentTCPServer(address, SMTPHandler, { maxConnections: 50 });
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
