@@ -4,20 +4,15 @@
  * @module
  */
 import { formatAddress, type SocketAddress } from "./address.ts";
-import {
-  describeThrown,
-  isInstance,
-  isPeerFault,
-  isPeerGone,
-  messageOf,
-  TLSHandshakeError,
-} from "./errors.ts";
+import { errorCode, isInstance, isOfClient, isPeerGone, TLSHandshakeError } from "./errors.ts";
 import { LifeCycle, type ServerSocket } from "./life_cycle.ts";
-import { checkLogger, defaultLogger, logTo, type ServerLogger } from "./log.ts";
+import { checkLogger, defaultLogger, KindLimit, logTo, oneLine, type ServerLogger } from "./log.ts";
 import {
+  adoptFields,
   checkTime,
   type DrainOptions,
   type DrainResult,
+  fieldsFit,
   orDefault,
   refuseForeignOptions,
   type ServeOptions,
@@ -95,6 +90,7 @@ export abstract class BaseServer<
   readonly logger: ServerLogger;
 
   readonly #life: LifeCycle<Request, Addr>;
+  readonly #clientLines = new KindLimit();
 
   /**
    * Stores what it is given and opens nothing.
@@ -191,26 +187,30 @@ export abstract class BaseServer<
    * @param options The pace of `serviceActions()`, and a signal.
    * @throws {Deno.errors.Busy} When the server is serving already.
    * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
-   * @throws {RangeError} When `pollInterval` is out of range.
+   * @throws {TypeError} When a setting is none, or has been changed since the bind, when it has no effect any more.
+   * @throws {RangeError} When `pollInterval` or a setting is out of range.
    * @throws {ServerExit} When a handler threw it. What `serviceActions()` throws comes through, too.
    */
   async serveForever(options: ServeOptions = {}): Promise<void> {
     const { pollInterval = 500, signal } = options;
     checkTime("pollInterval", pollInterval, 1);
+    this.checkSettings();
     const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
     await this.#life.serveForever(pollInterval, signal, ticks ? () => this.serviceActions() : null);
   }
 
   /**
-   * Waits for one request and serves it. When `timeout` passes first, calls `handleTimeout()`; a request that
+   * Waits for one request and serves it; a server that serves several at once only begins that. When `timeout` passes first, calls `handleTimeout()`; a request that
    * arrives after that is kept for the next call. `shutdown()` ends the wait without either.
    *
    * @throws {Deno.errors.Busy} When the server is serving already.
    * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
-   * @throws {ServerExit} When the handler threw it. What `handleTimeout()` throws comes through, too.
+   * @throws {ServerExit} When the handler threw it; a server that serves several at once logs it as a warning instead,
+   * where the handler threw it later. What `handleTimeout()` throws comes through, too.
    */
   async handleRequest(): Promise<void> {
-    await this.#life.handleRequest(checkTime("timeout", this.timeout));
+    this.checkSettings();
+    await this.#life.handleRequest(this.timeout);
   }
 
   /**
@@ -251,7 +251,9 @@ export abstract class BaseServer<
    */
   async drain(options: DrainOptions = {}): Promise<DrainResult> {
     const { timeout = DRAIN_TIMEOUT } = options;
-    return await this.#life.drain(checkTime("timeout", timeout));
+    checkTime("timeout", timeout);
+    if (!fieldsFit(this)) await this.serverClose(); // it has refused to serve, and cannot serve what waits
+    return await this.#life.drain(timeout);
   }
 
   /** Drains with the default time limit and closes, for `await using`. */
@@ -293,6 +295,19 @@ export abstract class BaseServer<
 
   /** Called by `handleRequest()` when no request came within `timeout`; does nothing here. */
   handleTimeout(): void | Promise<void> {}
+
+  /**
+   * Checks the settings; called each time the server begins to serve, and by `serverBind()` where there is a socket.
+   * What a subclass has written as a field, `override maxConnections = 8`, counts from then on.
+   *
+   * @throws {TypeError} When a setting cannot be had.
+   * @throws {RangeError} When a setting is out of range.
+   */
+  checkSettings(): void {
+    adoptFields(this);
+    checkTime("timeout", this.timeout);
+    checkLogger(this.logger);
+  }
 
   /** Called by the constructor to open the socket and set `serverAddress`; does nothing here. */
   serverBind(): void {}
@@ -336,7 +351,11 @@ export abstract class BaseServer<
    * @param request The request.
    * @param clientAddress Who asks.
    */
-  async processRequest(request: Request, clientAddress: Addr): Promise<void> {
+  processRequest(request: Request, clientAddress: Addr): void | Promise<void> {
+    return this.#process(request, clientAddress);
+  }
+
+  async #process(request: Request, clientAddress: Addr): Promise<void> {
     // Datagrams come by the hundred thousand: only what there is to wait for is waited for.
     const prepared = this.prepareRequest(request, clientAddress);
     if (prepared !== undefined) await prepared;
@@ -386,8 +405,10 @@ export abstract class BaseServer<
   closeRequest(_request: Request): void | Promise<void> {}
 
   /**
-   * Called with what a request failed with; here it writes a log line. A client that went away is worth a line
-   * for debugging, what a client did wrong a warning, anything else an error with its stack.
+   * Called with what a request failed with; here it writes a log line. What the request's own connection failed with is
+   * the client's: that it went away is worth a line for debugging, anything else a warning; of each kind there is
+   * one line a second, with a count of the others. What else a handler throws is an error with its stack, be it the
+   * broken pipe of a connection that the handler made itself.
    *
    * @param error What was thrown.
    * @param request The request.
@@ -395,16 +416,19 @@ export abstract class BaseServer<
    */
   handleError(error: unknown, request: Request, clientAddress: Addr): void | Promise<void> {
     const client = formatAddress(clientAddress);
-    const message = messageOf(error);
-    if (isOwnClose(error, request)) {
-      logTo(this.logger, "debug", `Connection of client "${client}" was closed here: ${message}`);
-    } else if (isPeerGone(error) || isInstance(error, TLSHandshakeError)) {
-      logTo(this.logger, "debug", `Client "${client}" went away: ${message}`);
-    } else if (isPeerFault(error)) {
-      logTo(this.logger, "warn", `Cannot serve client "${client}": ${message}`);
-    } else {
-      logTo(this.logger, "error", `Cannot serve client "${client}": ${describeThrown(error)}`);
+    if (!isOfClient(error, request, clientAddress)) {
+      logTo(this.logger, "error", `Cannot serve client "${client}"`, error);
+      return;
     }
+    // What clients can cause as often as they like is one line, and not one for each of them.
+    const more = this.#clientLines.take(errorCode(error));
+    if (more === null) return;
+    const [level, says] = isOwnClose(error, request)
+      ? ["debug", `Connection of client "${client}" was closed here`] as const
+      : isPeerGone(error) || isInstance(error, TLSHandshakeError)
+      ? ["debug", `Client "${client}" went away`] as const
+      : ["warn", `Cannot serve client "${client}"`] as const;
+    logTo(this.logger, level, `${says}: ${oneLine(error)}${more}`);
   }
 }
 

@@ -107,7 +107,7 @@ export class BufferedReader
   constructor(source: ReadSource, options: BufferedReaderOptions = {}) {
     const { bufferSize = -1, maxLineLength = DEFAULT_LINE_LENGTH } = options;
     this.#source = source;
-    this.#steps = new ReadSteps(bufferSize);
+    this.#steps = new ReadSteps(source, bufferSize);
     this.maxLineLength = checkInteger("maxLineLength", maxLineLength, 1, 2 ** 30);
   }
 

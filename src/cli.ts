@@ -52,6 +52,8 @@ import { type Command, HELP, type Mode, parseCommand, UsageError } from "./cli_a
 import { type Handler, loadHandler } from "./cli_handler.ts";
 import { Output } from "./cli_output.ts";
 import { isInstance, messageOf } from "./errors.ts";
+import { oneLineOf } from "./log.ts";
+import { stderr } from "./stderr.ts";
 
 /** The version of the package; a test compares it with `deno.json`. */
 const VERSION = "0.1.0";
@@ -97,9 +99,10 @@ export async function main(args: readonly string[]): Promise<number> {
     else return await run(command);
     return 0;
   } catch (error) {
-    const message = messageOf(error);
-    console.error(message.replace(/\s+/g, " "));
+    stderr.write(`${oneLineOf(messageOf(error).replace(/\s+/g, " "))}\n`);
     return isInstance(error, UsageError) ? 2 : 1;
+  } finally {
+    await stderr.flush();
   }
 }
 

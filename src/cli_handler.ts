@@ -6,7 +6,7 @@
 import { pathToFileURL } from "node:url";
 import type { SocketAddress } from "./address.ts";
 import { type Command, UsageError } from "./cli_args.ts";
-import { messageOf } from "./errors.ts";
+import { messageOf, nameOf } from "./errors.ts";
 import { setImporting } from "./remote/importing.ts";
 import { isHandlerClass, type RequestHandlerLike } from "./request_handler.ts";
 
@@ -104,7 +104,9 @@ function checkFamily({ listen }: Command, handler: Handler): void {
   if (family === null || family === wanted) return;
   const flags = family === "datagrams" ? "--udp, --unix-datagram" : "--tcp, --tls, --unix";
   throw new UsageError(
-    `Cannot use --${transport} with handler "${handler.name}": it handles ${family}; expected ${flags}`,
+    `Cannot use --${transport} with handler "${
+      nameOf(handler)
+    }": it handles ${family}; expected ${flags}`,
   );
 }
 

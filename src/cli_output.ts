@@ -6,6 +6,7 @@
 import type { Level } from "./cli_args.ts";
 import { defaultLogger, type ServerLogger } from "./log.ts";
 import type { ServerStats } from "./request_table.ts";
+import { stderr } from "./stderr.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
@@ -23,7 +24,6 @@ interface Counters {
 export class Output implements ServerLogger, Disposable {
   readonly #level: number;
   readonly #isTerminal: boolean;
-  readonly #encoder = new TextEncoder();
   #timer: ReturnType<typeof setInterval> | undefined;
   #stats: (() => ServerStats) | null = null;
   /** The live line on the terminal. */
@@ -79,7 +79,7 @@ export class Output implements ServerLogger, Disposable {
     const live = this.#live;
     this.#redraw("");
     if (this.#level < 0) defaultLogger[level](message);
-    else console.error(`${level.toUpperCase()} ${message}`);
+    else this.#write(`${level.toUpperCase()} ${message}\n`);
     this.#redraw(live);
   }
 
@@ -116,6 +116,6 @@ export class Output implements ServerLogger, Disposable {
   }
 
   #write(text: string): void {
-    Deno.stderr.writeSync(this.#encoder.encode(text));
+    stderr.write(text);
   }
 }

@@ -5,7 +5,7 @@
  */
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
-import { errorCode, NO_ADDRESS } from "./errors.ts";
+import { errorCode, NO_ADDRESS, noteSource } from "./errors.ts";
 import { toBytes } from "./to_bytes.ts";
 
 /** What a datagram server hands to its handler: the data and the socket to answer with, as in Python. */
@@ -128,7 +128,7 @@ function checkNamed(address: Deno.Addr): void {
   if ("path" in address && !address.path) {
     const text =
       "Cannot send datagram to an unnamed socket: a Unix client that wants answers binds a path";
-    throw Object.assign(new TypeError(text), { code: NO_ADDRESS });
+    throw noteSource(Object.assign(new TypeError(text), { code: NO_ADDRESS }), address);
   }
 }
 
@@ -142,7 +142,7 @@ function sendError(error: unknown, data: Uint8Array, address: Deno.Addr): unknow
   }
   if ("path" in address && (code === "ENOENT" || code === "ECONNREFUSED")) {
     const gone = new Deno.errors.NotConnected(`${text}nobody receives there`, { cause: error });
-    return Object.assign(gone, { code });
+    return noteSource(Object.assign(gone, { code }), address);
   }
-  return error;
+  return noteSource(error, address);
 }

@@ -11,6 +11,10 @@
  * {@linkcode BaseServer.handleError}; the request's own connection is closed and the error leaves
  * `serveForever()` (or `handleRequest()`) as its rejection. The listener stays open.
  *
+ * In a Web Worker or a subprocess of a threading or forking server it ends that request only, and a warning in the log
+ * says so: as in Python, where it ends no more than the thread or the process that raises it. So does one that comes
+ * when `handleRequest()` of a concurrent server has returned.
+ *
  * @example Stop serving from inside a handler
  * ```ts
  * import { ServerExit, TCPServer } from "@netkit/socketserver";
@@ -247,6 +251,15 @@ export class HandlerLoadError extends Error {
   }
 }
 
+/** What messages call a class; one without a name by the nearest base that has one. */
+export function nameOf(Class: { readonly name: string }): string {
+  for (let at = Class; typeof at === "function"; at = Object.getPrototypeOf(at)) {
+    if (typeof at.name !== "string" || at.name === "") continue;
+    return at === Class ? at.name : `a subclass of ${at.name}`;
+  }
+  return "a class without a name";
+}
+
 /**
  * Whether a value is an instance of a class. Unlike `instanceof` it may be asked of whatever was thrown: a Proxy
  * answers as its handler likes, or throws, and then it is none.
@@ -312,10 +325,29 @@ export function isPeerGone(error: unknown): boolean {
 /** The `code` of the error that an answer to a Unix client without a path fails with. */
 export const NO_ADDRESS = "EDESTADDRREQ";
 
-/** Whether an error comes from what the client sent or left out, and not from a fault of the program. */
-export function isPeerFault(error: unknown): boolean {
-  return isInstance(error, Deno.errors.TimedOut) || isInstance(error, LineTooLongError) ||
-    isInstance(error, DatagramTooLongError) || errorCode(error) === NO_ADDRESS;
+/** For each error of a connection or a datagram what it came from, or where that was to go. */
+const sources = new WeakMap<object, object>();
+
+/**
+ * Notes whose an error is, for {@linkcode isOfClient}.
+ *
+ * @param source The socket or the data that was read from, or the address that was sent to.
+ * @returns The error.
+ */
+export function noteSource<E>(error: E, source: object): E {
+  if (typeof error === "object" && error !== null) sources.set(error, source);
+  return error;
+}
+
+/**
+ * Whether an error is the client's, because of what it sent or left out or because it cannot be reached. One of a
+ * connection that the handler has made itself is not, whatever its class.
+ */
+export function isOfClient(error: unknown, request: unknown, clientAddress: unknown): boolean {
+  const source = sources.get(error as object);
+  if (source === undefined) return false;
+  if (source === request || Array.isArray(request) && source === request[0]) return true;
+  return source === clientAddress;
 }
 
 /** What to do about the common failures of a bind, by error code or class name. */

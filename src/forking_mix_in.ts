@@ -10,6 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
+import { nameOf } from "./errors.ts";
 import { admitMore } from "./life_cycle.ts";
 import { logTo, type ServerLogger } from "./log.ts";
 import {
@@ -143,11 +144,12 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     constructor(...args: any[]) {
       // Checked before the base binds, so that what is wrong leaves nothing open.
       const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
-      const handler = handlerModule(new.target.name, args[1]);
-      refuseWhenCompiled(new.target.name);
+      const handler = handlerModule(nameOf(new.target), args[1]);
+      refuseWhenCompiled(nameOf(new.target));
       super(...args);
       this.#settings = settings;
-      const log = (level: keyof ServerLogger, line: string) => logTo(this.logger, level, line);
+      const log = (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) =>
+        logTo(this.logger, level, line, ...errors);
       this.#units = new UnitRequests({
         kind: "child",
         maxWaiting: MAX_WAITING,
@@ -248,10 +250,12 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
+      this.checkSettings(); // before any unit starts
       await this.#units.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
+      this.checkSettings(); // before any unit starts
       await this.#units.handleOne(() => super.handleRequest());
     }
 
@@ -340,8 +344,14 @@ function nameSetting(error: unknown): void {
   const seen = new Set<unknown>();
   for (let link = error; link instanceof Error && !seen.has(link); link = link.cause) {
     seen.add(link);
-    link.stack = namingSetting(link.stack ?? "");
-    link.message = namingSetting(link.message);
+    for (const name of ["message", "stack"] as const) {
+      const text: unknown = link[name];
+      const naming = typeof text === "string" ? namingSetting(text) : text;
+      // Defined and not set: that of a DOMException is read-only.
+      if (naming !== text) {
+        Reflect.defineProperty(link, name, { value: naming, configurable: true, writable: true });
+      }
+    }
   }
 }
 

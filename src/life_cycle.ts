@@ -6,7 +6,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { Acceptor } from "./accept_loop.ts";
 import { formatAddress, type SocketAddress } from "./address.ts";
-import { describeThrown, errorCode, isInstance, messageOf, ServerExit } from "./errors.ts";
+import { errorCode, messageOf, type ServerExit } from "./errors.ts";
 import { logTo, RateLimit, type ServerLogger } from "./log.ts";
 import type { DrainResult } from "./options.ts";
 import { ABORT_GRACE, RequestSteps, type SteppedServer } from "./request_steps.ts";
@@ -163,7 +163,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     this.#closing ??= this.#close(loop);
     if (this.#waitsToClose && this.#isInside()) {
       // What waits for the requests under way cannot be waited for by one of them.
-      this.#closing.catch((error) => this.#log("error", `Cannot close: ${describeThrown(error)}`));
+      this.#closing.catch((error) => this.#log("error", "Cannot close", error));
       return;
     }
     await this.#closing;
@@ -182,7 +182,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     if (timeout !== null) this.#limitDrain(timeout);
     this.#draining ??= this.#drain();
     if (!this.#isInside()) return await this.#draining;
-    this.#draining.catch((error) => this.#log("error", `Cannot drain: ${describeThrown(error)}`));
+    this.#draining.catch((error) => this.#log("error", "Cannot drain", error));
     return { completed: 0, aborted: 0 };
   }
 
@@ -269,12 +269,9 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     try {
       await frames.run(frame, this.#serve, request, clientAddress);
     } catch (error) {
-      if (isInstance(error, ServerExit) && loop === this.#loop) {
-        loop.exit ??= error;
-      } else {
-        const reason = describeThrown(error);
-        this.#log("error", `Cannot end the loop, which has ended before: ${reason}`);
-      }
+      const exit = error as ServerExit; // nothing else comes through
+      if (loop === this.#loop) loop.exit ??= exit;
+      else this.#log("warn", `${exit.message} ends nothing: the loop has ended before`);
       this.#stop(loop);
     } finally {
       frame.running = false;
@@ -420,7 +417,7 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
       this.#log("warn", `Server on "${address}" closes: its listener was closed by others`);
     }
     this.#server.serverClose().catch((error) => {
-      this.#log("error", `Cannot close server: ${describeThrown(error)}`);
+      this.#log("error", "Cannot close server", error);
     });
   }
 
@@ -454,8 +451,8 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
     else socket.unref();
   }
 
-  #log(level: keyof ServerLogger, message: string): void {
-    logTo(this.#server.logger, level, message);
+  #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
+    logTo(this.#server.logger, level, message, ...errors);
   }
 }
 

@@ -7,6 +7,7 @@
  */
 import { BaseHandler, getLogger, Logger } from "@std/log";
 import { describeThrown, isInstance, messageOf, propertyOf } from "./errors.ts";
+import { stderr } from "./stderr.ts";
 
 /**
  * What a server needs of a logger: `@std/log`'s `Logger` and `console` both fit.
@@ -33,10 +34,10 @@ export interface ServerLogger {
 /** The name of the logger in `@std/log` that a program may configure. */
 export const LOGGER_NAME = "socketserver";
 
-/** Writes to standard error, so that what a program prints itself stays clean. */
+/** Writes to standard error, so that what a program prints itself stays clean, and never waits for its reader. */
 class StderrHandler extends BaseHandler {
   log(message: string): void {
-    console.error(message);
+    stderr.write(`${paragraph(message.split("\n"))}\n`); // a program may log what a client says, too
   }
 }
 
@@ -71,10 +72,69 @@ export function checkLogger(logger: ServerLogger): ServerLogger {
   throw new TypeError(`Cannot use option 'logger': it has no method "${missing}"`);
 }
 
-/** Writes a log line; a logger that fails, now or later, must not harm the service. */
-export function logTo(logger: ServerLogger, level: keyof ServerLogger, message: string): void {
+/** The longest line that is logged, in bytes of UTF-8. */
+const MAX_LINE = 4096;
+/** How many lines are logged of an error and its causes. */
+const MAX_LINES = 64;
+/** How many causes of causes are looked at. */
+const MAX_CAUSES = 8;
+/** What the lines of an error's stack begin with, and none that says something of its own. */
+const INDENT = "    ";
+
+const encoder = new TextEncoder();
+const lineBytes = new Uint8Array(MAX_LINE);
+/** What moves the cursor, ends a line, turns the direction of writing around or is no character at all. */
+const UNSAFE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_Control}]/gu;
+const ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
+
+/**
+ * Makes text fit to be one line of a log, whoever it comes from: control characters are written as in a program, and
+ * what is longer than 4 KiB is cut.
+ */
+export function oneLineOf(text: string): string {
+  const start = text.slice(0, MAX_LINE).replace(UNSAFE, escaped);
+  const { read } = encoder.encodeInto(start, lineBytes);
+  if (read === start.length && text.length <= MAX_LINE) return start;
+  return `${start.slice(0, read)}... (of ${text.length} characters)`;
+}
+
+function escaped(character: string): string {
+  const code = character.codePointAt(0)!.toString(16);
+  return ESCAPES[character] ??
+    (code.length <= 2 ? `\\x${code.padStart(2, "0")}` : `\\u{${code}}`);
+}
+
+/**
+ * Writes a log line, made safe by {@linkcode oneLineOf}.
+ *
+ * @param errors What was thrown, if anything; its stack and its causes follow in lines of their own.
+ */
+export function logTo(
+  logger: ServerLogger,
+  level: keyof ServerLogger,
+  message: string,
+  ...errors: [error?: unknown]
+): void {
+  if (errors.length === 0) return write(logger, level, oneLineOf(message));
+  const [first = "", ...more] = errorLines(errors[0]);
+  write(logger, level, paragraph([`${message}: ${first}`, ...more]));
+}
+
+/** Writes a log line, or several, which {@linkcode logTo} has made elsewhere. */
+export function passOn(logger: ServerLogger, level: keyof ServerLogger, text: string): void {
+  write(logger, level, paragraph(text.split("\n")));
+}
+
+/** Makes text of lines of which only the first stands where a line of the log begins. */
+function paragraph([first = "", ...more]: string[]): string {
+  const indented = more.slice(0, MAX_LINES).map((line) => INDENT + oneLineOf(line.trimStart()));
+  return [oneLineOf(first), ...indented].join("\n");
+}
+
+/** A logger that fails, now or later, must not harm the service. */
+function write(logger: ServerLogger, level: keyof ServerLogger, text: string): void {
   try {
-    const written = logger[level](message);
+    const written = logger[level](text);
     // There is no other place to say it.
     if (written instanceof Promise) written.catch(() => {});
   } catch {
@@ -88,6 +148,31 @@ export function oneLine(error: unknown): string {
   const [line = ""] = messageOf(error).split("\n");
   const cause = propertyOf(error, "cause");
   return cause === undefined || isInstance(cause, Error) ? line : `${line} (${oneLine(cause)})`;
+}
+
+/** What an error says, where it comes from, and the same of its causes. */
+function errorLines(error: unknown): string[] {
+  const lines: string[] = [];
+  let link = error;
+  for (let depth = 0; depth < MAX_CAUSES && (depth === 0 || link !== undefined); depth++) {
+    const prefix = depth === 0 ? "" : "[cause]: ";
+    if (!isInstance(link, Error)) return [...lines, prefix + oneLine(link)];
+    const [name, stack, errors] = ["name", "stack", "errors"].map((key) => propertyOf(link, key));
+    const message = messageOf(link);
+    lines.push(`${prefix}${name}: ${message}`);
+    if (typeof stack === "string") lines.push(...framesOf(stack, message));
+    if (Array.isArray(errors)) {
+      lines.push(...errors.slice(0, MAX_LINES).map((each) => `[error]: ${oneLine(each)}`));
+    }
+    link = propertyOf(link, "cause");
+  }
+  return lines;
+}
+
+/** The lines of a stack that say where, less what the error says, which may look like them. */
+function framesOf(stack: string, message: string): string[] {
+  const frames = stack.slice(stack.indexOf(message) + message.length);
+  return frames.split("\n").map((line) => line.trim()).filter((line) => line.startsWith("at "));
 }
 
 /** Lets one line through a second and counts what it holds back. */
@@ -110,5 +195,27 @@ export class RateLimit {
     this.#next = now + 1000;
     this.#held = 0;
     return held;
+  }
+}
+
+/** How many kinds of lines are told apart; the others share a limit. */
+const MAX_KINDS = 64;
+
+/** Lets one line of each kind through a second, for what strangers can cause as often as they like. */
+export class KindLimit {
+  readonly #limits = new Map<string, RateLimit>();
+
+  /**
+   * Asks whether a line may be written now.
+   *
+   * @param kind What lines are counted with this one.
+   * @returns What to append to the line, or `null` when it is held back.
+   */
+  take(kind: string): string | null {
+    const name = this.#limits.size < MAX_KINDS || this.#limits.has(kind) ? kind : "";
+    let limit = this.#limits.get(name);
+    if (limit === undefined) this.#limits.set(name, limit = new RateLimit());
+    const held = limit.take(performance.now());
+    return held === null ? null : held === 0 ? "" : ` (and ${held} like it since the last line)`;
   }
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { nameOf } from "./errors.ts";
 import type { ServerLogger } from "./log.ts";
 
 /**
@@ -200,10 +201,66 @@ const MIX_IN_OPTIONS: readonly string[] = [
 export function refuseForeignOptions(server: object, options: ServerOptions): void {
   for (const name of MIX_IN_OPTIONS) {
     if (Reflect.get(options, name) === undefined || isSettable(server, name)) continue;
+    throw noSuchSetting("option", name, server);
+  }
+}
+
+/**
+ * Passes on to the setters what a subclass has written as fields (`override maxThreads = 8`), which would hide them.
+ *
+ * @throws {TypeError} When there is no such setting, or the value is none.
+ * @throws {RangeError} When the value is out of range.
+ */
+export function adoptFields(server: object): void {
+  for (const name of MIX_IN_OPTIONS) {
+    const field = Object.getOwnPropertyDescriptor(server, name);
+    if (field === undefined || !(name in Object.getPrototypeOf(server))) continue;
+    if (!isSettable(Object.getPrototypeOf(server), name)) {
+      throw noSuchSetting("field", name, server);
+    }
+    Reflect.deleteProperty(server, name);
+    try {
+      Reflect.set(server, name, field.value);
+    } catch (error) {
+      Object.defineProperty(server, name, field); // so that the next call finds it, too
+      throw error;
+    }
+  }
+}
+
+/** Whether {@linkcode adoptFields} has nothing to refuse. */
+export function fieldsFit(server: object): boolean {
+  try {
+    adoptFields(server);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Refuses to serve with settings that have been changed since the bind, when they have no effect any more.
+ *
+ * @param bound What the server was bound with; null before.
+ * @throws {TypeError} When one has another value now.
+ */
+export function checkUnchanged(
+  server: object,
+  bound: Readonly<Record<string, unknown>> | null,
+): void {
+  for (const [name, value] of Object.entries(bound ?? {})) {
+    const now: unknown = Reflect.get(server, name);
+    if (now === value) continue;
     throw new TypeError(
-      `Cannot use option '${name}' with ${server.constructor.name}: it has no such setting`,
+      `Cannot set '${name}' to ${shown(now)}: the server was bound with ${shown(value)} before; ` +
+        `write 'static override ${name} = ${shown(now)}', or give an option`,
     );
   }
+}
+
+function noSuchSetting(what: string, name: string, server: object): TypeError {
+  const known = nameOf(server.constructor);
+  return new TypeError(`Cannot use ${what} '${name}' with ${known}: it has no such setting`);
 }
 
 function isSettable(object: object | null, name: string): boolean {

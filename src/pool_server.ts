@@ -6,12 +6,14 @@
 import type { InetAddress, TCPAddr } from "./address.ts";
 import { bindAndActivate } from "./bind.ts";
 import type { Constructor } from "./concurrent_mix_in.ts";
+import { nameOf } from "./errors.ts";
 import {
   checkBoolean,
   checkInteger,
   checkTime,
   type DrainOptions,
   type DrainResult,
+  fieldsFit,
   orDefault,
   type ServeOptions,
 } from "./options.ts";
@@ -126,7 +128,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     constructor(...args: any[]) {
       const [address, Handler, options = {}, ...rest] = args;
       const settings = settingsFrom(new.target as unknown as PoolStatics, options);
-      const handler = handlerModule(new.target.name, Handler);
+      const handler = handlerModule(nameOf(new.target), Handler);
       super(address, Handler, { ...options, bindAndActivate: false }, ...rest);
       this.#settings = settings;
       const { cert, key, alpnProtocols } = options as TLSServerOptions;
@@ -203,6 +205,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     override async serveForever(options: ServeOptions = {}): Promise<void> {
       const { pollInterval = 500, signal } = options;
       checkTime("pollInterval", pollInterval, 1);
+      this.checkSettings();
       this.#refuseSteps();
       const ticks = this.serviceActions !== Base.prototype.serviceActions;
       await this.#life.serveForever(
@@ -230,7 +233,9 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     override async drain(options: DrainOptions = {}): Promise<DrainResult> {
       const { timeout = 10_000 } = options;
-      return await this.#life.drain(checkTime("timeout", timeout));
+      checkTime("timeout", timeout);
+      if (!fieldsFit(this)) await this.serverClose(); // it has refused to serve, and cannot serve what waits
+      return await this.#life.drain(timeout);
     }
 
     override ref(): void {}
@@ -241,7 +246,9 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       super.checkSettings();
       if (!this.allowReusePort) return;
       throw new TypeError(
-        `Cannot use option 'allowReusePort' with ${this.constructor.name}: its Workers share one queue`,
+        `Cannot use option 'allowReusePort' with ${
+          nameOf(this.constructor)
+        }: its Workers share one queue`,
       );
     }
 
@@ -293,17 +300,17 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     #refuseSteps(): void {
       const step = STEPS.find((name) => this[name] !== PoolServer.prototype[name]);
       if (step === undefined) return;
-      const { name } = this.constructor;
       throw new TypeError(
-        `Cannot use own ${step}() with ${name}: its Workers do that; ` +
+        `Cannot use own ${step}() with ${nameOf(this.constructor)}: its Workers do that; ` +
           "use a server with ThreadingMixIn or ConcurrentMixIn",
       );
     }
 
     #notHere(method: string, instead: string): Error {
-      const { name } = this.constructor;
       return new Deno.errors.NotSupported(
-        `Cannot call ${method}() of ${name}: its Workers do that side by side; ${instead}`,
+        `Cannot call ${method}() of ${
+          nameOf(this.constructor)
+        }: its Workers do that side by side; ${instead}`,
       );
     }
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { IncompleteReadError, LineTooLongError } from "./errors.ts";
+import { IncompleteReadError, LineTooLongError, noteSource } from "./errors.ts";
 import { checkInteger } from "./options.ts";
 
 /**
@@ -31,6 +31,8 @@ const EMPTY = new Uint8Array(0);
 
 /** The buffer of a reader, and its reads; one of them at a time. */
 export class ReadSteps {
+  /** Where the bytes come from. */
+  #source: object;
   /** How many bytes a read ahead asks for; 0 for none. */
   readonly #bufferSize: number;
   #buffer: Uint8Array = EMPTY;
@@ -42,16 +44,19 @@ export class ReadSteps {
   /**
    * Makes an empty buffer.
    *
+   * @param source Where the bytes will come from, for the errors.
    * @param bufferSize Its size in bytes; -1 chooses 8192, 0 never reads ahead.
    * @throws {RangeError} When that is out of range.
    */
-  constructor(bufferSize: number) {
+  constructor(source: object, bufferSize: number) {
+    this.#source = source;
     checkInteger("bufferSize", bufferSize, -1, 2 ** 30);
     this.#bufferSize = bufferSize === -1 ? DEFAULT_BUFFER_SIZE : bufferSize;
   }
 
   /** Makes `bytes` all that there is to read; they are not copied. */
   holdAll(bytes: Uint8Array): void {
+    this.#source = bytes;
     this.#buffer = bytes;
     this.#start = 0;
     this.#end = bytes.length;
@@ -112,7 +117,7 @@ export class ReadSteps {
 
   *#readWhole(size: number): Steps<Uint8Array<ArrayBuffer>> {
     const bytes = this.#ended ? this.#take(size) : yield* this.#readFrame(size);
-    if (bytes.length < size) throw new IncompleteReadError(bytes, size);
+    if (bytes.length < size) throw noteSource(new IncompleteReadError(bytes, size), this.#source);
     return bytes;
   }
 
@@ -138,7 +143,9 @@ export class ReadSteps {
     const unread = this.#buffer.subarray(this.#start, this.#end);
     const at = indexOf(unread, delimiter, searched);
     if (at >= 0 && at + delimiter.length <= limit) return this.#take(at + delimiter.length);
-    if (at >= 0 || unread.length >= limit) throw new LineTooLongError(limit);
+    if (at >= 0 || unread.length >= limit) {
+      throw noteSource(new LineTooLongError(limit), this.#source);
+    }
     return this.#ended ? this.#take(unread.length) : null;
   }
 

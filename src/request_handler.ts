@@ -8,7 +8,7 @@ import type { BaseServer } from "./base_server.ts";
 import { BufferedReader } from "./buffered_reader.ts";
 import { BufferedWriter } from "./buffered_writer.ts";
 import type { DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
-import { isInstance, isPeerGone, propertyOf } from "./errors.ts";
+import { isInstance, isPeerGone, nameOf, propertyOf } from "./errors.ts";
 import type { StreamSocket } from "./stream_socket.ts";
 
 /** A server of any kind, as a handler that fits several kinds sees it. */
@@ -217,10 +217,13 @@ export class StreamRequestHandler<Addr extends SocketAddress = SocketAddress>
    *
    * @throws {Deno.errors.TimedOut} When the client took nothing for as long as `timeout`.
    */
-  override async finish(): Promise<void> {
-    if (this.#wfile === null) return;
+  override finish(): void | Promise<void> {
+    if (this.#wfile !== null) return this.#sendRest(this.#wfile);
+  }
+
+  async #sendRest(wfile: BufferedWriter): Promise<void> {
     try {
-      await this.#wfile.close();
+      await wfile.close();
     } catch (error) {
       if (!isPeerGone(error)) throw error;
       // Nobody is left to send to.
@@ -291,11 +294,11 @@ export class DatagramRequestHandler<Addr extends SocketAddress = SocketAddress>
    * @throws {TypeError} When the client is a Unix socket that bound no path.
    * @throws {Error} When the answer is longer than the system sends in a datagram.
    */
-  override async finish(): Promise<void> {
+  override finish(): void | Promise<void> {
     const [first] = this.#answer;
     if (first === undefined) return;
     const answer = this.#answer.length === 1 ? first : concat(this.#answer);
-    await this.socket.sendTo(answer, this.clientAddress);
+    return this.socket.sendTo(answer, this.clientAddress).then(() => {});
   }
 }
 
@@ -327,7 +330,9 @@ export function checkHandler(value: unknown): void {
   const isClass = /^class\b/.test(Function.prototype.toString.call(value));
   if (isClass && !isHandlerClass(value as RequestHandlerClass<unknown, SocketAddress>)) {
     throw new TypeError(
-      `Cannot use class "${value.name}" as request handler: it does not extend BaseRequestHandler`,
+      `Cannot use class "${
+        nameOf(value)
+      }" as request handler: it does not extend BaseRequestHandler`,
     );
   }
 }

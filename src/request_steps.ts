@@ -4,7 +4,7 @@
  * @module
  */
 import { type SocketAddress, sourceOf } from "./address.ts";
-import { describeThrown, isInstance, ServerExit } from "./errors.ts";
+import { isInstance, ServerExit } from "./errors.ts";
 import { logTo, type ServerLogger } from "./log.ts";
 import { RequestTable } from "./request_table.ts";
 
@@ -17,7 +17,7 @@ export interface SteppedServer<Request, Addr> {
   readonly maxConnectionsPerSource: number | null;
   readonly requestTimeout: number | null;
   verifyRequest(request: Request, clientAddress: Addr): boolean | Promise<boolean>;
-  processRequest(request: Request, clientAddress: Addr): Promise<void>;
+  processRequest(request: Request, clientAddress: Addr): void | Promise<void>;
   shutdownRequest(request: Request): void | Promise<void>;
   closeRequest(request: Request): void | Promise<void>;
   handleError(error: unknown, request: Request, clientAddress: Addr): void | Promise<void>;
@@ -95,7 +95,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
       await this.#report(error, request, clientAddress);
     } catch (exit) {
       // The request has nobody to tell any more that handleError() wants the loop to end.
-      logTo(this.#server.logger, "error", `Cannot exit: ${describeThrown(exit)}`);
+      logTo(this.#server.logger, "error", "Cannot exit", exit);
     }
   }
 
@@ -105,8 +105,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
       await this.#server.handleError(error, request, clientAddress);
     } catch (second) {
       if (isInstance(second, ServerExit)) throw second;
-      const text = `Cannot handle error: handleError() failed with ${describeThrown(second)}`;
-      logTo(this.#server.logger, "error", text);
+      logTo(this.#server.logger, "error", "Cannot handle error: handleError() failed with", second);
     }
   }
 
@@ -115,7 +114,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
     try {
       await this.#server.shutdownRequest(request);
     } catch (error) {
-      logTo(this.#server.logger, "error", `Cannot shut request down: ${describeThrown(error)}`);
+      logTo(this.#server.logger, "error", "Cannot shut request down", error);
       await this.cutOff(request);
     }
   }
@@ -125,7 +124,7 @@ export class RequestSteps<Request, Addr extends SocketAddress> {
     try {
       await this.#server.closeRequest(request);
     } catch (error) {
-      logTo(this.#server.logger, "error", `Cannot close request: ${describeThrown(error)}`);
+      logTo(this.#server.logger, "error", "Cannot close request", error);
     }
   }
 

@@ -5,6 +5,7 @@
  */
 import { formatAddress, type SocketAddress } from "./address.ts";
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
+import { noteSource } from "./errors.ts";
 import { defaultLogger, logTo, type ServerLogger } from "./log.ts";
 import { checkTime } from "./options.ts";
 import { ReadSide } from "./read_side.ts";
@@ -94,7 +95,9 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   #closed = false;
   #writeEnded: Promise<void> | null = null;
   readonly #room = new RecvRoom();
-  readonly #writes = new Turns();
+  /** Notes that an error is this connection's. */
+  readonly #note = (error: unknown): void => void noteSource(error, this);
+  readonly #writes = new Turns(this.#note);
   /** What a write failed with: nobody knows how much of it the client has got, so nothing may follow. */
   #writeFailed: Error | null = null;
   #watchdog: Watchdog | null = null;
@@ -174,7 +177,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
    */
   readSync(p: Uint8Array): number | null {
-    return this.#reads.readSync(p, "read");
+    return this.#noting(() => this.#reads.readSync(p, "read"));
   }
 
   /**
@@ -204,7 +207,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    */
   recvSync(maxBytes: number = DEFAULT_RECV): Uint8Array<ArrayBuffer> {
     const room = this.#room.take(maxBytes);
-    return this.#room.cut(room, this.#reads.readSync(room, "recv") ?? 0);
+    return this.#room.cut(room, this.#noting(() => this.#reads.readSync(room, "recv")) ?? 0);
   }
 
   /**
@@ -234,7 +237,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   writeSync(p: ArrayBufferLike | ArrayBufferView): number {
     const bytes = toBytes(p, WRITE);
     this.#assertBlocking("write");
-    return this.#transport.writeSync!(bytes);
+    return this.#noting(() => this.#transport.writeSync!(bytes));
   }
 
   /**
@@ -277,7 +280,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     this.#assertBlocking("sendAll");
     let sent = 0;
     while (sent < bytes.length) {
-      sent += this.#transport.writeSync!(sent === 0 ? bytes : bytes.subarray(sent));
+      sent += this.#noting(() => this.#transport.writeSync!(bytes.subarray(sent)));
     }
   }
 
@@ -393,6 +396,15 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     this.#transport.unref();
   }
 
+  /** Calls what blocks, and notes what it throws. */
+  #noting<T>(operation: () => T): T {
+    try {
+      return operation();
+    } catch (error) {
+      throw noteSource(error, this);
+    }
+  }
+
   async #writeAll(bytes: Uint8Array): Promise<void> {
     const { length } = bytes; // 0 as soon as somebody transfers the memory
     let sent = 0;
@@ -420,6 +432,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   /** Keeps an error from ending the program when nobody awaits it. */
   #outlive(error: unknown, what: LeftBehind): void {
+    noteSource(error, this);
     outlive(error, () => this.#warn(what));
   }
 

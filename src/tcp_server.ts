@@ -18,7 +18,13 @@ import { listenerError } from "./accept_loop.ts";
 import { BaseServer } from "./base_server.ts";
 import { assertBound, bindAndActivate } from "./bind.ts";
 import { bindError } from "./errors.ts";
-import { checkBoolean, checkInteger, orDefault, type ServerOptions } from "./options.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkUnchanged,
+  orDefault,
+  type ServerOptions,
+} from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 import { StreamSocket } from "./stream_socket.ts";
 
@@ -106,6 +112,8 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
 
   /** The listener; undefined before `serverBind()`. */
   declare socket: Deno.Listener;
+  /** The settings that the listener was opened with; null before. */
+  #bound: Record<string, unknown> | null = null;
   /** How many clients may wait in the system's accept queue. */
   requestQueueSize: number;
   /** Whether a port may be bound again at once (SO_REUSEADDR); only `true` can be had. */
@@ -169,13 +177,14 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   }
 
   /**
-   * Checks the settings; called by the constructor and by `serverBind()`.
+   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
    *
-   * @throws {TypeError} When a setting cannot be had.
+   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
    * @throws {RangeError} When a setting is out of range.
    * @throws {Deno.errors.NotSupported} When a setting needs a flag that Deno runs without.
    */
-  checkSettings(): void {
+  override checkSettings(): void {
+    super.checkSettings();
     checkInteger("requestQueueSize", this.requestQueueSize, 1, 65535);
     checkBoolean("allowReuseAddress", this.allowReuseAddress);
     checkBoolean("allowReusePort", this.allowReusePort);
@@ -189,6 +198,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
         `Cannot set option 'allowReusePort': run with --unstable-net, or put "unstable": ["net"] in deno.json`,
       );
     }
+    checkUnchanged(this, this.#bound);
   }
 
   /**
@@ -203,6 +213,8 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
     } catch (error) {
       throw bindError(this.kind, formatAddress(this.serverAddress), error);
     }
+    const { requestQueueSize, allowReuseAddress, allowReusePort } = this;
+    this.#bound = { requestQueueSize, allowReuseAddress, allowReusePort };
     this.serverAddress = this.socket.addr as Addr;
   }
 
@@ -267,7 +279,11 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
    *
    * @param request The connection.
    */
-  override async shutdownRequest(request: StreamSocket): Promise<void> {
+  override shutdownRequest(request: StreamSocket): void | Promise<void> {
+    return this.#endWriting(request);
+  }
+
+  async #endWriting(request: StreamSocket): Promise<void> {
     try {
       await request.closeWrite();
     } catch {

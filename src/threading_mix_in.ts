@@ -10,6 +10,7 @@ import {
   type ConcurrentStatics,
   type Constructor,
 } from "./concurrent_mix_in.ts";
+import { nameOf } from "./errors.ts";
 import { admitMore } from "./life_cycle.ts";
 import { logTo } from "./log.ts";
 import {
@@ -130,7 +131,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     constructor(...args: any[]) {
       // Checked before the base binds, so that what is wrong leaves nothing open.
       const settings = settingsFrom(new.target as unknown as ThreadingStatics, args[2]);
-      const handler = handlerModule(new.target.name, args[1]);
+      const handler = handlerModule(nameOf(new.target), args[1]);
       super(...args);
       this.#settings = settings;
       this.#units = new UnitRequests({
@@ -145,7 +146,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
-        log: (level, line) => logTo(this.logger, level, line),
+        log: (...line) => logTo(this.logger, ...line),
       });
     }
 
@@ -213,10 +214,12 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
+      this.checkSettings(); // before any unit starts
       await this.#units.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
+      this.checkSettings(); // before any unit starts
       await this.#units.handleOne(() => super.handleRequest());
     }
 

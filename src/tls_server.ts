@@ -5,7 +5,7 @@
  */
 import type { InetAddress, TCPAddr } from "./address.ts";
 import { bindAndActivate } from "./bind.ts";
-import { TLSHandshakeError } from "./errors.ts";
+import { noteSource, TLSHandshakeError } from "./errors.ts";
 import { checkTime, orDefault } from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 import type { StreamSocket } from "./stream_socket.ts";
@@ -88,9 +88,9 @@ export class TLSServer extends TCPServer {
   }
 
   /**
-   * Checks the settings; called by the constructor and by `serverBind()`.
+   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
    *
-   * @throws {TypeError} When a setting cannot be had.
+   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
    * @throws {RangeError} When a setting is out of range.
    */
   override checkSettings(): void {
@@ -145,10 +145,14 @@ export class TLSServer extends TCPServer {
    * @param _clientAddress Who connects.
    * @throws {TLSHandshakeError} When it fails or takes longer than `handshakeTimeout`.
    */
-  override async prepareRequest(
+  override prepareRequest(
     request: StreamSocket,
     _clientAddress: TCPAddr,
-  ): Promise<void> {
+  ): void | Promise<void> {
+    return this.#shakeHands(request);
+  }
+
+  async #shakeHands(request: StreamSocket): Promise<void> {
     const started = performance.now();
     const limit = this.handshakeTimeout;
     const watchdog = new Watchdog();
@@ -159,7 +163,7 @@ export class TLSServer extends TCPServer {
       this.#ready.add(request);
     } catch (cause) {
       request.close(); // where time is up, Deno has no other way to end a handshake
-      throw new TLSHandshakeError(performance.now() - started, { cause });
+      throw noteSource(new TLSHandshakeError(performance.now() - started, { cause }), request);
     } finally {
       watchdog.stop();
     }
@@ -170,10 +174,9 @@ export class TLSServer extends TCPServer {
    *
    * @param request The connection.
    */
-  override async shutdownRequest(request: StreamSocket): Promise<void> {
+  override shutdownRequest(request: StreamSocket): void | Promise<void> {
     // Without a handshake there is nothing to end, and Deno would wait for the client to begin it.
-    if (this.#ready.has(request)) await super.shutdownRequest(request);
-    else await this.closeRequest(request);
+    return this.#ready.has(request) ? super.shutdownRequest(request) : this.closeRequest(request);
   }
 }
 

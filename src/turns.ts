@@ -8,6 +8,12 @@
 export class Turns {
   /** Settles when the last operation so far has; null when none is under way. */
   #last: Promise<unknown> | null = null;
+  readonly #onError: ((error: unknown) => void) | undefined;
+
+  /** @param onError Told of what an operation fails with, before its caller is. */
+  constructor(onError?: (error: unknown) => void) {
+    this.#onError = onError;
+  }
 
   /** Whether an operation has not settled yet. */
   get busy(): boolean {
@@ -39,7 +45,10 @@ export class Turns {
       if (this.#last === running) this.#last = null;
     };
     // Also what keeps an operation that nobody awaits from being an unhandled rejection.
-    running.then(forget, forget);
+    running.then(forget, (error) => {
+      this.#onError?.(error);
+      forget();
+    });
     return running;
   }
 }

@@ -18,8 +18,14 @@ import { listenerError } from "./accept_loop.ts";
 import { BaseServer } from "./base_server.ts";
 import { assertBound, bindAndActivate } from "./bind.ts";
 import { type DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
-import { bindError, DatagramTooLongError } from "./errors.ts";
-import { checkBoolean, checkInteger, orDefault, type ServerOptions } from "./options.ts";
+import { bindError, DatagramTooLongError, noteSource } from "./errors.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkUnchanged,
+  orDefault,
+  type ServerOptions,
+} from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 
 /** Options of {@linkcode UDPServer} and {@linkcode UnixDatagramServer}. */
@@ -94,6 +100,8 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   allowReuseAddress: boolean;
   /** Whether several processes may share the port (SO_REUSEPORT); only `false` can be had. */
   allowReusePort: boolean;
+  /** The settings that the socket was opened with; null before. */
+  #bound: Record<string, unknown> | null = null;
   /** One byte longer than the longest datagram, so that a longer one shows. */
   #buffer = new Uint8Array(0);
   #datagramSocket: DatagramSocket | null = null;
@@ -162,12 +170,13 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   }
 
   /**
-   * Checks the settings; called by the constructor and by `serverBind()`.
+   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
    *
-   * @throws {TypeError} When a setting cannot be had.
+   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
    * @throws {RangeError} When a setting is out of range.
    */
-  checkSettings(): void {
+  override checkSettings(): void {
+    super.checkSettings();
     checkInteger("maxPacketSize", this.maxPacketSize, 1, 2 ** 24);
     checkBoolean("allowReuseAddress", this.allowReuseAddress);
     checkBoolean("allowReusePort", this.allowReusePort);
@@ -176,6 +185,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
         "Cannot set option 'allowReusePort' to true: Deno has no SO_REUSEPORT for datagrams",
       );
     }
+    checkUnchanged(this, this.#bound);
   }
 
   /**
@@ -197,6 +207,8 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     } catch (error) {
       throw bindError(this.kind, address, error);
     }
+    const { maxPacketSize, allowReuseAddress, allowReusePort } = this;
+    this.#bound = { maxPacketSize, allowReuseAddress, allowReusePort };
     this.#buffer = new Uint8Array(this.maxPacketSize + 1);
     this.#datagramSocket = new DatagramSocket(this.socket);
     this.serverAddress = this.socket.addr as Addr;
@@ -262,7 +274,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
    */
   override prepareRequest(request: DatagramRequest, _clientAddress: Addr): void | Promise<void> {
     if (request[0].length > this.maxPacketSize) {
-      throw new DatagramTooLongError(this.maxPacketSize);
+      throw noteSource(new DatagramTooLongError(this.maxPacketSize), request[0]);
     }
   }
 }

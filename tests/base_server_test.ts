@@ -22,6 +22,7 @@ import {
   type SocketAddress,
   StreamRequestHandler,
   type StreamSocket,
+  type TCPAddr,
   TCPServer,
   TLSServer,
   UDPServer,
@@ -1358,18 +1359,6 @@ Deno.test("BaseServer.verifyRequest() refuses 300 clients and leaks nothing", as
   assertEquals(handled, 0);
 });
 
-Deno.test("BaseServer.handleError() logs at debug level when the client reset the connection", async () => {
-  const logger = new ListLogger();
-  const server = new TCPServer(LOOPBACK, () => {
-    throw new Deno.errors.ConnectionReset("reset by peer");
-  }, { logger });
-  await using _ = start(server);
-  await exchange(server.serverAddress, "").catch(() => "");
-  await until(() => logger.lines.length > 0);
-  assertEquals(logger.lines.length, 1);
-  assert(logger.lines[0]!.startsWith("debug: "), logger.lines[0]);
-});
-
 Deno.test("TLSServer.handleRequest() ends when it refuses a client that says nothing", async () => {
   const server = new TLSServer(LOOPBACK, () => {}, { cert: TLS.cert, key: TLS.key });
   server.verifyRequest = () => false;
@@ -1534,3 +1523,42 @@ function aborted(signal: AbortSignal): Promise<void> {
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+Deno.test("fault 35: hooks that may be asynchronous take an override that is not", async () => {
+  const steps: string[] = [];
+  class SyncServer extends TCPServer {
+    override processRequest(request: StreamSocket, clientAddress: TCPAddr): void {
+      steps.push("processRequest");
+      new SyncHandler(request, clientAddress, this).finish();
+      this.shutdownRequest(request);
+    }
+    override shutdownRequest(request: StreamSocket): void {
+      steps.push("shutdownRequest");
+      void this.closeRequest(request);
+    }
+  }
+  class SyncTLSServer extends TLSServer {
+    override prepareRequest(): void {}
+    override shutdownRequest(request: StreamSocket): void {
+      void this.closeRequest(request);
+    }
+  }
+  class SyncHandler extends StreamRequestHandler {
+    override finish(): void {
+      steps.push("finish");
+    }
+  }
+  class SyncDatagramHandler extends DatagramRequestHandler {
+    override finish(): void {}
+  }
+  class SyncConcurrentServer extends ConcurrentTCPServer {
+    override processRequest(): void {}
+    override shutdownRequest(): void {}
+  }
+  assertEquals([SyncTLSServer, SyncDatagramHandler, SyncConcurrentServer].length, 3); // their types are the test
+  await using server = new SyncServer(LOOPBACK, SyncHandler);
+  const handled = server.handleRequest();
+  assertEquals(await exchange(server.serverAddress, ""), "");
+  await handled;
+  assertEquals(steps, ["processRequest", "finish", "shutdownRequest"]);
+});

@@ -56,14 +56,17 @@ async function fail(args: string[], flags?: string[]): Promise<[code: number, li
 /** The same within this process, for what is refused before anything is opened. */
 async function refuse(args: string[]): Promise<[code: number, line: string]> {
   const lines: string[] = [];
-  const { error } = console;
-  console.error = (line: string) => lines.push(line);
+  const { write } = Deno.stderr;
+  Deno.stderr.write = (data) => {
+    lines.push(text(data).trimEnd());
+    return Promise.resolve(data.length);
+  };
   try {
     const code = await main(args);
     assertEquals(lines.length, 1);
     return [code, lines[0]!];
   } finally {
-    console.error = error;
+    Deno.stderr.write = write;
   }
 }
 
@@ -585,3 +588,89 @@ Deno.test("fault 25: cli ends with the reason when no unit can load the handler"
     );
   }
 });
+
+Deno.test("fault 19: cli --stats serves on when standard error is closed", async () => {
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: runArgs(CLI, ["-A"], [HANDLERS, "--class", "UpperHandler", ...TCP, "--stats=20"]),
+    cwd: TESTS,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const [, where] = await Promise.all([child.stderr.cancel(), listening(child.stdout)]);
+  for (let n = 0; n < 5; n++) {
+    assertEquals(await exchange(where, "still here\n"), "STILL HERE\n");
+    await new Promise((resolve) => setTimeout(resolve, 30)); // one more line of counters
+  }
+  child.kill("SIGTERM");
+  assertEquals((await child.status).code, 0);
+});
+
+for (const mode of ["concurrent", "threading", "pool"]) {
+  Deno.test(`fault 19: cli --mode ${mode} serves and drains while nobody reads standard error`, async () => {
+    const path = await failingModule();
+    await using child = new Deno.Command(Deno.execPath(), {
+      args: runArgs(CLI, ["-A", "--no-check"], [path, ...TCP, "--mode", mode]),
+      cwd: TESTS,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const where = await listening(child.stdout);
+    // A pipe holds 64 KiB, and 256 Ki characters may wait; each line has more than 4 KiB.
+    for (let n = 0; n < 150; n++) assertEquals(await exchange(where, "fail\n"), "");
+    assertEquals(await exchange(where, "still here\n"), "still here\n");
+    child.kill("SIGTERM");
+    const { code } = await child.status;
+    await child.stderr.cancel();
+    assertEquals(code, 0);
+  });
+}
+
+Deno.test("fault 19: cli says how many lines were lost when standard error is read again", async () => {
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: runArgs(CLI, ["-A", "--no-check"], [await failingModule(), ...TCP]),
+    cwd: TESTS,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+  }).spawn();
+  const where = await listening(child.stdout);
+  for (let n = 0; n < 150; n++) assertEquals(await exchange(where, "fail\n"), "");
+  let [lost, shown] = [0, 0];
+  const lines = child.stderr.pipeThrough(new TextDecoderStream());
+  let read = "";
+  for await (const chunk of lines) {
+    read += chunk;
+    lost = Number(/^WARN Log lines lost, as nobody read them: (\d+)$/m.exec(read)?.[1] ?? 0);
+    if (lost > 0) break;
+  }
+  shown = read.match(/^ERROR /gm)!.length;
+  assertEquals(lost + shown, 150);
+  child.kill("SIGTERM");
+  assertEquals((await child.status).code, 0);
+});
+
+/** A module with a handler that answers a line, or fails with nearly as much as fits into a line of the log. */
+async function failingModule(): Promise<string> {
+  return await moduleOf(
+    `import { StreamRequestHandler } from "@netkit/socketserver";
+     export class Handler extends StreamRequestHandler {
+       override async handle() {
+         const line = new TextDecoder().decode(await this.rfile.readline());
+         if (line === "fail\\n") throw new Error("x".repeat(4000));
+         await this.wfile.write(line);
+       }
+     }`,
+  );
+}
+
+/** Where a server listens, as the first line of its output says. */
+async function listening(stdout: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<SocketAddress> {
+  let read = "";
+  for await (const chunk of stdout.pipeThrough(new TextDecoderStream())) {
+    const [, port] = /^Listening on 127.0.0.1:(\d+) .*\n/.exec(read += chunk) ?? [];
+    if (port !== undefined) return { transport: "tcp", hostname: "127.0.0.1", port: Number(port) };
+  }
+  throw new Error(`it does not listen: ${read}`);
+}

@@ -715,7 +715,7 @@ for (const family of FAMILIES) {
     await server.serverClose();
   });
 
-  Deno.test(`${name}.handleRequest() is not ended by the ServerExit of an earlier one`, async () => {
+  Deno.test(`${name}.handleRequest() is not ended by the ServerExit of an earlier one, which the log tells`, async () => {
     const gate = new Gate();
     const handle = async (handler: Handler) => {
       const line = await handler.rfile.readline();
@@ -725,7 +725,8 @@ for (const family of FAMILIES) {
       }
       await handler.wfile.write(line);
     };
-    const server = family.make(handlerFor(family, { handle }));
+    const logger = new ListLogger();
+    const server = family.make(handlerFor(family, { handle }), { logger });
     const told = tell(family, server.serverAddress, "exit\n");
     await server.handleRequest();
     await gate.reached(1);
@@ -737,6 +738,9 @@ for (const family of FAMILIES) {
     await handled;
     assertEquals(server.stats().accepted, 2);
     assertEquals(await answer, "hello\n");
+    assertEquals(logger.lines, [
+      "warn: Server exit with code 0 ends nothing: the loop has ended before",
+    ]);
     await told;
     await server.serverClose();
   });

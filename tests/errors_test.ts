@@ -27,9 +27,10 @@ import {
   describeThrown,
   errorCode,
   isInstance,
-  isPeerFault,
+  isOfClient,
   isPeerGone,
   messageOf,
+  noteSource,
 } from "../src/errors.ts";
 import { oneLine } from "../src/log.ts";
 import {
@@ -136,7 +137,7 @@ Deno.test("errorCode() gives the system's code, or else the class's name", () =>
   assertEquals(errorCode(undefined), "undefined");
 });
 
-Deno.test("isPeerGone() and isPeerFault() tell what a client may do from what a program does wrong", () => {
+Deno.test("isPeerGone() tells that a client has gone", () => {
   const gone = [
     new Deno.errors.ConnectionReset("x"),
     new Deno.errors.BrokenPipe("x"),
@@ -144,22 +145,22 @@ Deno.test("isPeerGone() and isPeerFault() tell what a client may do from what a 
     new Deno.errors.NotConnected("x"),
     new IncompleteReadError(new Uint8Array(), 1),
   ];
-  const faults = [
-    new Deno.errors.TimedOut("x"),
-    new LineTooLongError(1),
-    new DatagramTooLongError(1),
-    Object.assign(new TypeError("x"), { code: "EDESTADDRREQ" }),
-  ];
-  const others = [new Error("x"), new TypeError("x"), new Deno.errors.NotFound("x"), "x", null];
-  assertEquals(gone.map((error) => [isPeerGone(error), isPeerFault(error)]), [
-    [true, false],
-    [true, false],
-    [true, false],
-    [true, false],
-    [true, false],
-  ]);
-  assert(faults.every((error) => isPeerFault(error) && !isPeerGone(error)));
-  assert(others.every((error) => !isPeerFault(error) && !isPeerGone(error)));
+  const others = [new Error("x"), new TypeError("x"), new Deno.errors.TimedOut("x"), "x", null];
+  assert(gone.every(isPeerGone));
+  assert(!others.some(isPeerGone));
+});
+
+Deno.test("isOfClient() goes by where an error comes from, and not by its class", () => {
+  const [request, other, address] = [{}, {}, {}];
+  const packet = new Uint8Array();
+  const error = () => new Deno.errors.BrokenPipe("x");
+  const isHis = (error: unknown) => isOfClient(error, request, address);
+  assertEquals([isHis(error()), isHis("x"), isHis(undefined)], [false, false, false]);
+  assertEquals(isHis(noteSource(error(), request)), true);
+  assertEquals(isHis(noteSource(error(), address)), true);
+  assertEquals(isHis(noteSource(error(), other)), false);
+  assertEquals(isOfClient(noteSource(error(), packet), [packet, other], address), true);
+  assertEquals(noteSource("x", request), "x");
 });
 
 Deno.test("bindError() keeps class and code and has the original as its cause", () => {
@@ -330,7 +331,7 @@ for (const [what, make] of Object.entries(ODD_VALUES)) {
     for (const say of [describeThrown, messageOf, errorCode, oneLine]) {
       assertEquals(typeof say(odd), "string", say.name);
     }
-    assertEquals([isPeerFault(odd), isPeerGone(odd), isInstance(odd, ServerExit)], [
+    assertEquals([isOfClient(odd, {}, {}), isPeerGone(odd), isInstance(odd, ServerExit)], [
       false,
       false,
       false,

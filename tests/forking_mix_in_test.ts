@@ -1196,3 +1196,28 @@ for (
     }
   });
 }
+
+Deno.test("fault 35: ForkingTCPServer.handleError() gets an error whose message is read-only as it is", async () => {
+  class RefusingServer extends RecordingServer {
+    override requestContext(): unknown {
+      throw new DOMException("run again with the --allow-net flag", "DataCloneError");
+    }
+  }
+  const server = new RefusingServer(LOOPBACK, UnitCommandHandler);
+  await using _ = start(server);
+  assertEquals(await exchange(server.serverAddress, "pid\n"), "");
+  await until(() => server.errors.length > 0);
+  const [error] = server.errors;
+  assertInstanceOf(error, DOMException);
+  assertEquals(error.message, `add "--allow-net" to 'childPermissions' of the server`);
+});
+
+Deno.test("fault 35: ForkingTCPServer: the log tells of a ServerExit, which ends only its request", async () => {
+  await using fixture = serve(UnitCommandHandler);
+  assertEquals(await exchange(fixture.address, "exit-server\n"), "");
+  await until(() => fixture.lines.length > 0);
+  assertEquals(fixture.lines, [
+    "warn: Server exit with code 0 ends only its request: it was thrown in a child",
+  ]);
+  assertEquals([fixture.errors, fixture.server.state], [[], "serving"]);
+});

@@ -5,22 +5,38 @@
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import {
-  LineTooLongError,
+  type AnyServer,
+  ConcurrentTCPServer,
+  ForkingTCPServer,
+  PoolTCPServer,
   type ServerLogger,
+  type SocketAddress,
   type StreamSocket,
   TCPServer,
+  ThreadingTCPServer,
+  TLSServer,
+  UDPServer,
+  UnixDatagramServer,
 } from "@netkit/socketserver";
-import { RateLimit } from "../src/log.ts";
+import { connect as connectNode } from "node:net";
+import { connect as connectNodeTLS } from "node:tls";
+import { KindLimit, logTo, oneLineOf, passOn, RateLimit } from "../src/log.ts";
 import {
+  bytes,
   connect,
   exchange,
   ListLogger,
   LOOPBACK,
   runProgram,
   start,
+  tempFolder,
+  tempSocketPath,
   text,
+  TLS,
   until,
+  writeAll,
 } from "./harness.ts";
+import { FailingHandler } from "./log_handlers.ts";
 
 /** The part of a program that makes a server whose handler fails, and has one client. */
 const SERVE = `
@@ -125,31 +141,6 @@ async function logOf(error: unknown): Promise<{ lines: string[]; client: string 
   return { lines: logger.lines, client: `${hostname}:${port}` };
 }
 
-for (
-  const error of [
-    new Deno.errors.ConnectionReset("Connection reset by peer"),
-    new Deno.errors.BrokenPipe("Broken pipe"),
-    new Deno.errors.UnexpectedEof("the stream ended"),
-  ]
-) {
-  Deno.test(`TCPServer.handleError() writes a debug line when a handler fails with ${error.name}`, async () => {
-    const { lines, client } = await logOf(error);
-    assertEquals(lines, [`debug: Client "${client}" went away: ${error.message}`]);
-  });
-}
-
-for (
-  const error of [
-    new Deno.errors.TimedOut("Cannot read from client: no progress in 20 ms"),
-    new LineTooLongError(10),
-  ]
-) {
-  Deno.test(`TCPServer.handleError() writes a warning when a handler fails with ${error.name}`, async () => {
-    const { lines, client } = await logOf(error);
-    assertEquals(lines, [`warn: Cannot serve client "${client}": ${error.message}`]);
-  });
-}
-
 Deno.test("TCPServer.handleError() writes an error with client, stack and cause when a handler has a bug", async () => {
   const { lines, client } = await logOf(
     new TypeError("x is not a function", { cause: new Error("root") }),
@@ -160,7 +151,7 @@ Deno.test("TCPServer.handleError() writes an error with client, stack and cause 
     first,
     `error: Cannot serve client "${client}": TypeError: x is not a function`,
   );
-  assertMatch(second!, /^ +at .*log_test\.ts/);
+  assertMatch(second!, /^ {4}at .*log_test\.ts/);
   assertStringIncludes(lines[0]!, "[cause]: Error: root");
 });
 
@@ -230,4 +221,225 @@ Deno.test("RateLimit.take() lets one line through a second and counts the others
   assertEquals([1001, 1999].map((now) => limit.take(now)), [null, null]);
   assertEquals(limit.take(5000), 2);
   assertEquals(limit.take(6000), 0);
+});
+
+/** Makes a server of each kind that runs handlers somewhere else. */
+const MODES: Record<string, (logger: ServerLogger) => AnyServer> = {
+  TCPServer: (logger) => new TCPServer(LOOPBACK, FailingHandler, { logger }),
+  ConcurrentTCPServer: (logger) => new ConcurrentTCPServer(LOOPBACK, FailingHandler, { logger }),
+  ThreadingTCPServer: (logger) => new ThreadingTCPServer(LOOPBACK, FailingHandler, { logger }),
+  ForkingTCPServer: (logger) =>
+    new ForkingTCPServer(LOOPBACK, FailingHandler, {
+      logger,
+      childPermissions: ["--allow-net=127.0.0.1"],
+    }),
+  PoolTCPServer: (logger) => new PoolTCPServer(LOOPBACK, FailingHandler, { logger, workers: 1 }),
+};
+
+/** Takes a connection, then resets it. */
+async function resetNext(listener: Deno.Listener): Promise<void> {
+  using conn = await listener.accept();
+  await conn.read(new Uint8Array(1)); // of more that has come
+}
+
+/** Connects, says a line and hears the first answer, then resets the connection. */
+async function beginAndReset(address: SocketAddress): Promise<void> {
+  const { hostname, port } = address as Deno.NetAddr;
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const socket = connectNode(port, hostname, () => socket.write("begun\n"));
+  socket.on("data", () => socket.resetAndDestroy());
+  socket.on("error", () => {});
+  socket.on("close", () => resolve());
+  await promise;
+}
+
+for (const [mode, make] of Object.entries(MODES)) {
+  Deno.test(`fault 32: ${mode} logs a client's own faults as such, and those of the handler's own connection as errors`, async () => {
+    const logger = new ListLogger();
+    await using started = start(make(logger));
+    const { server } = started;
+    /** Has a handler fail, and gives the line that says so, less the client's port. */
+    const fail = async (cause: () => Promise<unknown>): Promise<string> => {
+      const { length } = logger.lines;
+      await cause();
+      await until(() => logger.lines.length > length, 20_000);
+      return logger.lines[length]!.replace(/"127.0.0.1:\d+"/, "C");
+    };
+    const say = (line: string) => () => exchange(server.serverAddress, line);
+
+    assertEquals(
+      await fail(say("short\n12345")),
+      "debug: Client C went away: Cannot read 100 bytes: the stream ended after 5",
+    );
+    assertEquals(
+      await fail(say("long\n12345")),
+      "warn: Cannot serve client C: Cannot read line: no end within 4 bytes",
+    );
+    assertMatch(
+      await fail(async () => {
+        using conn = await connect(server.serverAddress);
+        await writeAll(conn, bytes("silent\n"));
+        await conn.read(new Uint8Array(1)).catch(() => {}); // closed, or reset
+      }),
+      /^warn: Cannot serve client C: Cannot read from client: no progress in 20 ms$/,
+    );
+    assertMatch(
+      await fail(() => beginAndReset(server.serverAddress)),
+      /^debug: Client C went away: Connection reset by peer[^\n]*$/,
+    );
+    using listener = Deno.listen(LOOPBACK);
+    const reset = resetNext(listener);
+    assertMatch(
+      await fail(say(`upstream ${listener.addr.port}\n`)),
+      /^error: Cannot serve client C: (ConnectionReset|BrokenPipe): .*\n {4}at /,
+    );
+    await reset;
+    assertMatch(
+      await fail(say("forge\n")),
+      /^error: Cannot serve client C: ConnectionReset: Connection reset by peer\n {4}at .*log_handlers/,
+    );
+    assertEquals(logger.lines.length, 6);
+  });
+
+  Deno.test(`fault 31: ${mode} logs what a client says in a line that it cannot break`, async () => {
+    const logger = new ListLogger();
+    await using started = start(make(logger));
+    const { server } = started;
+    const evil = "parse \x1b[2J\u2028\x07\u202e\r" + "x".repeat(20_000);
+    assertEquals(await exchange(server.serverAddress, `${evil}\n`), "");
+    await until(() => logger.lines.length === 1, 20_000);
+    assertOneSafeLine(logger.lines[0]!);
+    assertStringIncludes(logger.lines[0]!, "\\x1b[2J");
+    if (mode !== "ForkingTCPServer") return;
+    assertEquals(
+      await exchange(server.serverAddress, `print \x1b[2J\u2028${"x".repeat(9000)}\n`),
+      "",
+    );
+    await until(() => logger.lines.length === 2, 20_000);
+    assertStringIncludes(logger.lines[1]!, "info: print \\x1b[2J\\u{2028}x");
+    assertOneSafeLine(logger.lines[1]!);
+  });
+}
+
+/** Checks that a line stays one on any terminal, but for lines of a stack. */
+function assertOneSafeLine(logged: string): void {
+  const [first = "", ...more] = logged.split("\n");
+  // deno-lint-ignore no-control-regex -- that is what is looked for
+  const unsafe = /[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]/;
+  for (const line of [first, ...more]) {
+    assertEquals(unsafe.test(line), false, Deno.inspect(line));
+    assertEquals(bytes(line).length < 4200, true, `${line.length} characters`);
+  }
+  assertEquals(more.filter((line) => !line.startsWith("    at ")), []);
+}
+
+Deno.test("fault 31: UnixDatagramServer logs the path of a client in a line that it cannot break", async () => {
+  const logger = new ListLogger();
+  const fail = () => {
+    throw new Error("bug");
+  };
+  await using started = start(new UnixDatagramServer({ path: tempSocketPath() }, fail, { logger }));
+  const path = `${tempFolder()}/c\nERROR forged\x1b[1m`;
+  const client = Deno.listenDatagram({ transport: "unixpacket", path });
+  await client.send(bytes("x"), started.server.serverAddress);
+  await until(() => logger.lines.length === 1);
+  client.close();
+  assertOneSafeLine(logger.lines[0]!);
+  assertStringIncludes(logger.lines[0]!, '/c\\nERROR forged\\x1b[1m": Error: bug\n    at ');
+});
+
+Deno.test("fault 31: the default logger escapes what a program logs by itself", async () => {
+  const { err } = await run(`${SERVE}
+    const server = make();
+    server.logger.error("a\\nb\\x1b[2J\\u{d800}");
+    await server.serverClose();`);
+  assertEquals(err, ["ERROR a", "    b\\x1b[2J\\u{d800}"]);
+});
+
+Deno.test("fault 31: oneLineOf() escapes what is no character to be shown, and cuts at 4 KiB", () => {
+  assertEquals(oneLineOf("Grüße 🎉 C:\\new"), "Grüße 🎉 C:\\new");
+  assertEquals(oneLineOf("\n\r\t\0\x1b\x7f\x9b"), "\\n\\r\\t\\x00\\x1b\\x7f\\x9b");
+  assertEquals(oneLineOf("\u2029\u200f\u2066\udc00"), "\\u{2029}\\u{200f}\\u{2066}\\u{dc00}");
+  assertEquals(oneLineOf("x".repeat(4096)), "x".repeat(4096));
+  assertEquals(oneLineOf("x".repeat(4097)), `${"x".repeat(4096)}... (of 4097 characters)`);
+  assertEquals(oneLineOf("ü".repeat(4096)), `${"ü".repeat(2048)}... (of 4096 characters)`);
+});
+
+Deno.test("fault 31: logTo() shows the stack of an error whose message looks like one without that", () => {
+  const logger = new ListLogger();
+  const error = new TypeError("bad\n    at admin (safe.ts:1:1)", { cause: "\x1b" });
+  logTo(logger, "error", "Cannot do", error);
+  const [first, second, ...more] = logger.lines[0]!.split("\n");
+  assertEquals(first, "error: Cannot do: TypeError: bad\\n    at admin (safe.ts:1:1)");
+  assertMatch(second!, /^ {4}at .*log_test\.ts/);
+  assertEquals(more.at(-1), '    [cause]: "\\x1b"');
+  passOn(logger, "error", logger.lines[0]!);
+  assertEquals(logger.lines[1], `error: ${logger.lines[0]}`);
+});
+
+Deno.test("fault 20: plain bytes after a TLS handshake are one line of warning, once a second", async () => {
+  const logger = new ListLogger();
+  const read = async (socket: StreamSocket) => {
+    await socket.sendAll("hello"); // the handshake is over
+    await socket.recv();
+  };
+  const server = new TLSServer(LOOPBACK, read, { cert: TLS.cert, key: TLS.key, logger });
+  await using _ = start(server);
+  for (let client = 0; client < 5; client++) {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const raw = connectNode(server.serverAddress.port, "127.0.0.1");
+    const tls = connectNodeTLS({ socket: raw, servername: "localhost", ca: TLS.ca });
+    tls.on("data", () => raw.write("GET / HTTP/1.0\r\n\r\n"));
+    raw.on("error", () => {});
+    tls.on("error", () => {});
+    raw.on("close", () => resolve());
+    await promise;
+  }
+  await until(() => server.stats().failed === 5);
+  assertEquals(logger.lines.length, 1, logger.lines.join("\n"));
+  assertMatch(logger.lines[0]!, /^warn: Cannot serve client "127.0.0.1:\d+": [^\n]+$/);
+});
+
+Deno.test("fault 20: answers to a datagram from port 0 are one line of warning, once a second", async () => {
+  const logger = new ListLogger();
+  class FromPortZero extends UDPServer {
+    override async getRequest(): ReturnType<UDPServer["getRequest"]> {
+      const [request, address] = await super.getRequest();
+      return [request, { ...address, port: 0 }];
+    }
+  }
+  await using started = start(
+    new FromPortZero(LOOPBACK, ([data, socket], address) => socket.sendTo(data, address), {
+      logger,
+    }),
+  );
+  const { server } = started;
+  const client = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
+  for (let n = 0; n < 5; n++) await client.send(bytes("x"), server.serverAddress);
+  await until(() => server.stats().failed === 5);
+  client.close();
+  assertEquals(logger.lines.length, 1);
+  assertMatch(logger.lines[0]!, /^warn: Cannot serve client "127.0.0.1:0": [^\n]+$/);
+});
+
+for (const mode of ["ConcurrentTCPServer", "ThreadingTCPServer", "PoolTCPServer"]) {
+  Deno.test(`fault 20: clients that reset ${mode} are one line for debugging, once a second`, async () => {
+    const logger = new ListLogger();
+    await using started = start(MODES[mode]!(logger));
+    const { server } = started;
+    // None is slow enough for a second line.
+    await Promise.all(Array.from({ length: 8 }, () => beginAndReset(server.serverAddress)));
+    await until(() => server.stats().failed === 8, 20_000);
+    const [first, ...more] = logger.lines;
+    assertMatch(first!, /^debug: Client "127.0.0.1:\d+" went away: [^\n]+$/);
+    for (const line of more) assertMatch(line, / \(and \d+ like it since the last line\)$/);
+    assertEquals(more.length <= 1, true, logger.lines.join("\n"));
+  });
+}
+
+Deno.test("KindLimit.take() has a limit for each kind, and one for all kinds after 64", () => {
+  const limit = new KindLimit();
+  assertEquals(["a", "a", "b", "a"].map((kind) => limit.take(kind)), ["", null, "", null]);
+  for (let kind = 0; kind < 62; kind++) assertEquals(limit.take(`${kind}`), "");
+  assertEquals(["x", "y", "z"].map((kind) => limit.take(kind)), ["", null, null]);
 });

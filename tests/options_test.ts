@@ -13,14 +13,23 @@ import {
 import {
   type AnyServer,
   BaseServer,
+  ConcurrentTCPServer,
+  ConcurrentUDPServer,
+  ForkingTCPServer,
+  PoolTCPServer,
+  PoolTLSServer,
+  StreamRequestHandler,
   TCPServer,
+  ThreadingTCPServer,
   TLSServer,
   UDPServer,
   UnixDatagramServer,
   UnixStreamServer,
 } from "@netkit/socketserver";
+import { nameOf } from "../src/errors.ts";
 import { checkInteger, checkTime } from "../src/options.ts";
-import { ListLogger, LOOPBACK, openDescriptors, tempSocketPath, TLS } from "./harness.ts";
+import { StreamCommandHandler } from "./handlers.ts";
+import { ListLogger, LOOPBACK, openDescriptors, tempSocketPath, TLS, until } from "./harness.ts";
 
 const serve = () => {};
 const PEM = { cert: TLS.cert, key: TLS.key };
@@ -325,4 +334,201 @@ Deno.test("checkTime() gives the value back, or null, at both ends of its range"
   ]);
   assertThrows(() => checkTime("time", 0, 1), RangeError);
   assertThrows(() => checkTime("time", 2147483648), RangeError);
+});
+
+/** How a test makes a server of any class: with the options, and with fields that its own class declares. */
+type MakeWith = (options: Settings, fields?: Settings) => AnyServer;
+
+/** Makes servers with fields, which come when the constructors of the base have run. */
+function withFields(Base: new (...args: never[]) => AnyServer, ...args: unknown[]): MakeWith {
+  const [address = LOOPBACK, more = {}] = args;
+  return (options, fields = {}) => {
+    const all = [address, Base === UDPServer ? serve : StreamCommandHandler, {
+      ...more as Settings,
+      ...options,
+    }];
+    const server = new Base(...all as never[]);
+    for (const [name, value] of Object.entries(fields)) {
+      const field = { value, writable: true, configurable: true, enumerable: true };
+      Object.defineProperty(server, name, field);
+    }
+    return server;
+  };
+}
+
+const COUNTS = { good: 3, bad: [0, -1, 1.5, "5", null] };
+const NUMBERS = { good: 3, bad: [-1, 1.5, NaN, "5", null] };
+const LIMITS = { good: 250, bad: [0, -1, NaN, "5", 2 ** 31] };
+const IDLE_TIMES = { good: 250, bad: [-1, NaN, "5", 2 ** 31] };
+const FLAGS = { good: false, bad: ["yes", 0, null] };
+const PER_SOURCE = { good: 3, bad: [0, -1, 1.5, "5"] };
+const CONCURRENT = {
+  maxConnectionsPerSource: PER_SOURCE,
+  requestTimeout: LIMITS,
+  blockOnClose: FLAGS,
+};
+
+/** The settings that count when a server serves, of every kind of server that has some. */
+const SERVING: Record<string, [MakeWith, Record<string, { good: unknown; bad: unknown[] }>]> = {
+  TCPServer: [withFields(TCPServer), { timeout: IDLE_TIMES }],
+  TLSServer: [withFields(TLSServer, LOOPBACK, PEM), {
+    timeout: IDLE_TIMES,
+    handshakeTimeout: LIMITS,
+  }],
+  UDPServer: [withFields(UDPServer), { timeout: IDLE_TIMES }],
+  ConcurrentTCPServer: [withFields(ConcurrentTCPServer), { maxConnections: COUNTS, ...CONCURRENT }],
+  ConcurrentUDPServer: [withFields(ConcurrentUDPServer), { maxConnections: COUNTS, ...CONCURRENT }],
+  ThreadingTCPServer: [withFields(ThreadingTCPServer), {
+    ...CONCURRENT,
+    maxThreads: COUNTS,
+    minSpareThreads: NUMBERS,
+    threadIdleTimeout: IDLE_TIMES,
+    maxRequestsPerThread: NUMBERS,
+    daemonThreads: FLAGS,
+  }],
+  ForkingTCPServer: [withFields(ForkingTCPServer), {
+    ...CONCURRENT,
+    timeout: IDLE_TIMES,
+    maxChildren: COUNTS,
+    minSpareChildren: NUMBERS,
+    maxRequestsPerChild: NUMBERS,
+    childIdleTimeout: IDLE_TIMES,
+    childPermissions: { good: ["--allow-env"], bad: ["--allow-env", [7], ["allow-env"]] },
+    childEnv: { good: { HOME: "/" }, bad: ["HOME=/", { HOME: 7 }, null] },
+  }],
+  PoolTCPServer: [withFields(PoolTCPServer), {
+    workers: COUNTS,
+    maxConnectionsPerWorker: COUNTS,
+    requestTimeout: LIMITS,
+    blockOnClose: FLAGS,
+  }],
+  PoolTLSServer: [withFields(PoolTLSServer, LOOPBACK, PEM), {
+    workers: COUNTS,
+    requestTimeout: LIMITS,
+    handshakeTimeout: LIMITS,
+  }],
+};
+
+/** The settings that a server is bound with. */
+const BINDING: Record<string, [MakeWith, Record<string, unknown>]> = {
+  TCPServer: [withFields(TCPServer), { requestQueueSize: 7, allowReusePort: true }],
+  TLSServer: [withFields(TLSServer, LOOPBACK, PEM), { requestQueueSize: 7, allowReusePort: true }],
+  UDPServer: [withFields(UDPServer), { maxPacketSize: 512, allowReuseAddress: true }],
+  ThreadingTCPServer: [withFields(ThreadingTCPServer), { requestQueueSize: 7 }],
+  ForkingTCPServer: [withFields(ForkingTCPServer), { requestQueueSize: 7 }],
+  PoolTCPServer: [withFields(PoolTCPServer), { requestQueueSize: 7 }],
+};
+
+for (const [kind, [make, settings]] of Object.entries(SERVING)) {
+  for (const [name, { good, bad }] of Object.entries(settings)) {
+    Deno.test(`fault 34: ${kind}.${name} as a field of a subclass counts when it serves`, async () => {
+      const server = make({}, { [name]: good });
+      server.checkSettings();
+      assertStrictEquals(read(server, name), good);
+      // The setter, if there is one, has got it: it checks what is set now.
+      if (!(name in TCPServer) && name !== "timeout" && name !== "handshakeTimeout") {
+        assertEquals(Object.hasOwn(server, name), false);
+      }
+      await server.serverClose();
+    });
+
+    Deno.test(`fault 34: ${kind}.serveForever() refuses each bad value of ${name} that is a field`, async () => {
+      for (const value of bad) {
+        const server = make({}, { [name]: value });
+        for (const attempt of ["first", "second"]) {
+          const error = await assertRejects(() => server.serveForever());
+          const { constructor, message } = error as Error;
+          assertEquals([TypeError, RangeError].includes(constructor as typeof TypeError), true);
+          assertStringIncludes(message, `'${name}'`, attempt);
+        }
+        assertEquals(server.state, "idle");
+        await server.serverClose();
+      }
+    });
+  }
+}
+
+for (const [kind, [make, settings]] of Object.entries(BINDING)) {
+  for (const [name, value] of Object.entries(settings)) {
+    Deno.test(`fault 34: ${kind}.serveForever() says what to write when ${name} is a field, which is too late`, async () => {
+      const server = make({}, { [name]: value });
+      const error = await assertRejects(() => server.serveForever(), TypeError);
+      assertStringIncludes(error.message, `'static override ${name} = ${value}'`);
+      assertEquals(server.state, "idle");
+      await server.serverClose();
+    });
+
+    Deno.test(`fault 34: ${kind}.${name} as a field counts for a server that is bound later`, async () => {
+      const server = make({ bindAndActivate: false }, { [name]: value });
+      server.serverBind();
+      server.serverActivate();
+      server.checkSettings();
+      assertStrictEquals(read(server, name), value);
+      await server.serverClose();
+    });
+  }
+}
+
+Deno.test("fault 34: ConcurrentTCPServer.maxConnections as a field is the limit of a running server", async () => {
+  class OneAtATime extends ConcurrentTCPServer {
+    override maxConnections = 1;
+  }
+  const go = Promise.withResolvers<void>();
+  await using server = new OneAtATime(LOOPBACK, () => go.promise);
+  const serving = server.serveForever();
+  using first = await Deno.connect(server.serverAddress);
+  using second = await Deno.connect(server.serverAddress);
+  await until(() => server.stats().active === 1);
+  go.resolve();
+  await first.read(new Uint8Array(1));
+  await second.read(new Uint8Array(1));
+  assertEquals(server.stats().peak, 1);
+  await server.shutdown();
+  await serving;
+});
+
+Deno.test("fault 34: TCPServer.serveForever() refuses a limit that only concurrent servers have", async () => {
+  await using server = withFields(TCPServer)({}, { maxConnections: 8 });
+  const error = await assertRejects(() => server.serveForever(), TypeError);
+  assertEquals(
+    error.message,
+    "Cannot use field 'maxConnections' with TCPServer: it has no such setting",
+  );
+});
+
+Deno.test("fault 34: TCPServer.serveForever() takes a subclass's own field for no setting", async () => {
+  class OwnWorkers extends TCPServer {
+    workers = ["Ada", "Grace"];
+  }
+  await using server = new OwnWorkers(LOOPBACK, serve);
+  const serving = server.serveForever();
+  await server.shutdown();
+  await serving;
+  assertEquals(server.workers, ["Ada", "Grace"]);
+});
+
+Deno.test("fault 34: TCPServer.drain() ends at once when the server refuses to serve", async () => {
+  const server = withFields(ConcurrentTCPServer)({}, { maxConnections: 0 });
+  assertEquals(await server.drain(), { completed: 0, aborted: 0 });
+  assertEquals(server.state, "closed");
+});
+
+Deno.test("fault 35: a class without a name is named by its base in messages", () => {
+  const classes: [() => new (...args: never[]) => AnyServer, string][] = [
+    [() => class extends TCPServer {}, "with a subclass of TCPServer: it has no such setting"],
+    [() => class extends ThreadingTCPServer {}, "of a subclass of ThreadingTCPServer: it runs"],
+    [() => class extends ForkingTCPServer {}, "of a subclass of ForkingTCPServer: it runs"],
+    [() => class extends PoolTCPServer {}, "of a subclass of PoolTCPServer: it runs"],
+  ];
+  for (const [make, expected] of classes) {
+    const Server = make();
+    const error = assertThrows(() =>
+      new Server(...[LOOPBACK, serve, { maxThreads: 3 }] as never[])
+    );
+    assertStringIncludes((error as Error).message, expected);
+  }
+  const Handler = (() => class extends StreamRequestHandler {})();
+  const error = assertThrows(() => new ThreadingTCPServer(LOOPBACK, Handler), TypeError);
+  assertStringIncludes(error.message, '"a subclass of StreamRequestHandler"');
+  assertEquals(nameOf((() => class {})()), "a class without a name");
 });

@@ -22,6 +22,7 @@ import {
   HandlerLoadError,
   LineTooLongError,
   type RequestHandlerClass,
+  type ServerOptions,
   type SocketAddress,
   StreamRequestHandler,
   type StreamSocket,
@@ -81,7 +82,7 @@ class RecordingServer extends ThreadingTCPServer {
   }
 }
 
-function recording(options?: ThreadingOptions & { requestTimeout?: number }): RecordingServer {
+function recording(options?: ServerOptions): RecordingServer {
   return new RecordingServer(LOOPBACK, UnitCommandHandler, options);
 }
 
@@ -130,12 +131,18 @@ Deno.test("test_threading_handled: an error in a unit goes to handleError() once
 });
 
 Deno.test("test_threading_not_handled: ServerExit ends the request in its unit and nothing else", async () => {
-  await using started = start(recording());
+  const logger = new ListLogger();
+  await using started = start(recording({ logger }));
   const { server } = started;
-  assertEquals(await exchange(server.serverAddress, "exit-server\n"), "");
+  for (const _ of ["told", "counted"]) {
+    assertEquals(await exchange(server.serverAddress, "exit-server\n"), "");
+  }
   await assertServes(server);
   assertEquals(server.errors, []);
   assertEquals(server.state, "serving");
+  assertEquals(logger.lines, [
+    "warn: Server exit with code 0 ends only its request: it was thrown in a Worker",
+  ]);
 });
 
 for (

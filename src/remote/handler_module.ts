@@ -5,7 +5,7 @@
  */
 import { isHandlerClass, type RequestHandlerLike } from "../request_handler.ts";
 import type { SocketAddress } from "../address.ts";
-import { errorCode } from "../errors.ts";
+import { errorCode, nameOf } from "../errors.ts";
 import { refuseWhileImporting } from "./importing.ts";
 import { AMBIGUOUS } from "./load_handler.ts";
 import type { Init } from "./messages.ts";
@@ -103,7 +103,9 @@ export function handlerModule<Request, Addr extends SocketAddress>(
     : undefined;
   if (typeof moduleUrl !== "string" || !URL.canParse(moduleUrl)) {
     throw new TypeError(
-      `Cannot use handler "${className}" with ${server}: it runs elsewhere and must be importable; ` +
+      `Cannot use handler "${
+        nameOf(Handler)
+      }" with ${server}: it runs elsewhere and must be importable; ` +
         "export the class and add 'static override readonly moduleUrl = import.meta.url;' to it",
     );
   }

@@ -4,7 +4,7 @@
  * @module
  */
 import type { DatagramSocket } from "../datagram_socket.ts";
-import { isPeerGone, ServerExit } from "../errors.ts";
+import { isInstance, isPeerGone, noteSource, propertyOf } from "../errors.ts";
 import { internals, type StreamSocket } from "../stream_socket.ts";
 import {
   fromErrorMessage,
@@ -53,6 +53,10 @@ export class Relay {
   /** Why the client can be reached no more; in a box because an error may be any value. */
   #writeFault: { error: unknown } | null = null;
   #readFault: { error: unknown } | null = null;
+  /** Whether the client has ended its stream. */
+  #sawEnd = false;
+  /** Whether a datagram could not be sent. */
+  #sendFailed = false;
   /** How many frames of DATA and END have been sent. */
   #sent = 0;
   #expiry: ReturnType<typeof setTimeout> | undefined;
@@ -170,6 +174,7 @@ export class Relay {
         this.#sent++;
         clearTimeout(this.#expiry);
         if (count === null) {
+          this.#sawEnd = true;
           await writer.write(FRAME.END);
           break;
         }
@@ -180,7 +185,7 @@ export class Relay {
     } catch (error) {
       if (writing > 0) reads.unread(data.slice(0, writing));
       if (!this.#over) {
-        this.#readFault = { error };
+        this.#readFault = { error: noteSource(error, client) };
         this.#abort();
       }
     }
@@ -250,6 +255,7 @@ export class Relay {
     this.#giveUpSending = () => resolve(EMPTY);
     client.socket.sendTo(data, address).then(() => resolve(EMPTY), (error) => {
       // The unit's socket says the same of what the system said.
+      this.#sendFailed = true;
       const said = error instanceof Error && error.cause !== undefined ? error.cause : error;
       resolve(pack(toErrorMessage(said)));
     });
@@ -281,17 +287,28 @@ export class Relay {
   }
 
   /** Throws what the request failed with, if anything. */
-  #conclude({ error, leftBehind }: Outcome): void {
+  #conclude({ error, ofClient = false, leftBehind }: Outcome): void {
     if (leftBehind && this.#client !== null) {
       internals.warn(this.#client, leftBehind === "write" ? "write" : "read");
     }
     const thrown = error === undefined ? null : { error: fromErrorMessage(error) };
     // Where the handler saw no more than that it was cut off, what happened to the client says why.
-    const sawFault = thrown === null || isPeerGone(thrown.error);
+    const sawFault = thrown === null || ofClient && isPeerGone(thrown.error) ||
+      propertyOf(thrown.error, "name") === "AbortError";
     const writeFault = this.#linger === undefined ? this.#writeFault : null;
     const clientFault = writeFault ?? (thrown === null ? null : this.#readFault);
     const fault = (sawFault ? clientFault : null) ?? thrown;
-    // As in Python, where SystemExit ends only the thread or the process that raised it.
-    if (fault !== null && !(fault.error instanceof ServerExit)) throw fault.error;
+    if (fault === null) return;
+    const { client } = this.#request;
+    if (fault === thrown && ofClient && this.#isTrue(fault.error)) {
+      noteSource(fault.error, "packet" in client ? client.packet : client);
+    }
+    throw fault.error;
+  }
+
+  /** Whether what a unit says of the client may be. That it has gone is not believed: such errors are hardly shown. */
+  #isTrue(error: unknown): boolean {
+    if (!isPeerGone(error)) return true;
+    return this.#sawEnd && isInstance(error, Deno.errors.UnexpectedEof) || this.#sendFailed;
   }
 }

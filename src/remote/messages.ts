@@ -50,6 +50,8 @@ export interface Wait {
 export interface Outcome {
   /** What the handler threw, if anything; a {@linkcode ServerExit} is no error. */
   error?: ErrorMessage;
+  /** Whether the unit says that the error is the client's. */
+  ofClient?: boolean;
   /** What the handler did not await, where that has failed. */
   leftBehind?: LeftBehind;
 }

@@ -31,7 +31,7 @@ export interface PoolCrewOptions {
   /** Told that a Worker listens. */
   onReady: () => void;
   /** Told that a Worker has died, or has not come up and that is tried again. */
-  onLoss: (line: string) => void;
+  onLoss: (line: string, ...errors: [error?: unknown]) => void;
   /** Told that three starts in a row have failed, with the first of their errors. */
   onFailure: (error: unknown) => void;
 }
@@ -267,7 +267,7 @@ export class PoolCrew {
       this.#startFailed(how, failuresBefore);
       return;
     }
-    this.#options.onLoss(`Worker "${worker.name}" of pool died: ${Deno.inspect(how)}`);
+    this.#options.onLoss(`Worker "${worker.name}" of pool died`, how);
     this.#pauseAfterDeath();
   }
 

@@ -6,6 +6,7 @@
 import type { TCPAddr } from "../address.ts";
 import type { Constructor } from "../concurrent_mix_in.ts";
 import { ConcurrentTCPServer, ConcurrentTLSServer } from "../concurrent_servers.ts";
+import { isOfClient } from "../errors.ts";
 import type { ServerLogger } from "../log.ts";
 import { type AnyServer, runHandler } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
@@ -100,7 +101,8 @@ function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post:
       }
       const { localAddr } = request;
       const sent = toErrorMessage(error);
-      await post.ask({ hook: "handleError", clientAddress, localAddr, error: sent });
+      const ofClient = isOfClient(error, request, clientAddress);
+      await post.ask({ hook: "handleError", clientAddress, localAddr, error: sent, ofClient });
     }
   }
   return AtPost;

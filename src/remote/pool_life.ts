@@ -5,7 +5,8 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { formatAddress, type TCPAddr } from "../address.ts";
-import { logTo, type ServerLogger } from "../log.ts";
+import { noteSource } from "../errors.ts";
+import { logTo, passOn, type ServerLogger } from "../log.ts";
 import type { DrainResult } from "../options.ts";
 import type { ServerState, ServerStats } from "../request_table.ts";
 import { StreamSocket } from "../stream_socket.ts";
@@ -90,7 +91,7 @@ export class PoolLife {
       settings: options.settings,
       mend: options.mend,
       onReady: options.onReady,
-      onLoss: (line) => this.#log("error", line),
+      onLoss: (line, ...errors) => this.#log("error", line, ...errors),
       onFailure: (error) => this.#run?.stop.reject(error),
     });
   }
@@ -159,7 +160,7 @@ export class PoolLife {
     if (this.#draining === null) this.#draining = this.#drain(timeout);
     else if (this.#closing === null) void this.#crew.drain(timeout);
     if (!this.#isInside()) return await this.#draining;
-    this.#draining.catch((error) => this.#log("error", `Cannot drain: ${Deno.inspect(error)}`));
+    this.#draining.catch((error) => this.#log("error", "Cannot drain", error));
     return { completed: 0, aborted: 0 };
   }
 
@@ -233,7 +234,7 @@ export class PoolLife {
       },
       isFirst: () => !this.#crew.isUp,
       shortage: this.#shortage.listener(),
-      onLog: (level, message) => this.#log(level, message),
+      onLog: (level, text) => passOn(this.#server.logger, level, text),
       onExit: (error) => this.#run?.stop.reject(error),
     });
   }
@@ -246,7 +247,9 @@ export class PoolLife {
       if (hook === "verifyRequest") {
         return { verdict: await this.#server.verifyRequest(request, clientAddress) };
       }
-      await this.#server.handleError(fromErrorMessage(question.error!), request, clientAddress);
+      const error = fromErrorMessage(question.error!);
+      if (question.ofClient) noteSource(error, request);
+      await this.#server.handleError(error, request, clientAddress);
       return {};
     } catch (error) {
       return { error: toErrorMessage(error) };
@@ -268,8 +271,8 @@ export class PoolLife {
     return call?.life === this && call.running;
   }
 
-  #log(level: keyof ServerLogger, message: string): void {
-    logTo(this.#server.logger, level, message);
+  #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
+    logTo(this.#server.logger, level, message, ...errors);
   }
 }
 

@@ -50,6 +50,8 @@ export interface PoolQuestion {
   clientAddress: TCPAddr;
   localAddr: Deno.Addr;
   error?: ErrorMessage;
+  /** Whether the error is the client's. */
+  ofClient?: boolean;
 }
 
 /** What the hook gave. */

@@ -5,6 +5,7 @@
  */
 import { deserialize } from "node:v8";
 import { DatagramSocket } from "../datagram_socket.ts";
+import { isOfClient } from "../errors.ts";
 import type { ServerLogger } from "../log.ts";
 import { type AnyServer, runHandler } from "../request_handler.ts";
 import { internals, StreamSocket } from "../stream_socket.ts";
@@ -107,6 +108,7 @@ export class Runner {
       await runHandler(handler);
     } catch (error) {
       outcome.error = toErrorMessage(error);
+      outcome.ofClient = isOfClient(error, request, clientAddress);
     }
     await socket?.settled();
     const reads = socket !== null && internals.reads(socket).busy;

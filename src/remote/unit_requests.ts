@@ -5,7 +5,8 @@
  */
 import type { SocketAddress } from "../address.ts";
 import type { DatagramRequest } from "../datagram_socket.ts";
-import { oneLine } from "../log.ts";
+import { ServerExit } from "../errors.ts";
+import { KindLimit, oneLine, type ServerLogger } from "../log.ts";
 import type { ServeOptions } from "../options.ts";
 import type { AnyServer } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
@@ -34,7 +35,7 @@ export interface UnitRequestsOptions<U extends Unit>
   /** Whether there is room for a client beside what the next unit needs, when so many will end; where that is known. */
   hasRoom?: (ending: number) => boolean;
   /** Writes a line to the server's log. */
-  log: (level: "debug" | "warn" | "error", line: string) => void;
+  log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
 
 /** What the start of a unit has to heed. */
@@ -51,6 +52,9 @@ export interface StartConditions {
 export class UnitRequests<U extends Unit> {
   readonly #pool: UnitPool<U>;
   readonly #shortage: Shortage;
+  readonly #kind: string;
+  readonly #log: UnitRequestsOptions<U>["log"];
+  readonly #exitLines = new KindLimit();
   readonly #active = new Set<U>();
   /** Aborted when no unit is wanted any more. */
   readonly #closing = new AbortController();
@@ -61,6 +65,8 @@ export class UnitRequests<U extends Unit> {
   /** @param options How to start a unit, and the settings. */
   constructor(options: UnitRequestsOptions<U>) {
     const { kind, maxWaiting, hasRoom, start, log, ...settings } = options;
+    this.#kind = kind;
+    this.#log = log;
     this.#shortage = new Shortage({
       kind,
       maxWaiting,
@@ -81,7 +87,7 @@ export class UnitRequests<U extends Unit> {
       start: () => start({ signal, isFirst, shortage: this.#shortage.listener() }),
       onStartError: (error) => {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
-        log("debug", Deno.inspect(error));
+        log("debug", `Why no ${kind} is ready`, error);
       },
       onFailure: (error) => this.#loops.forEach((loop) => loop.abort(error)),
     });
@@ -172,6 +178,8 @@ export class UnitRequests<U extends Unit> {
       try {
         return await relay.run();
       } catch (error) {
+        // As in Python, where SystemExit ends only the thread or the process that raised it.
+        if (error instanceof ServerExit) return this.#noteExit(error);
         if (!relay.untaken || left === 0) throw error;
       } finally {
         this.#active.delete(unit);
@@ -179,6 +187,15 @@ export class UnitRequests<U extends Unit> {
         else pool.release(unit, relay.reusable);
       }
     }
+  }
+
+  #noteExit(exit: ServerExit): void {
+    const more = this.#exitLines.take("exit");
+    if (more === null) return;
+    this.#log(
+      "warn",
+      `${exit.message} ends only its request: it was thrown in a ${this.#kind}${more}`,
+    );
   }
 
   /**
