@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { errorCode, isInstance } from "./errors.ts";
+import { errorCode, isInstance, OWN_ADDRESS } from "./errors.ts";
 
 /** The first pause after an accept error that a pause can help, in milliseconds; it doubles each time. */
 const MIN_DELAY = 5;
@@ -353,7 +353,8 @@ function hasUsedOneUp(error: unknown): boolean {
     isInstance(error, Deno.errors.ConnectionReset) ||
     isInstance(error, Deno.errors.ConnectionRefused) || // a datagram's, where the system tells of it
     isInstance(error, Deno.errors.InvalidData) ||
-    errorCode(error) === "EINVAL"; // what macOS says of such a connection
+    // What macOS says of a connection that was reset, and what is said of a datagram that comes from us.
+    ["EINVAL", OWN_ADDRESS].includes(errorCode(error));
 }
 
 function isThenable(value: unknown): boolean {

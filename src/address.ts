@@ -156,11 +156,19 @@ function inspect(value: unknown): string {
  */
 export function sourceOf(address: SocketAddress): string {
   if (!("hostname" in address)) return "unix";
-  const { hostname } = address;
+  const host = canonicalHost(address.hostname);
+  return host.includes(":") ? `${host.split(":").slice(0, 4).join(":")}::/64` : host;
+}
+
+/**
+ * Spells an IP address in one way only: IPv4 with dots, also when it is mapped into IPv6; IPv6 with all eight groups and
+ * without its zone.
+ */
+export function canonicalHost(hostname: string): string {
   if (!hostname.includes(":")) return hostname;
   const groups = expandIPv6(hostname);
   const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
-  if (!mapped) return `${groups.slice(0, 4).map((group) => group.toString(16)).join(":")}::/64`;
+  if (!mapped) return groups.map((group) => group.toString(16)).join(":");
   const [high = 0, low = 0] = groups.slice(6);
   return `${high >> 8}.${high & 255}.${low >> 8}.${low & 255}`;
 }

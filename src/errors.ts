@@ -325,6 +325,9 @@ export function isPeerGone(error: unknown): boolean {
 /** The `code` of the error that an answer to a Unix client without a path fails with. */
 export const NO_ADDRESS = "EDESTADDRREQ";
 
+/** The `code` of the error that a datagram from the server's own address is dropped with. */
+export const OWN_ADDRESS = "OWN_ADDRESS";
+
 /** For each error of a connection or a datagram what it came from, or where that was to go. */
 const sources = new WeakMap<object, object>();
 

@@ -29,7 +29,10 @@ export interface ServerStats {
   rejected: number;
   /** Requests that the server cut off. */
   aborted: number;
-  /** Accept errors so far, by the operating system's code, such as "EMFILE". */
+  /**
+   * Accept errors so far, by the operating system's code, such as "EMFILE"; "OWN_ADDRESS" counts the datagrams that were
+   * dropped because they came from the server's own address.
+   */
   acceptErrors: Record<string, number>;
   /** The Workers or subprocesses of a server that has them. */
   units?: UnitStats;

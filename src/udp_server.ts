@@ -18,7 +18,8 @@ import { listenerError } from "./accept_loop.ts";
 import { BaseServer } from "./base_server.ts";
 import { assertBound, bindAndActivate } from "./bind.ts";
 import { type DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
-import { bindError, DatagramTooLongError, noteSource } from "./errors.ts";
+import { bindError, DatagramTooLongError, noteSource, OWN_ADDRESS } from "./errors.ts";
+import { isOwnAddress } from "./own_address.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -249,7 +250,9 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   }
 
   /**
-   * Receives the next datagram.
+   * Receives the next datagram. One that comes from the server's own address is dropped, and counted in `stats()` as the
+   * accept error "OWN_ADDRESS": a server that answered itself would do so for ever. On all interfaces it needs
+   * `--allow-net` for this machine's other addresses to know them; those of the loopback it always knows.
    *
    * @returns The data with the socket to answer with, and the client's address.
    */
@@ -261,6 +264,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     } catch (error) {
       throw listenerError(error);
     }
+    if (isOwnAddress(this.serverAddress, address as SocketAddress)) throw ownDatagram();
     // The buffer is used again for the next datagram; the copy is the handler's to keep.
     return [[received.slice(), this.#datagramSocket!], address as Addr];
   }
@@ -277,4 +281,9 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
       throw noteSource(new DatagramTooLongError(this.maxPacketSize), request[0]);
     }
   }
+}
+
+function ownDatagram(): Error {
+  const message = "a datagram came from the server's own address and is dropped";
+  return Object.assign(new Error(message), { code: OWN_ADDRESS });
 }

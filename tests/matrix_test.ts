@@ -34,6 +34,7 @@ import {
   bytes,
   connect,
   connectTLS,
+  datagramExchange,
   LOOPBACK,
   readAll,
   readExactly,
@@ -559,11 +560,28 @@ for (const [mode, limit] of Object.entries(LIMITS)) {
       assertEquals(text((await client.receive())[0]), "holding");
       assertEquals(server.stats().active, 1);
       Reflect.set(server, limit, 2);
+      await until(() => server.stats().active === 2);
       assertEquals(text((await client.receive())[0]), "holding");
-      assertEquals(server.stats().active, 2);
       client.close();
       assertEquals(await server.drain({ timeout: 0 }), { completed: 0, aborted: 2 });
       await serving;
+    });
+  }
+}
+
+for (const { name, modes } of DATAGRAMS) {
+  for (const [mode, make] of Object.entries(modes)) {
+    Deno.test(`fault 21: ${name}, ${mode}: a datagram from the server's own address is dropped and counted`, async () => {
+      await using running = run(make());
+      const { server, address } = running;
+      const socket = server.socket as Deno.DatagramConn;
+      for (let n = 0; n < 2; n++) {
+        await socket.send(bytes("echo echo echo"), address as Deno.NetAddr);
+      }
+      await until(() => server.stats().acceptErrors["OWN_ADDRESS"] === 2);
+      assertEquals(await datagramExchange(address, "echo hello"), "hello");
+      assertEquals(server.stats().accepted, 1);
+      assertEquals(running.errors, []);
     });
   }
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import {
+  assert,
   assertEquals,
   assertInstanceOf,
   assertMatch,
@@ -15,8 +16,10 @@ import {
   type DatagramRequest,
   DatagramRequestHandler,
   DatagramTooLongError,
+  type SocketAddress,
   UDPServer,
 } from "@netkit/socketserver";
+import { isOwnAddress } from "../src/own_address.ts";
 import {
   bytes,
   CONFIG,
@@ -384,4 +387,70 @@ Deno.test("TCPServer() throws NotSupported with the remedy when allowReusePort l
   assertStringIncludes(message!, '"unstable": ["net"]');
   assertEquals(rest, ["serves without", ""]);
   assertEquals(code, 0);
+});
+
+/** An address of this machine other than the loopback's, where it has one. */
+const outward = Deno.networkInterfaces().find(({ address, family }) =>
+  family === "IPv4" && !address.startsWith("127.")
+);
+
+for (
+  const [bound, target] of [
+    ["127.0.0.1", "127.0.0.1"],
+    ["0.0.0.0", "127.0.0.1"],
+    ["0.0.0.0", outward?.address],
+    ["::1", "::1"],
+    ["::", "::1"],
+    ["::", "127.0.0.1"],
+    ["::", outward?.address],
+  ] as const
+) {
+  Deno.test({
+    name: `fault 21: UDPServer on "${bound}" does not answer itself when it sends to ${target}`,
+    ignore: target === undefined,
+    async fn() {
+      const logger = new ListLogger();
+      const server = new UDPServer(
+        { hostname: bound, port: 0 },
+        async ([data, socket], from) => void await socket.sendTo(data, from),
+        { logger },
+      );
+      await using _ = start(server);
+      const { port } = server.serverAddress;
+      const isMapped = bound === "::" && !target!.includes(":");
+      const hostname = isMapped ? `::ffff:${target}` : target!;
+      await server.socket.send(bytes("round and round"), { transport: "udp", hostname, port });
+      await until(() => server.stats().acceptErrors["OWN_ADDRESS"] === 1);
+      assertEquals(server.stats().accepted, 0);
+      assertEquals(logger.lines.length, 1);
+      assert(logger.lines[0]!.startsWith("debug: Cannot get request"), logger.lines[0]);
+      const client = Deno.listenDatagram({ transport: "udp", hostname: target!, port: 0 });
+      await client.send(bytes("hello"), { transport: "udp", hostname: target!, port });
+      assertEquals(text((await client.receive())[0]), "hello");
+      client.close();
+    },
+  });
+}
+
+Deno.test("UDPServer answers a client of another address that has the same port", async () => {
+  const echo = async ([data, socket]: DatagramRequest, from: SocketAddress) =>
+    void await socket.sendTo(data, from);
+  const server = new UDPServer(LOOPBACK, echo);
+  await using _ = start(server);
+  const { port } = server.serverAddress;
+  const client = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.2", port });
+  await client.send(bytes("hello"), server.serverAddress);
+  assertEquals(text((await client.receive())[0]), "hello");
+  client.close();
+});
+
+Deno.test("isOwnAddress() takes addresses of others for theirs, also with the server's port", () => {
+  const udp = (hostname: string, port = 7): SocketAddress => ({ transport: "udp", hostname, port });
+  const others = ["198.51.100.1", "2001:db8::1", "::ffff:198.51.100.1"];
+  for (const bound of ["0.0.0.0", "::", "127.0.0.1", "::1"]) {
+    for (const other of others) assertEquals(isOwnAddress(udp(bound), udp(other)), false, other);
+    assertEquals(isOwnAddress(udp(bound), udp("127.0.0.1", 8)), false);
+  }
+  assert(isOwnAddress(udp("127.0.0.1"), udp("::ffff:127.0.0.1")));
+  assert(isOwnAddress(udp("fe80::1"), udp("fe80:0::1%2")));
 });
