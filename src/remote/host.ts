@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { formatAddress } from "../address.ts";
 import type { DatagramSocket } from "../datagram_socket.ts";
 import { isInstance, isPeerGone, noteSource, propertyOf } from "../errors.ts";
 import { internals, type StreamSocket } from "../stream_socket.ts";
@@ -227,12 +228,13 @@ export class Relay {
   async #obey(type: FrameType): Promise<void> {
     const payload = await this.#unit.reader.payload();
     const client = this.#client;
+    if (type === FRAME.WAIT) return this.#startExpiry(unpack<Wait>(payload).value);
+    if (type === FRAME.SEND_TO) return await this.#sendTo(payload);
+    const option = type === FRAME.SET_OPTION ? unpack<SocketOption>(payload).value : {};
     try {
       if (type === FRAME.END) await client?.closeWrite();
       else if (type === FRAME.CLOSE) client?.close();
-      else if (type === FRAME.SET_OPTION) this.#setOption(unpack<SocketOption>(payload).value);
-      else if (type === FRAME.WAIT) this.#startExpiry(unpack<Wait>(payload).value);
-      else if (type === FRAME.SEND_TO) await this.#sendTo(payload);
+      else this.#setOption(option);
     } catch (error) {
       this.#writeFault ??= { error };
     }
@@ -248,12 +250,9 @@ export class Relay {
 
   /** Sends a datagram and tells the unit what became of it; the next one waits until then. */
   async #sendTo(payload: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { client } = this.#request;
-    if (!("packet" in client)) return;
-    const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
     const { promise, resolve } = Promise.withResolvers<Uint8Array>();
     this.#giveUpSending = () => resolve(EMPTY);
-    client.socket.sendTo(data, address).then(() => resolve(EMPTY), (error) => {
+    this.#send(payload).then(() => resolve(EMPTY), (error) => {
       // The unit's socket says the same of what the system said.
       this.#sendFailed = true;
       const said = error instanceof Error && error.cause !== undefined ? error.cause : error;
@@ -264,9 +263,24 @@ export class Relay {
     await this.#unit.writer.write(FRAME.SENT, outcome);
   }
 
+  async #send(payload: Uint8Array<ArrayBuffer>): Promise<void> {
+    const { client } = this.#request;
+    if (!("packet" in client)) return;
+    const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
+    if (!this.#maySendTo(address)) throw notAllowed(address);
+    await client.socket.sendTo(data, address);
+  }
+
+  /** Whether a datagram may go to an address: to the client it always may. */
+  #maySendTo(address: Deno.Addr): boolean {
+    const { clientAddress } = this.#request.start;
+    return formatAddress(address) === formatAddress(clientAddress) || this.#unit.maySendTo(address);
+  }
+
   /** Ends a read that blocks in the unit, unless something has been sent to it since it began to wait. */
   #startExpiry({ timeout, seen }: Wait): void {
-    if (seen < this.#sent) return;
+    clearTimeout(this.#expiry);
+    if (seen < this.#sent || !(timeout >= 0)) return;
     const expire = () => {
       this.#unit.writer.write(FRAME.EXPIRED).catch(() => {}); // the unit has ended
     };
@@ -311,4 +325,11 @@ export class Relay {
     if (!isPeerGone(error)) return true;
     return this.#sawEnd && isInstance(error, Deno.errors.UnexpectedEof) || this.#sendFailed;
   }
+}
+
+function notAllowed(address: Deno.Addr): Error {
+  return new Deno.errors.NotCapable(
+    `Cannot send datagram to ${formatAddress(address)}: ` +
+      "add '--allow-net' of it to 'childPermissions' of the server",
+  );
 }

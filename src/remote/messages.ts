@@ -6,6 +6,7 @@
 import type { SocketAddress } from "../address.ts";
 import {
   DatagramTooLongError,
+  describeThrown,
   HandlerLoadError,
   IncompleteReadError,
   LineTooLongError,
@@ -21,6 +22,8 @@ export interface Init {
   className: string;
   /** What it is exported as, where the name of the class does not tell. */
   exportName?: string;
+  /** What the unit begins its frames with, and tells nobody. */
+  key?: string;
 }
 
 /** A request. */
@@ -70,8 +73,8 @@ export interface ErrorMessage {
   thrown?: string | number | boolean | null;
 }
 
-/** The classes that an error keeps on its way. */
-const KNOWN: Record<string, { prototype: Error }> = Object.fromEntries(
+/** The classes that an error keeps on its way, by name. */
+const KNOWN: ReadonlyMap<string, { prototype: Error }> = new Map(
   [
     ...[TypeError, RangeError, SyntaxError, ReferenceError, URIError, EvalError],
     ...[LineTooLongError, IncompleteReadError, DatagramTooLongError, HandlerLoadError, ServerExit],
@@ -81,40 +84,84 @@ const KNOWN: Record<string, { prototype: Error }> = Object.fromEntries(
 
 /** How many causes of causes go along. */
 const MAX_CAUSES = 8;
+/** How much of a text goes along, in characters: so much that no error is longer than its frame may be. */
+const MAX_TEXT = 8 * 1024;
+/** How many other properties go along, and how much of the text in each, in characters. */
+const MAX_MORE = 16;
+const MAX_MORE_TEXT = 1024;
 
-/** Makes an error fit for the way. */
+/** Makes an error, or whatever was thrown, fit for the way; never throws. */
 export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessage {
-  if (!(error instanceof Error)) {
-    const thrown = isPlain(error) ? error : Deno.inspect(error);
-    return { className: "Error", name: "Error", message: String(thrown), more: {}, thrown };
+  try {
+    return error instanceof Error ? fromError(error, causes) : fromThrown(error);
+  } catch {
+    return fromThrown(cut(describeThrown(error))); // such as a Proxy that throws when it is looked at
   }
+}
+
+function fromThrown(value: unknown): ErrorMessage {
+  const plain = isPlain(value) ? value : Deno.inspect(value);
+  const thrown = typeof plain === "string" ? cut(plain) : plain;
+  return { className: "Error", name: "Error", message: String(thrown), more: {}, thrown };
+}
+
+function fromError(error: Error, causes: number): ErrorMessage {
   const { name, message, stack, cause } = error;
-  const more: ErrorMessage["more"] = {};
-  for (const [key, value] of Object.entries(error)) if (isPlain(value)) more[key] = value;
-  const sent: ErrorMessage = { className: knownClass(error), name, message, stack, more };
+  const sent: ErrorMessage = {
+    className: knownClass(error),
+    name: cut(String(name), MAX_MORE_TEXT),
+    message: cut(String(message)),
+    stack: typeof stack === "string" ? cut(stack) : undefined,
+    more: Object.fromEntries(moreOf(error).slice(0, MAX_MORE)),
+  };
   const { code } = error as { code?: unknown };
-  if (typeof code === "string") sent.more.code = code;
+  if (typeof code === "string") sent.more.code = cut(code, MAX_MORE_TEXT);
   if (cause !== undefined && causes > 0) sent.cause = toErrorMessage(cause, causes - 1);
   return sent;
 }
 
-/** Makes the error anew: its class where both sides know that, its name, message, stack and causes. */
-export function fromErrorMessage(sent: ErrorMessage): unknown {
-  if (sent.thrown !== undefined) return sent.thrown;
-  const error = new Error(sent.message);
-  const known = KNOWN[sent.className];
+/**
+ * Makes the error anew: its class where both sides know that, its name, message, stack and causes.
+ *
+ * @param sent What came; of a unit that breaks the protocol it may be anything.
+ */
+export function fromErrorMessage(sent: ErrorMessage, causes = MAX_CAUSES): unknown {
+  const { thrown, className, name, message, stack, cause } = sent ?? {};
+  if (isPlain(thrown)) return thrown;
+  const error = new Error(cut(String(message)));
+  const known = KNOWN.get(className);
   if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
-  if (error.name !== sent.name) define(error, "name", sent.name);
-  if (sent.stack !== undefined) define(error, "stack", sent.stack);
-  Object.assign(error, sent.more);
-  if (sent.cause !== undefined) define(error, "cause", fromErrorMessage(sent.cause));
+  if (typeof name === "string" && error.name !== name) define(error, "name", name);
+  if (typeof stack === "string") define(error, "stack", stack);
+  for (const [key, value] of moreOf(sent?.more ?? {})) define(error, key, value, true);
+  if (cause !== undefined && causes > 0) {
+    define(error, "cause", fromErrorMessage(cause, causes - 1));
+  }
   return error;
+}
+
+/** What else there is on an error, as far as it is plain and no method or field that each error has. */
+function moreOf(error: object): [string, string | number | boolean | null][] {
+  const more: [string, string | number | boolean | null][] = [];
+  for (const [key, value] of Object.entries(error)) {
+    if (!isPlain(value) || key in Error.prototype || key === "stack" || key === "cause") continue;
+    more.push([
+      cut(key, MAX_MORE_TEXT),
+      typeof value === "string" ? cut(value, MAX_MORE_TEXT) : value,
+    ]);
+  }
+  return more;
+}
+
+/** A text, or as much of it as goes along. */
+function cut(text: string, length = MAX_TEXT): string {
+  return text.length <= length ? text : `${text.slice(0, length)}…`;
 }
 
 /** The nearest class of an error that both sides know. */
 function knownClass(error: Error): string {
   for (let at = Object.getPrototypeOf(error); at !== null; at = Object.getPrototypeOf(at)) {
-    for (const [name, { prototype }] of Object.entries(KNOWN)) if (prototype === at) return name;
+    for (const [name, { prototype }] of KNOWN) if (prototype === at) return name;
   }
   return "Error";
 }
@@ -123,11 +170,6 @@ function isPlain(value: unknown): value is string | number | boolean | null {
   return value === null || ["string", "number", "boolean"].includes(typeof value);
 }
 
-function define(error: Error, name: string, value: unknown): void {
-  Object.defineProperty(error, name, {
-    value,
-    enumerable: false,
-    writable: true,
-    configurable: true,
-  });
+function define(error: Error, name: string, value: unknown, enumerable = false): void {
+  Object.defineProperty(error, name, { value, enumerable, writable: true, configurable: true });
 }

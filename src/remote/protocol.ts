@@ -45,23 +45,66 @@ export type FrameType = typeof FRAME[keyof typeof FRAME];
 
 /** Type and length. */
 export const HEADER_BYTES = 5;
-/** The longest payload of a DATA frame, in bytes. */
-export const MAX_DATA = 64 * 1024;
-/** The longest payload of any other frame, in bytes; a context may be large, and a fault must not fill memory. */
-const MAX_PAYLOAD = 256 * 1024 * 1024;
+/** How long a key is; see {@linkcode newKey}. */
+const KEY_BYTES = 16;
+/** The longest payload of a DATA frame, in bytes: with its key and header it fills a pipe of Linux. */
+export const MAX_DATA = 64 * 1024 - KEY_BYTES - HEADER_BYTES;
+/** The longest payload of a START frame, in bytes; a context may be large, and a fault must not fill memory. */
+const MAX_START = 256 * 1024 * 1024;
+/** The longest payload of a frame with an error in it, in bytes; `toErrorMessage()` makes none that is longer. */
+const MAX_ERROR = 4 * 1024 * 1024;
+/** The longest payload of a frame with a few settings in it, in bytes. */
+const MAX_SETTINGS = 64 * 1024;
+/** The longest datagram that a unit asks to be sent, in bytes; no system sends one as long as that. */
+export const MAX_DATAGRAM = 1024 * 1024;
+/** How many parts a payload has at the most. */
+const MAX_PARTS = 3;
+
+/** The types of frames that an end reads, each with its longest payload in bytes. */
+export type FrameLimits = Readonly<Partial<Record<FrameType, number>>>;
+
+/** What a unit reads. */
+export const TO_UNIT: FrameLimits = {
+  [FRAME.INIT]: MAX_SETTINGS,
+  [FRAME.START]: MAX_START,
+  [FRAME.DATA]: MAX_DATA,
+  [FRAME.END]: 0,
+  [FRAME.CLOSE]: 0,
+  [FRAME.EXPIRED]: 0,
+  [FRAME.SENT]: MAX_ERROR,
+};
+
+/** What the main isolate reads. */
+export const FROM_UNIT: FrameLimits = {
+  [FRAME.READY]: 0,
+  [FRAME.DATA]: MAX_DATA,
+  [FRAME.END]: 0,
+  [FRAME.SEND_TO]: MAX_DATAGRAM + MAX_SETTINGS,
+  [FRAME.SET_OPTION]: MAX_SETTINGS,
+  [FRAME.CLOSE]: 0,
+  [FRAME.WAIT]: MAX_SETTINGS,
+  [FRAME.ERROR]: MAX_ERROR,
+  [FRAME.DONE]: MAX_ERROR,
+};
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const NOTHING = new Uint8Array(0);
 const DONE = Promise.resolve();
 
-/** Writes the header of a frame into its first bytes. */
-export function writeHeader(frame: Uint8Array, type: FrameType, length: number): void {
-  frame[0] = type;
-  frame[1] = length;
-  frame[2] = length >>> 8;
-  frame[3] = length >>> 16;
-  frame[4] = length >>> 24;
+/** Makes a key that nobody can guess. */
+export function newKey(): string {
+  const random = crypto.getRandomValues(new Uint8Array(KEY_BYTES / 4 * 3));
+  return btoa(String.fromCharCode(...random));
+}
+
+/** Writes the type and the length of a frame. */
+function writeHeader(frame: Uint8Array, at: number, type: FrameType, length: number): void {
+  frame[at] = type;
+  frame[at + 1] = length;
+  frame[at + 2] = length >>> 8;
+  frame[at + 3] = length >>> 16;
+  frame[at + 4] = length >>> 24;
 }
 
 /** Joins a value as JSON and parts of bytes, each with its length before it. */
@@ -78,7 +121,11 @@ export function pack(value: unknown, ...parts: Uint8Array[]): Uint8Array<ArrayBu
   return packed;
 }
 
-/** Takes apart what {@linkcode pack} joined; the parts are views. */
+/**
+ * Takes apart what {@linkcode pack} joined; the parts are views.
+ *
+ * @throws {Deno.errors.InvalidData} When it is nothing that `pack()` made.
+ */
 export function unpack<Value>(packed: Uint8Array<ArrayBuffer>): {
   value: Value;
   parts: Uint8Array<ArrayBuffer>[];
@@ -86,17 +133,25 @@ export function unpack<Value>(packed: Uint8Array<ArrayBuffer>): {
   const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
   const all: Uint8Array<ArrayBuffer>[] = [];
   for (let at = 0; at < packed.length;) {
-    const end = at + 4 + view.getUint32(at, true);
-    all.push(packed.subarray(at + 4, end));
+    const start = at + 4;
+    const end = start > packed.length ? Infinity : start + view.getUint32(at, true);
+    if (end > packed.length || all.length === MAX_PARTS) throw malformed();
+    all.push(packed.subarray(start, end));
     at = end;
   }
   const [json = NOTHING, ...parts] = all;
-  return { value: JSON.parse(decoder.decode(json)), parts };
+  try {
+    return { value: JSON.parse(decoder.decode(json)), parts };
+  } catch (cause) {
+    throw malformed(cause);
+  }
 }
 
 /** Writes frames, one after the other. */
 export class FrameWriter<C extends Channel = Channel> {
   readonly channel: C;
+  /** What each frame begins with. */
+  #key = NOTHING;
   /** The frame that is being written; used again for the next. */
   #frame = new Uint8Array(1024);
   /** Settles when the last write so far has; null while there is none. */
@@ -104,6 +159,11 @@ export class FrameWriter<C extends Channel = Channel> {
 
   constructor(channel: C) {
     this.channel = channel;
+  }
+
+  /** Begins each frame from now on with a key, by which the other end tells frames from what others write. */
+  useKey(key: string): void {
+    this.#key = encoder.encode(key);
   }
 
   /** Whether a write is under way. */
@@ -123,13 +183,13 @@ export class FrameWriter<C extends Channel = Channel> {
   }
 
   /**
-   * Writes a DATA frame in place.
+   * Writes a DATA frame in place, where no key is used.
    *
    * @param frame Room for the header, then the data.
    * @param length How long the data is.
    */
   writeInPlace(frame: Uint8Array, length: number): Promise<void> {
-    writeHeader(frame, FRAME.DATA, length);
+    writeHeader(frame, 0, FRAME.DATA, length);
     const bytes = frame.subarray(0, HEADER_BYTES + length);
     if (this.#last === null && this.#writeNow(bytes)) return DONE;
     return this.#enqueue(() => this.channel.write(bytes));
@@ -154,18 +214,18 @@ export class FrameWriter<C extends Channel = Channel> {
   }
 
   #compose(type: FrameType, payload: Uint8Array): Uint8Array {
-    const size = HEADER_BYTES + payload.length;
-    if (this.#frame.length < size) {
-      const frame = new Uint8Array(size);
+    const start = this.#key.length;
+    const size = start + HEADER_BYTES + payload.length;
+    let frame = this.#frame;
+    if (frame.length < size) {
+      frame = new Uint8Array(size);
       // A large payload is rare, but for DATA; its room is not kept.
-      if (size <= HEADER_BYTES + MAX_DATA) this.#frame = frame;
-      writeHeader(frame, type, payload.length);
-      frame.set(payload, HEADER_BYTES);
-      return frame;
+      if (payload.length <= MAX_DATA) this.#frame = frame;
     }
-    writeHeader(this.#frame, type, payload.length);
-    this.#frame.set(payload, HEADER_BYTES);
-    return this.#frame.subarray(0, size);
+    if (start > 0) frame.set(this.#key);
+    writeHeader(frame, start, type, payload.length);
+    frame.set(payload, start + HEADER_BYTES);
+    return frame.subarray(0, size);
   }
 
   /** Writes a frame if that needs no waiting; what stands in the way is for `write()` to say. */
@@ -194,7 +254,10 @@ export class FrameWriter<C extends Channel = Channel> {
  */
 export class FrameReader<C extends Channel = Channel> {
   readonly #channel: C;
-  readonly #header = new Uint8Array(HEADER_BYTES);
+  readonly #limits: FrameLimits;
+  readonly #key: Uint8Array;
+  /** The key, the type and the length. */
+  readonly #header: Uint8Array;
   /** How much of the header has been read. */
   #headerRead = 0;
   #left = 0;
@@ -202,8 +265,16 @@ export class FrameReader<C extends Channel = Channel> {
   #next: Promise<FrameType | null> | null = null;
   #skipped: Uint8Array | null = null;
 
-  constructor(channel: C) {
+  /**
+   * @param channel What to read from.
+   * @param limits Which frames there are.
+   * @param key What each of them begins with.
+   */
+  constructor(channel: C, limits: FrameLimits, key = "") {
     this.#channel = channel;
+    this.#limits = limits;
+    this.#key = encoder.encode(key);
+    this.#header = new Uint8Array(this.#key.length + HEADER_BYTES);
   }
 
   /** How many bytes of the payload are still to be read. */
@@ -225,7 +296,7 @@ export class FrameReader<C extends Channel = Channel> {
   /** Goes to the next frame if that needs no waiting; `undefined` when it does. */
   nextNow(): FrameType | undefined {
     if (this.#next !== null || this.#left > 0) return undefined;
-    while (this.#headerRead < HEADER_BYTES) {
+    while (this.#headerRead < this.#header.length) {
       const rest = this.#headerRead === 0 ? this.#header : this.#header.subarray(this.#headerRead);
       const count = this.#channel.readNow?.(rest) ?? 0;
       if (count === 0) return undefined;
@@ -247,7 +318,7 @@ export class FrameReader<C extends Channel = Channel> {
       while (this.#left > 0) {
         if (await this.read(this.#skipped ??= new Uint8Array(4096), heed) === null) return null;
       }
-      while (this.#headerRead < HEADER_BYTES) {
+      while (this.#headerRead < this.#header.length) {
         const count = await this.#channel.read(this.#header.subarray(this.#headerRead), heed);
         if (count === null) return null;
         this.#headerRead += count;
@@ -282,7 +353,7 @@ export class FrameReader<C extends Channel = Channel> {
     while (this.#left > 0) {
       if (this.readSync(this.#skipped ??= new Uint8Array(4096), timeout) === null) return null;
     }
-    while (this.#headerRead < HEADER_BYTES) {
+    while (this.#headerRead < this.#header.length) {
       const count = this.#channel.readSync(this.#header.subarray(this.#headerRead), timeout);
       if (count === null) return null;
       this.#headerRead += count;
@@ -314,17 +385,27 @@ export class FrameReader<C extends Channel = Channel> {
   }
 
   #parseHeader(): FrameType {
-    const [type = 0, a = 0, b = 0, c = 0, d = 0] = this.#header;
+    const header = this.#header;
+    const start = this.#key.length;
+    let isKnown = true;
+    for (let at = 0; at < start; at++) if (header[at] !== this.#key[at]) isKnown = false;
+    const [type = 0, a = 0, b = 0, c = 0, d = 0] = start > 0 ? header.subarray(start) : header;
     const length = (a | b << 8 | c << 16 | d << 24) >>> 0;
-    if (type < FRAME.INIT || type > FRAME.SENT || length > MAX_PAYLOAD) {
+    const limit = this.#limits[type as FrameType];
+    if (!isKnown || limit === undefined || length > limit) {
+      const what = isKnown ? `type ${type}, ${length} bytes` : "no key";
       throw new Deno.errors.InvalidData(
-        `Cannot read frame: type ${type}, ${length} bytes; did something else write to the channel?`,
+        `Cannot read frame: ${what}; did something else write to the channel?`,
       );
     }
     this.#headerRead = 0;
     this.#left = length;
     return type as FrameType;
   }
+}
+
+function malformed(cause?: unknown): Error {
+  return new Deno.errors.InvalidData("Cannot read frame: its payload is malformed", { cause });
 }
 
 function endless(): Error {

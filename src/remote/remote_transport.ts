@@ -19,6 +19,7 @@ import {
   type FrameType,
   type FrameWriter,
   MAX_DATA,
+  MAX_DATAGRAM,
   pack,
   unpack,
 } from "./protocol.ts";
@@ -216,9 +217,10 @@ export class RemoteDatagramConn {
 
   async send(data: Uint8Array, address: Deno.Addr): Promise<number> {
     this.#assertOpen();
+    const payload = datagram(data, address);
     const told = Promise.withResolvers<void>();
     this.#untold.push(told);
-    const written = this.#frames.writer.write(FRAME.SEND_TO, pack(address, data));
+    const written = this.#frames.writer.write(FRAME.SEND_TO, payload);
     written.then(() => this.#listen(), (error) => this.#fail(error));
     await told.promise;
     return data.length;
@@ -228,7 +230,7 @@ export class RemoteDatagramConn {
     this.#assertOpen();
     const { reader, writer } = this.#frames;
     try {
-      writer.writeSync(FRAME.SEND_TO, pack(address, data));
+      writer.writeSync(FRAME.SEND_TO, datagram(data, address));
       for (let type = reader.nextSync(null); type !== FRAME.SENT; type = reader.nextSync(null)) {
         if (type === null) throw goneServer();
       }
@@ -274,6 +276,13 @@ export class RemoteDatagramConn {
     if (!this.#released) return;
     throw new Deno.errors.BadResource("Cannot send datagram: the request has ended");
   }
+}
+
+/** The payload of a SEND_TO. */
+function datagram(data: Uint8Array, address: Deno.Addr): Uint8Array {
+  if (data.length <= MAX_DATAGRAM) return pack(address, data);
+  // As the system would say it.
+  throw Object.assign(new Error("Message too long"), { code: "EMSGSIZE" });
 }
 
 /** What the server could not send. */

@@ -12,7 +12,7 @@ import { internals, StreamSocket } from "../stream_socket.ts";
 import type { BlockingChannel } from "./channel.ts";
 import { type HandlerClass, loadHandler } from "./load_handler.ts";
 import { type Init, type Outcome, type Start, toErrorMessage } from "./messages.ts";
-import { FRAME, FrameReader, FrameWriter, pack, unpack } from "./protocol.ts";
+import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT, unpack } from "./protocol.ts";
 import { RemoteDatagramConn, RemoteTransport, type UnitFrames } from "./remote_transport.ts";
 import { UnitServer } from "./unit_server.ts";
 
@@ -29,16 +29,19 @@ export class Runner {
   /** Which of them was cut off last; it may not have begun yet. */
   #aborted = 0;
   #server: UnitServer | null = null;
+  #key = "";
 
   /**
    * Makes it for one end of a channel.
    *
    * @param channel The unit's end.
-   * @param tellClosed Tells the main isolate the number of a request whose connection its handler has closed.
+   * @param tellClosed Tells the main isolate the number of a request whose connection its handler has closed, and
+   * with it the key that came with INIT.
    */
-  constructor(channel: BlockingChannel, tellClosed: (number: number) => void) {
-    const [reader, writer] = [new FrameReader(channel), new FrameWriter(channel)];
-    this.#frames = { channel, reader, writer, tellClosed: () => tellClosed(this.#count) };
+  constructor(channel: BlockingChannel, tellClosed: (number: number, key: string) => void) {
+    const [reader, writer] = [new FrameReader(channel, TO_UNIT), new FrameWriter(channel)];
+    const frames = { channel, reader, writer };
+    this.#frames = { ...frames, tellClosed: () => tellClosed(this.#count, this.#key) };
   }
 
   /**
@@ -55,7 +58,9 @@ export class Runner {
   async run(): Promise<void> {
     const { reader, writer } = this.#frames;
     if (await reader.next() !== FRAME.INIT) return;
-    const init = unpack<Init>(await reader.payload()).value;
+    const { key = "", ...init } = unpack<Init>(await reader.payload()).value;
+    this.#key = key;
+    writer.useKey(key);
     let Handler: HandlerClass;
     try {
       Handler = await loadHandler(init);

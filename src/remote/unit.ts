@@ -6,7 +6,7 @@
 import { UnitDiedError, type UnitStatus } from "../errors.ts";
 import type { Channel } from "./channel.ts";
 import { type ErrorMessage, fromErrorMessage, type Init } from "./messages.ts";
-import { FRAME, FrameReader, FrameWriter, MAX_DATA, pack, unpack } from "./protocol.ts";
+import { FRAME, FrameReader, FrameWriter, FROM_UNIT, MAX_DATA, pack, unpack } from "./protocol.ts";
 
 /** How a unit ended, and with which error, if that is known. */
 export interface UnitEnd extends UnitStatus {
@@ -37,9 +37,21 @@ export abstract class Unit {
     return 0;
   }
 
-  constructor(channel: Channel) {
-    this.reader = new FrameReader(channel);
+  readonly #key: string;
+
+  /**
+   * @param channel The main end.
+   * @param key What the unit is to begin each frame with, where others may write to the channel.
+   */
+  constructor(channel: Channel, key = "") {
+    this.#key = key;
+    this.reader = new FrameReader(channel, FROM_UNIT, key);
     this.writer = new FrameWriter(channel);
+  }
+
+  /** Whether its handlers may have datagrams sent to others than their clients. */
+  maySendTo(_address: Deno.Addr): boolean {
+    return true;
   }
 
   /** Tells the handler of the request under way that the client is cut off; its reads and writes fail from now on. */
@@ -68,7 +80,7 @@ export abstract class Unit {
   async init(init: Init): Promise<void> {
     let failure: ErrorMessage;
     try {
-      await this.writer.write(FRAME.INIT, pack(init));
+      await this.writer.write(FRAME.INIT, pack({ ...init, key: this.#key } satisfies Init));
       const type = await this.reader.next();
       if (type === FRAME.READY) return;
       if (type !== FRAME.ERROR) throw new Deno.errors.UnexpectedEof("the unit has closed its end");

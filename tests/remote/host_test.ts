@@ -7,6 +7,8 @@ import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/asse
 import { UnitDiedError } from "@netkit/socketserver";
 import { DatagramSocket } from "../../src/datagram_socket.ts";
 import { Relay, type RemoteRequest } from "../../src/remote/host.ts";
+import type { Wait } from "../../src/remote/messages.ts";
+import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT } from "../../src/remote/protocol.ts";
 import { Runner } from "../../src/remote/runner.ts";
 import { RingChannel } from "../../src/remote/shared_ring.ts";
 import { Unit, type UnitEnd } from "../../src/remote/unit.ts";
@@ -29,16 +31,21 @@ class LocalUnit extends Unit implements AsyncDisposable {
   /** What waits in a ring keeps nothing alive. */
   readonly #alive = setInterval(() => {}, 60_000);
 
-  constructor() {
+  /** The other end. */
+  readonly unitEnd: RingChannel;
+
+  /** @param runs Whether a handler runs at the other end. */
+  constructor(runs = true) {
     const memory = RingChannel.allocate();
     const main = new RingChannel(memory, "main");
     super(main);
     this.#main = main;
+    this.unitEnd = new RingChannel(memory, "unit");
     const { promise, resolve } = Promise.withResolvers<UnitEnd>();
     this.ended = promise;
     this.#end = resolve;
-    this.#runner = new Runner(new RingChannel(memory, "unit"), (number) => this.closed(number));
-    this.#running = this.#runner.run().catch(() => {});
+    this.#runner = new Runner(this.unitEnd, (number) => this.closed(number));
+    this.#running = runs ? this.#runner.run().catch(() => {}) : Promise.resolve();
   }
 
   static async ready(): Promise<LocalUnit> {
@@ -148,4 +155,74 @@ Deno.test("Relay.run() leaves a unit alone when its request was cut off before",
   assert(late.reusable);
   await new Relay(unit, request("echo next", send)).run();
   assertEquals([sent, unit.count, unit.killed], [["next"], 1, false]);
+});
+
+/** A unit whose other end is the test's. */
+class RawUnit extends LocalUnit {
+  readonly frames: { reader: FrameReader; writer: FrameWriter };
+  readonly others: boolean;
+
+  constructor(others = true) {
+    super(false);
+    this.others = others;
+    const { unitEnd } = this;
+    this.frames = { reader: new FrameReader(unitEnd, TO_UNIT), writer: new FrameWriter(unitEnd) };
+  }
+
+  override maySendTo(): boolean {
+    return this.others;
+  }
+}
+
+Deno.test("fault 5: Relay.run() keeps the time of the last WAIT only", async () => {
+  await using unit = new RawUnit();
+  const relay = new Relay(unit, request("", () => Promise.resolve(0)));
+  const running = relay.run();
+  const { reader, writer } = unit.frames;
+  assertEquals(await reader.next(), FRAME.START);
+  for (let n = 0; n < 1000; n++) {
+    await writer.write(FRAME.WAIT, pack({ timeout: 20, seen: 0 } satisfies Wait));
+  }
+  assertEquals(await reader.next(), FRAME.EXPIRED);
+  let isMore = false;
+  const more = reader.next().then((type) => isMore = type !== null);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals(isMore, false);
+  await writer.write(FRAME.DONE, pack({}));
+  await running;
+  unit.kill();
+  await more;
+});
+
+Deno.test("fault 5: Relay.run() ends a unit that sends what is no message, at once", async () => {
+  for (const type of [FRAME.WAIT, FRAME.SET_OPTION, FRAME.DONE] as const) {
+    await using unit = new RawUnit();
+    const relay = new Relay(unit, request("", () => Promise.resolve(0)));
+    const running = relay.run();
+    await unit.frames.writer.write(type, new Uint8Array(60_000));
+    const error = await assertRejects(() => running, UnitDiedError);
+    assertInstanceOf(error.cause, Deno.errors.InvalidData);
+    assert(unit.killed);
+  }
+});
+
+Deno.test("fault 8: Relay.run() sends a datagram of a unit that is shut in to its client only", async () => {
+  const other = { ...ADDRESS, port: 2 };
+  for (const mayReach of [true, false]) {
+    await using unit = new RawUnit(mayReach);
+    let sent = 0;
+    const relay = new Relay(unit, request("", () => Promise.resolve(++sent)));
+    const running = relay.run();
+    const { reader, writer } = unit.frames;
+    assertEquals(await reader.next(), FRAME.START);
+    const outcomes: boolean[] = [];
+    for (const address of [ADDRESS, other, null]) {
+      await writer.write(FRAME.SEND_TO, pack(address, bytes("data")));
+      assertEquals(await reader.next(), FRAME.SENT);
+      outcomes.push(reader.left === 0);
+    }
+    await writer.write(FRAME.DONE, pack({}));
+    await running;
+    assertEquals([outcomes, sent], mayReach ? [[true, true, false], 2] : [[true, false, false], 1]);
+  }
 });

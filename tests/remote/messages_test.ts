@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { assert, assertEquals, assertInstanceOf } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertLess,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   DatagramTooLongError,
   HandlerLoadError,
@@ -12,6 +18,7 @@ import {
   ServerExit,
 } from "@netkit/socketserver";
 import { type ErrorMessage, fromErrorMessage, toErrorMessage } from "../../src/remote/messages.ts";
+import { FRAME, FROM_UNIT, pack } from "../../src/remote/protocol.ts";
 
 /** There and back, as text in between. */
 function roundTrip(thrown: unknown): unknown {
@@ -83,4 +90,56 @@ Deno.test("fromErrorMessage() gives what is plain and no error as it was", () =>
 Deno.test("fromErrorMessage() gives what is neither plain nor an error as it looks", () => {
   assertEquals(roundTrip(undefined), "undefined");
   assertEquals(roundTrip({ some: 1n }), "{ some: 1n }");
+});
+
+Deno.test("fault 9: fromErrorMessage() makes an error of what only looks like a class that both sides know", () => {
+  const said = { name: "Error", message: "text", more: {} };
+  for (const className of ["constructor", "toString", "__proto__", "hasOwnProperty", "no such"]) {
+    const made = fromErrorMessage({ ...said, className });
+    assertInstanceOf(made, Error);
+    assertEquals([Object.getPrototypeOf(made), String(made)], [Error.prototype, "Error: text"]);
+  }
+});
+
+Deno.test("fault 9: fromErrorMessage() makes an error of whatever a unit sends", () => {
+  const more = JSON.parse(
+    '{ "__proto__": null, "toString": "x", "message": 5, "cause": 1, "a": [1], "b": 2 }',
+  );
+  const wrong = { className: 1, name: {}, message: null, stack: 7, more, cause: "c" };
+  for (const sent of [wrong, null, 5, "text", [], { thrown: { some: "object" }, more: "text" }]) {
+    const made = fromErrorMessage(sent as unknown as ErrorMessage) as Error;
+    assertInstanceOf(made, Error);
+    assertEquals(made.name, "Error");
+    assertStringIncludes(Deno.inspect(made), "Error");
+  }
+  const made = fromErrorMessage(wrong as unknown as ErrorMessage) as Error & { b: number };
+  assertEquals([made.message, made.b, Object.keys(made)], ["null", 2, ["b"]]);
+});
+
+Deno.test("fault 5: toErrorMessage() makes of no error more than may be sent", () => {
+  const long = "\x00".repeat(1_000_000);
+  const fields = Array.from({ length: 1000 }, (_, n) => [`${n}${long.slice(0, 5000)}`, long]);
+  let error = new Error();
+  for (let n = 0; n < 20; n++) {
+    error = Object.assign(new Error(long, { cause: error }), Object.fromEntries(fields));
+    error.stack = long;
+    error.name = long;
+  }
+  const { byteLength } = pack({ error: toErrorMessage(error) });
+  assertLess(byteLength, FROM_UNIT[FRAME.DONE]!);
+  assertLess(pack({ error: toErrorMessage(long) }).byteLength, FROM_UNIT[FRAME.DONE]!);
+});
+
+Deno.test("toErrorMessage() tells what can be said of a value that throws when it is looked at", () => {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const hostile = new Error("x");
+  Object.defineProperty(hostile, "stack", {
+    get() {
+      throw new Error("no");
+    },
+  });
+  for (const thrown of [proxy, hostile, Object.create(null)]) {
+    assertEquals(typeof roundTrip(thrown), "string");
+  }
 });

@@ -3,8 +3,23 @@
  *
  * @module
  */
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
-import { FRAME, FrameReader, FrameWriter, pack, unpack } from "../../src/remote/protocol.ts";
+import {
+  assertEquals,
+  assertLess,
+  assertNotEquals,
+  assertRejects,
+  assertThrows,
+} from "@std/assert";
+import {
+  FRAME,
+  FrameReader,
+  FrameWriter,
+  FROM_UNIT,
+  newKey,
+  pack,
+  TO_UNIT,
+  unpack,
+} from "../../src/remote/protocol.ts";
 import { RingChannel } from "../../src/remote/shared_ring.ts";
 import { assertSame, pattern } from "../conversation.ts";
 import { bytes, text } from "../harness.ts";
@@ -23,7 +38,7 @@ class Pair implements Disposable {
     this.main = new RingChannel(memory, "main");
     this.unit = new RingChannel(memory, "unit");
     this.writer = new FrameWriter(this.main);
-    this.reader = new FrameReader(this.unit);
+    this.reader = new FrameReader(this.unit, TO_UNIT);
   }
 
   [Symbol.dispose](): void {
@@ -142,6 +157,52 @@ Deno.test("FrameReader.next() rejects what is no frame", async () => {
     using pair = new Pair();
     await pair.main.write(Uint8Array.from(wrong));
     await assertRejects(() => pair.reader.next(), Deno.errors.InvalidData, "Cannot read frame");
+  }
+});
+
+Deno.test("fault 5: unpack() refuses many parts, parts that go beyond the end, and what is no JSON", () => {
+  const wrong = [new Uint8Array(20_000_000), [4, 0, 0, 0, 110, 117], [1, 0], [1, 0, 0, 0, 120], []];
+  for (const packed of wrong) {
+    assertThrows(() => unpack(Uint8Array.from(packed)), Deno.errors.InvalidData, "malformed");
+  }
+});
+
+Deno.test("fault 5: FrameReader.next() rejects frames that are longer than their type may be, and those of the other direction", async () => {
+  for (const limits of [FROM_UNIT, TO_UNIT]) {
+    for (const type of Object.values(FRAME)) {
+      const limit = limits[type];
+      for (const length of limit === undefined ? [0] : [limit, limit + 1]) {
+        using pair = new Pair();
+        const header = [length, length >>> 8, length >>> 16, length >>> 24].map((byte) =>
+          byte & 255
+        );
+        await pair.main.write(Uint8Array.of(type, ...header));
+        const reader = new FrameReader(pair.unit, limits);
+        if (length === limit) assertEquals(await reader.next(), type);
+        else await assertRejects(() => reader.next(), Deno.errors.InvalidData, "Cannot read frame");
+      }
+    }
+  }
+  // What a unit of a server sends is never as long as what a server may keep.
+  assertLess(Math.max(...Object.values(FROM_UNIT)), 5 * 1024 * 1024);
+});
+
+Deno.test("fault 6: FrameReader.next() with a key reads what is written with it, and rejects all else", async () => {
+  const key = newKey();
+  assertNotEquals(key, newKey());
+  for (const used of [key, "", newKey(), `${key.slice(1)}${key[0]}`]) {
+    using pair = new Pair();
+    pair.writer.useKey(used);
+    const reader = new FrameReader(pair.unit, TO_UNIT, key);
+    void pair.writer.write(FRAME.DATA, bytes("some text that is long enough"));
+    void pair.writer.write(FRAME.END);
+    if (used !== key) {
+      await assertRejects(() => reader.next(), Deno.errors.InvalidData, "no key");
+      continue;
+    }
+    assertEquals(await reader.next(), FRAME.DATA);
+    assertEquals(text(await reader.payload()), "some text that is long enough");
+    assertEquals(reader.nextSync(null), FRAME.END);
   }
 });
 

@@ -16,6 +16,7 @@ import {
   FrameReader,
   type FrameType,
   FrameWriter,
+  FROM_UNIT,
   pack,
   unpack,
 } from "../../src/remote/protocol.ts";
@@ -49,7 +50,7 @@ class Main implements AsyncDisposable {
   constructor(capacity?: number) {
     const memory = RingChannel.allocate(capacity);
     this.channel = new RingChannel(memory, "main");
-    this.reader = new FrameReader(this.channel);
+    this.reader = new FrameReader(this.channel, FROM_UNIT);
     this.writer = new FrameWriter(this.channel);
     this.runner = new Runner(new RingChannel(memory, "unit"), () => {});
     this.running = this.runner.run();
@@ -163,7 +164,7 @@ Deno.test("Runner.run() drops what came for the last request and was not read", 
   await using main = await Main.ready();
   await main.start();
   await main.data("options\n");
-  await main.data("x".repeat(100_000));
+  await main.data("x".repeat(60_000));
   await main.data("y".repeat(20_000));
   await main.writer.write(FRAME.END);
   assertEquals((await main.done()).written, "set");
