@@ -40,8 +40,10 @@ export interface ForkingMembers extends Omit<ConcurrentMembers, "maxConnections"
   childIdleTimeout: number | null;
   /** What the subprocesses may do, as flags of Deno. */
   childPermissions: readonly string[];
-  /** The environment of the subprocesses. */
+  /** What the subprocesses have in their environment besides what Deno itself needs. */
   childEnv: Readonly<Record<string, string>>;
+  /** How large the heap of a subprocess may become, in MiB; `null` for as large as V8 lets it. */
+  childMemoryLimit: number | null;
   /** The process ids of the subprocesses that serve a request. */
   readonly activeChildren: ReadonlySet<number>;
   /**
@@ -63,8 +65,10 @@ export interface ForkingStatics extends ConcurrentStatics {
   childIdleTimeout: number | null;
   /** The default of the instance property of this name; empty. */
   childPermissions: readonly string[];
-  /** The default of the instance property of this name; what Deno itself needs. */
+  /** The default of the instance property of this name; empty. */
   childEnv: Readonly<Record<string, string>> | undefined;
+  /** The default of the instance property of this name, in MiB; `null`. */
+  childMemoryLimit: number | null;
 }
 
 /**
@@ -135,6 +139,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     static childIdleTimeout: number | null = 30_000;
     static childPermissions: readonly string[] = [];
     static childEnv: Readonly<Record<string, string>> | undefined = undefined;
+    static childMemoryLimit: number | null = null;
     readonly #settings: Required<ForkingOptions>;
     readonly #units: UnitRequests<ChildUnit>;
     /** Called when no subprocess serves a request any more. */
@@ -160,7 +165,9 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
           const options = {
             ...conditions,
             flags: this.childPermissions,
-            env: this.childEnv === INHERITED ? null : this.childEnv,
+            memoryLimit: this.childMemoryLimit,
+            env: { ...defaultEnv(), ...this.childEnv },
+            clearEnv: mayReadEnv(),
             onLine: (line: string) => log("info", line),
           };
           return await handler.start((init) => ChildUnit.start(init, options));
@@ -225,6 +232,14 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     set childEnv(value: Readonly<Record<string, string>>) {
       this.#settings.childEnv = checkEnv(value);
+    }
+
+    get childMemoryLimit(): number | null {
+      return this.#settings.childMemoryLimit;
+    }
+
+    set childMemoryLimit(value: number | null) {
+      this.#settings.childMemoryLimit = checkMemoryLimit(value);
     }
 
     get activeChildren(): ReadonlySet<number> {
@@ -295,7 +310,8 @@ function settingsFrom(
     maxRequestsPerChild: checkCount(given("maxRequestsPerChild")),
     childIdleTimeout: checkTime("childIdleTimeout", given("childIdleTimeout")),
     childPermissions: checkFlags(given("childPermissions")),
-    childEnv: checkEnv(given("childEnv") ?? defaultEnv()),
+    childEnv: checkEnv(given("childEnv")),
+    childMemoryLimit: checkMemoryLimit(given("childMemoryLimit")),
   };
 }
 
@@ -314,7 +330,7 @@ function checkFlags(value: unknown): readonly string[] {
   );
 }
 
-function checkEnv(value: unknown): Readonly<Record<string, string>> {
+function checkEnv(value: unknown = {}): Readonly<Record<string, string>> {
   if (
     typeof value === "object" && value !== null &&
     Object.values(value).every((text) => typeof text === "string")
@@ -322,21 +338,24 @@ function checkEnv(value: unknown): Readonly<Record<string, string>> {
   throw new TypeError("Cannot use option 'childEnv': expected an object of strings");
 }
 
-/** Stands for the program's own environment, which it may not look into. */
-const INHERITED: Readonly<Record<string, string>> = Object.freeze({});
+function checkMemoryLimit(value: unknown): number | null {
+  return value === null ? null : checkInteger("childMemoryLimit", value, 16, 1024 * 1024);
+}
 
 /**
  * Takes over what Deno needs. Without `--allow-env` nobody can tell that from the rest, and a child without it finds
- * neither its cache nor its registry; it gets all then, which it may not look into either.
+ * neither its cache nor its registry; it inherits all then, which it may not look into either.
  */
-function defaultEnv(): Readonly<Record<string, string>> {
-  const env: Record<string, string> = {};
-  for (const variable of ENV_NAMES) {
-    if (Deno.permissions.querySync({ name: "env", variable }).state !== "granted") return INHERITED;
-    const value = Deno.env.get(variable);
-    if (value !== undefined) env[variable] = value;
-  }
-  return env;
+function defaultEnv(): Record<string, string> {
+  if (!mayReadEnv()) return {};
+  const values = ENV_NAMES.map((name) => [name, Deno.env.get(name)]);
+  return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+}
+
+function mayReadEnv(): boolean {
+  return ENV_NAMES.every((variable) =>
+    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
+  );
 }
 
 /** Deno says with which flag to run the program; where a subprocess lacks a permission, that is a setting here. */

@@ -111,11 +111,19 @@ export interface ForkingOptions {
    */
   childPermissions?: readonly string[];
   /**
-   * The environment of the subprocesses; a handler that reads it needs `--allow-env` among `childPermissions` as
-   * well. Without it they get what Deno itself needs (`PATH`, `HOME`, `DENO_*`, proxies, locale) and nothing else; of
-   * a server without `--allow-env`, which cannot pick that out, they inherit the environment as it is.
+   * What the subprocesses have in their environment besides what Deno itself needs (`PATH`, `HOME`, `DENO_*`, proxies,
+   * locale), which it overrides; a handler that reads it needs `--allow-env` among `childPermissions` as well. From a
+   * server without `--allow-env`, which cannot pick out what Deno needs, they inherit the whole environment.
    */
   childEnv?: Readonly<Record<string, string>>;
+  /**
+   * How large the heap of a subprocess may become, in MiB (V8's `--max-old-space-size`, 16 or more); `null` for as
+   * large as V8 lets it. Beyond, the subprocess ends, and its request fails with a `UnitDiedError`. What the buffers of
+   * typed arrays hold does not count: for that, limit the memory of the server's whole control group.
+   *
+   * @default {null}
+   */
+  childMemoryLimit?: number | null;
 }
 
 /** Options of every server. */
@@ -189,6 +197,7 @@ const MIX_IN_OPTIONS: readonly string[] = [
   "childIdleTimeout",
   "childPermissions",
   "childEnv",
+  "childMemoryLimit",
   "workers",
   "maxConnectionsPerWorker",
 ];

@@ -10,8 +10,13 @@ import {
   DatagramRequestHandler,
   StreamRequestHandler,
 } from "@netkit/socketserver";
-import { writeSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import nodeConsole from "node:console";
+import { once } from "node:events";
+import { createWriteStream, readSync, writeFileSync, writeSync } from "node:fs";
+import { Socket } from "node:net";
 import process from "node:process";
+import tty from "node:tty";
 
 const CHUNK = new Uint8Array(64 * 1024).fill(120);
 
@@ -135,12 +140,105 @@ export class SpawnHandler extends LineHandler {
   }
 }
 
-/** Writes to the real standard output, which is the protocol's. */
-export class IntruderHandler extends StreamRequestHandler {
+/** The ways in which {@linkcode IntruderHandler} writes to descriptor 1. */
+export const WAYS = ["writeSync", "writeFileSync", "stream", "console", "tty", "socket"].map((
+  way,
+) => `by ${way}`);
+
+/** Writes what the client says to descriptor 1 in all ways there are, and tells what 0 has to read. */
+export class IntruderHandler extends LineHandler {
   static override readonly moduleUrl = import.meta.url;
   override async handle(): Promise<void> {
-    writeSync(1, "not for the client\n");
-    await this.wfile.write("never read");
+    const line = decoder.decode(await this.rfile.readline());
+    writeSync(1, `by writeSync ${line}`);
+    writeFileSync(1, `by writeFileSync ${line}`);
+    const stream = createWriteStream("", { fd: 1, autoClose: false });
+    await new Promise<void>((resolve) => stream.end(`by stream ${line}`, () => resolve()));
+    nodeConsole.log(`by console ${line.trimEnd()}`);
+    if (Deno.permissions.querySync({ name: "run", command: "sh" }).state === "granted") {
+      const script = (
+        way: string,
+      ) => ["-c", 'cat 2>/dev/null; printf %s "$0"', `by ${way} ${line}`];
+      const stdio = "inherit";
+      spawnSync("sh", script("spawnSync"), { stdio });
+      await once(spawn("sh", script("spawn"), { stdio }), "exit");
+      const args = script("Deno.Command");
+      const command = new Deno.Command("sh", { args, stdin: stdio, stdout: stdio });
+      await command.spawn().status;
+    }
+    const nothing = new Uint8Array(100);
+    const read = [readSync(0, nothing), await Deno.stdin.read(nothing), readSync(0, nothing)];
+    for (const out of [new tty.WriteStream(1), new Socket({ fd: 1 })]) {
+      const way = out instanceof tty.WriteStream ? "tty" : "socket";
+      await new Promise<void>((resolve) => out.write(`by ${way} ${line}`, () => resolve()));
+    }
+    await this.wfile.write(line);
+    for await (const more of this.rfile) await this.wfile.write(more);
+    await this.wfile.write(`${read.map(String).join(" ")}\n`);
+  }
+}
+
+/** Sends and prints much at once. */
+export class TalkativeHandler extends BaseRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    for (let n = 0; n < 64; n++) {
+      const sent = this.request.sendAll(CHUNK);
+      for (let m = 0; m < 4; m++) writeSync(1, `${"y".repeat(4095)}\n`);
+      await sent;
+    }
+  }
+}
+
+/** Tries to tell others a secret, and to keep something for the next request; says which of that was refused. */
+export class SealedHandler extends LineHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const host = await this.line();
+    const secret = crypto.randomUUID();
+    const ways: Record<string, () => unknown> = {
+      npm: () => import(`npm:x-${secret}`),
+      jsr: () => import(`jsr:@x/x-${secret}`),
+      http: () => import(`http://${host}/${secret}.ts`),
+      localStorage: () => localStorage.setItem("secret", secret),
+      caches: async () => {
+        const cache = await caches.open("secret");
+        await cache.put("http://secret/", new Response(secret));
+      },
+      openKv: () => (Deno as unknown as { openKv(): Promise<Disposable> }).openKv(),
+    };
+    for (const [name, attempt] of Object.entries(ways)) {
+      try {
+        await attempt();
+      } catch {
+        continue;
+      }
+      await this.wfile.write(`${name} `);
+    }
+    await this.wfile.write("sealed");
+  }
+}
+
+/** Fills its heap. */
+export class HeapHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override handle(): void {
+    for (const kept: unknown[] = [];;) kept.push(Array.from({ length: 1000 }, () => ({})));
+  }
+}
+
+/** Sends a datagram to the port that the client says, then tells the client. */
+export class ForwardHandler extends DatagramRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const port = Number(decoder.decode(this.packet));
+    try {
+      const address = { transport: "udp", hostname: "127.0.0.1", port } as const;
+      await this.socket.sendTo(encoder.encode("forwarded"), address);
+      await this.wfile.write("done");
+    } catch (error) {
+      await this.wfile.write((error as Error).message);
+    }
   }
 }
 

@@ -41,7 +41,9 @@ import {
   ExitHandler,
   FloodHandler,
   FloodLogHandler,
+  ForwardHandler,
   HalfCloseHandler,
+  HeapHandler,
   hidden,
   HoldHandler,
   HomelessHandler,
@@ -51,13 +53,16 @@ import {
   PermissionHandler,
   PidHandler,
   PrintHandler,
+  SealedHandler,
   SlowReaderHandler,
   SpawnHandler,
   SpinHandler,
   StubbornHandler,
+  TalkativeHandler,
   ThrowHandler,
   TidyHandler,
   UpperHandler,
+  WAYS,
 } from "./forking_handlers.ts";
 import { UnitCommandHandler } from "./handlers.ts";
 import {
@@ -659,17 +664,29 @@ Deno.test("ForkingTCPServer: a process that a handler starts gets neither the cl
   assertEquals(fixture.errors, []);
 });
 
-Deno.test("ForkingTCPServer: a child that breaks the protocol loses its request, and nothing gets through", async () => {
-  await using fixture = serve(IntruderHandler);
-  assertEquals(await exchange(fixture.address, ""), "");
-  await until(() => fixture.errors.length > 0);
-  const [error] = fixture.errors;
-  assertInstanceOf(error, UnitDiedError);
-  assertInstanceOf(error.cause, Deno.errors.InvalidData);
-  assertMatch(
-    error.message,
-    /^Cannot finish request: child \d+ broke the protocol \(Cannot read frame: .*\) and was killed by SIG/,
-  );
+Deno.test("fault 6: ForkingTCPServer: what is written to descriptor 1 forges no frame and is in the log, and 0 has nothing to read", async () => {
+  const childPermissions = ["--allow-run=sh", "--allow-env"];
+  for (const options of [{}, { childPermissions }, { childPermissions: ["-A"] }]) {
+    await using fixture = serve(IntruderHandler, options);
+    // What a client says is no frame, whatever it looks like.
+    const forged = "\f\x02{}";
+    const said = `${forged}\n`.repeat(3);
+    assertEquals(await exchange(fixture.address, said), `${said}0 null 0\n`);
+    const maySpawn = options.childPermissions !== undefined;
+    const ways = [...WAYS, ...maySpawn ? ["by spawn", "by spawnSync", "by Deno.Command"] : []];
+    await until(() => ways.every((way) => fixture.lines.includes(`info: ${way} ${forged}`)));
+    assertEquals(fixture.errors, []);
+  }
+});
+
+Deno.test("fault 6: ForkingTCPServer: a handler that writes much to descriptor 1 while it sends disturbs neither", async () => {
+  await using fixture = serve(TalkativeHandler);
+  const conn = await connect(fixture.address);
+  using _ = conn;
+  assertEquals(await readAll(conn), new Uint8Array(4 * 1024 * 1024).fill(120));
+  const count = () => fixture.lines.filter((line) => line === `info: ${"y".repeat(4095)}`).length;
+  await until(() => count() === 256);
+  assertEquals(fixture.errors, []);
 });
 
 Deno.test("ForkingTCPServer: a child may do nothing by default, and the error says what would let it", async () => {
@@ -709,7 +726,65 @@ function environment(pid: number): string[] {
   return variables.map((variable) => variable.split("=")[0]!).filter((name) => name !== "");
 }
 
-Deno.test("ForkingTCPServer: a child has of the environment what Deno needs, or else 'childEnv'", async () => {
+Deno.test("fault 8: ForkingTCPServer: a child without permissions imports nothing that is not cached, and keeps nothing", async () => {
+  const asked: string[] = [];
+  const listener = { hostname: "127.0.0.1", port: 0, onListen: () => {} };
+  await using web = Deno.serve(listener, ({ url }) => {
+    asked.push(url);
+    return new Response(null, { status: 404 });
+  });
+  const host = `127.0.0.1:${web.addr.port}`;
+  const env = { NPM_CONFIG_REGISTRY: `http://${host}/`, JSR_URL: `http://${host}/` };
+  const kv = ["--unstable-kv"];
+  await using fixture = serve(SealedHandler, { childEnv: env, childPermissions: kv });
+  assertEquals(await exchange(fixture.address, `${host}\n`), "sealed");
+  assertEquals(asked, []);
+  assertEquals(await exchange(fixture.address, "[::1]:1\n"), "sealed");
+  // With all permissions a child asks, and would take what it is given.
+  const childEnv = { ...env, DENO_DIR: tempFolder() };
+  await using open = serve(SealedHandler, { childEnv, childPermissions: ["-A", ...kv] });
+  const kept = "localStorage caches openKv sealed";
+  assertEquals(await exchange(open.address, `${host}\n`), kept);
+  assertEquals(asked.length, 3);
+});
+
+Deno.test("fault 8: ForkingTCPServer: 'childMemoryLimit' ends a child whose heap grows beyond, and no other", async () => {
+  await using fixture = serve(HeapHandler, { childMemoryLimit: 32 });
+  const { server, errors } = fixture;
+  const memory = residentMemory();
+  for (let count = 1; count <= 2; count++) {
+    assertEquals(await exchange(fixture.address, ""), "");
+    await until(() => errors.length === count, 20_000);
+    assertInstanceOf(errors.at(-1), UnitDiedError);
+  }
+  assertLess(residentMemory() - memory, 100 * 1024 * 1024);
+  assertEquals(server.childMemoryLimit, 32);
+});
+
+Deno.test("fault 8: ForkingUDPServer: a child sends datagrams to its client only, but for what 'childPermissions' name", async () => {
+  const other = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  using _ = { [Symbol.dispose]: () => other.close() };
+  const { port } = other.addr as Deno.NetAddr;
+  const refused = `Cannot send datagram to 127.0.0.1:${port}: ` +
+    "add '--allow-net' of it to 'childPermissions' of the server";
+  for (const flags of [[], ["--allow-net=127.0.0.1:1"]]) {
+    await using fixture = start(
+      new ForkingUDPServer(LOOPBACK, ForwardHandler, { childPermissions: flags }),
+    );
+    assertEquals(await datagramExchange(fixture.server.serverAddress, String(port)), refused);
+  }
+  for (
+    const flag of [`--allow-net=example.com,127.0.0.1:${port}`, "-N=127.0.0.1", "--allow-net", "-A"]
+  ) {
+    await using fixture = start(
+      new ForkingUDPServer(LOOPBACK, ForwardHandler, { childPermissions: [flag] }),
+    );
+    assertEquals(await datagramExchange(fixture.server.serverAddress, String(port)), "done");
+    assertEquals(text((await other.receive())[0]), "forwarded");
+  }
+});
+
+Deno.test("fault 35: ForkingTCPServer: a child has of the environment what Deno needs, and 'childEnv' over that", async () => {
   Deno.env.set("SOCKETSERVER_SECRET", "x");
   Deno.env.set("TZ", "UTC");
   try {
@@ -722,11 +797,12 @@ Deno.test("ForkingTCPServer: a child has of the environment what Deno needs, or 
   } finally {
     Deno.env.delete("SOCKETSERVER_SECRET");
   }
-  const childEnv = { ...serverEnv(), OWN: "mine" };
-  const childPermissions = ["--allow-env=OWN,TZ"];
+  const childPermissions = ["--allow-env=OWN,TZ,LANG"];
+  const childEnv = { OWN: "mine", LANG: "eo" };
   await using fixture = serve(PermissionHandler, { childEnv, childPermissions });
+  assertEquals(await exchange(fixture.address, "env LANG\n"), "eo done");
   assertEquals(await exchange(fixture.address, "env OWN\n"), "mine done");
-  assertEquals(await exchange(fixture.address, "env TZ\n"), "not set done");
+  assertEquals(await exchange(fixture.address, "env TZ\n"), "UTC done");
 });
 
 /** What a child of these tests needs to find Deno's cache and the registry. */

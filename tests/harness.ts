@@ -275,6 +275,25 @@ const nothing = () => {};
 Deno.addSignalListener("SIGUSR2", nothing);
 Deno.removeSignalListener("SIGUSR2", nothing);
 
+/** How many sockets a process listens on, or is bound to. */
+export function listeningSockets(pid: number): number {
+  const listening = new Set<string>();
+  for (const table of ["tcp", "tcp6", "udp", "udp6"]) {
+    for (const line of Deno.readTextFileSync(`/proc/net/${table}`).trim().split("\n").slice(1)) {
+      const [, , , state, , , , , , inode = ""] = line.trim().split(/\s+/);
+      if (state === "0A" || state === "07") listening.add(`socket:[${inode}]`);
+    }
+  }
+  const folder = `/proc/${pid}/fd`;
+  return [...Deno.readDirSync(folder)].filter(({ name }) => {
+    try {
+      return listening.has(Deno.readLinkSync(`${folder}/${name}`));
+    } catch {
+      return false; // it has been closed
+    }
+  }).length;
+}
+
 /** How many descriptors this process has open. */
 export function openDescriptors(): number {
   return [...Deno.readDirSync("/proc/self/fd")].length;

@@ -6,21 +6,25 @@
  *
  * @module
  */
-import { CHILD_MARK, CLOSED_MARK, stdin, stdout } from "./child_guard.ts";
+import { ABORT_SIGNAL, closedMark } from "./child_contract.ts";
+import { descriptors, isChild, stderr } from "./child_guard.ts";
 import { StdioChannel } from "./pipe.ts";
 import { Runner } from "./runner.ts";
 
 const encoder = new TextEncoder();
 
 async function serve(): Promise<never> {
-  const channel = new StdioChannel(stdin, stdout);
-  const runner = new Runner(channel, (number) => {
-    Deno.stderr.writeSync(encoder.encode(`${CLOSED_MARK}${number}\n`));
+  const channel = new StdioChannel(descriptors.input, descriptors.output);
+  const runner = new Runner(channel, (number, key) => {
+    stderr.writeSync(encoder.encode(closedMark(key, number)));
   });
-  Deno.addSignalListener("SIGUSR1", () => {
-    channel.interrupt();
-    runner.abort();
-  });
+  // Not on Windows, where a handler that reads is told by a frame.
+  if (Deno.build.os !== "windows") {
+    Deno.addSignalListener(ABORT_SIGNAL, () => {
+      channel.interrupt();
+      runner.abort();
+    });
+  }
   try {
     await runner.run();
   } catch (error) {
@@ -30,4 +34,4 @@ async function serve(): Promise<never> {
   Deno.exit();
 }
 
-if (Deno.args[0] === CHILD_MARK) await serve();
+if (isChild) await serve();

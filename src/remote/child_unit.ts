@@ -4,11 +4,11 @@
  * @module
  */
 import { errorCode, HandlerLoadError, UnitDiedError } from "../errors.ts";
-import { CHILD_MARK, CLOSED_MARK } from "./child_guard.ts";
+import { ABORT_SIGNAL, allowsNet, CHILD_MARK, childFlags, closedMark } from "./child_contract.ts";
 import type { ShortageListener } from "./descriptors.ts";
 import type { Init } from "./messages.ts";
 import { PipeChannel } from "./pipe.ts";
-import { FRAME } from "./protocol.ts";
+import { FRAME, newKey } from "./protocol.ts";
 import { Unit, type UnitEnd } from "./unit.ts";
 
 /** Never called: puts what a child runs into the module graph, for `deno cache`. */
@@ -33,13 +33,19 @@ const TERM_GRACE = 500;
 const MAX_START_OUTPUT = 16 * 1024;
 /** The longest line of a child that is logged whole, in characters. */
 const MAX_LOG_LINE = 8192;
+/** No mark of a closed connection is longer, in characters. */
+const MAX_MARK = 64;
 
 /** How to start a subprocess. */
 export interface ChildOptions {
   /** The flags of Deno, such as permissions. */
   flags: readonly string[];
-  /** The whole environment; null for that of this process. */
-  env: Readonly<Record<string, string>> | null;
+  /** How large its heap may become, in MiB; null for as large as V8 lets it. */
+  memoryLimit?: number | null;
+  /** The environment. */
+  env: Readonly<Record<string, string>>;
+  /** Whether that is all of it, as when left out, and nothing is inherited. */
+  clearEnv?: boolean;
   /** Gets each line that the child prints. */
   onLine: (line: string) => void;
   /** Told when the start has to wait for the system to have room for it. */
@@ -61,6 +67,8 @@ export class ChildUnit extends Unit {
   /** The system sees to that. */
   readonly isMortal = true;
   readonly #child: Deno.ChildProcess;
+  readonly #onLine: (line: string) => void;
+  readonly #flags: readonly string[];
   readonly #channel: PipeChannel;
   #alive = true;
   #dying: ReturnType<typeof setTimeout> | undefined;
@@ -78,7 +86,7 @@ export class ChildUnit extends Unit {
   static async start(init: Init, options: ChildOptions): Promise<ChildUnit> {
     const { startTimeout = START_TIMEOUT, signal } = options;
     const child = await spawn(init, options, performance.now() + startTimeout);
-    const unit = new ChildUnit(child, new PipeChannel(child), options.onLine);
+    const unit = new ChildUnit(child, options.onLine, options.flags);
     let late: string | null = null;
     const kill = (why: string) => {
       late = why;
@@ -96,37 +104,52 @@ export class ChildUnit extends Unit {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     }
-    const printed = unit.#startOutput?.split("\n").slice(0, -1) ?? [];
-    unit.#startOutput = null;
-    for (const line of printed) options.onLine(line);
     unit.unref();
     return unit;
   }
 
   /** Takes over a process; {@linkcode ChildUnit.start} makes one. */
-  constructor(child: Deno.ChildProcess, channel: PipeChannel, onLine: (line: string) => void) {
-    super(channel);
+  constructor(
+    child: Deno.ChildProcess,
+    onLine: (line: string) => void,
+    flags: readonly string[] = [],
+  ) {
+    const [channel, key] = [new PipeChannel(child), newKey()];
+    super(channel, key);
     this.name = `child ${child.pid}`;
     this.pid = child.pid;
     this.#child = child;
+    this.#onLine = onLine;
+    this.#flags = flags;
     this.#channel = channel;
     this.#output = child.stderr.getReader();
-    this.#outputEnded = this.#readOutput(onLine);
+    this.#outputEnded = this.#readOutput(closedMark(key));
     this.ended = this.#watch(child);
+  }
+
+  override async init(init: Init): Promise<void> {
+    await super.init(init);
+    const printed = this.#startOutput?.split("\n").slice(0, -1) ?? [];
+    this.#startOutput = null;
+    for (const line of printed) this.#onLine(line);
   }
 
   /** Makes the child keep the program alive, as it does while it starts, serves, and ends. */
   ref(): void {
-    this.#child.ref();
+    this.#tell((child) => child.ref());
   }
 
   /** Makes the child not keep the program alive. */
   unref(): void {
-    this.#child.unref();
+    this.#tell((child) => child.unref());
+  }
+
+  override maySendTo(address: Deno.Addr): boolean {
+    return allowsNet(this.#flags, address);
   }
 
   abort(): void {
-    this.#signal("SIGUSR1");
+    this.#signal(ABORT_SIGNAL);
     // A handler that blocks in a read hears no signal. The unit may have ended.
     this.writer.write(FRAME.CLOSE).catch(() => {});
   }
@@ -163,36 +186,55 @@ export class ChildUnit extends Unit {
   }
 
   #signal(signal: Deno.Signal): void {
-    if (!this.#alive) return;
+    if (this.#alive) this.#tell((child) => child.kill(signal));
+  }
+
+  /** Calls a method of the process, each of which throws when it has ended and its status is on the way. */
+  #tell(call: (child: Deno.ChildProcess) => void): void {
     try {
-      this.#child.kill(signal);
+      call(this.#child);
     } catch {
-      // It has ended, and its status is on the way.
+      // There is nothing left to tell.
     }
   }
 
-  /** Reads all that the child prints, so that it never waits for us, and passes it on line by line. */
-  async #readOutput(onLine: (line: string) => void): Promise<void> {
+  /**
+   * Reads all that the child prints, so that it never waits for us, and passes it on line by line; but for what it
+   * says of closed connections, wherever that stands in a line.
+   */
+  async #readOutput(mark: string): Promise<void> {
     const decoder = new TextDecoder();
     let rest = "";
-    const say = (printed: string) => {
-      const [line = "", closed] = printed.split(CLOSED_MARK);
-      if (closed !== undefined) this.closed(Number(closed));
-      if (closed !== undefined && line === "") return;
-      if (this.#startOutput === null) return onLine(line);
+    const say = (line: string) => {
+      if (this.#startOutput === null) return this.#onLine(line);
       this.#startOutput = `${this.#startOutput}${line}\n`.slice(0, MAX_START_OUTPUT);
     };
     while (true) {
       const { value, done } = await this.#output.read();
-      const lines = (rest + decoder.decode(value, { stream: !done })).split("\n");
+      rest = this.#takeMarks(rest + decoder.decode(value, { stream: !done }), mark);
+      const lines = rest.split("\n");
       rest = lines.pop()!;
       for (const line of lines) say(line);
-      if (rest !== "" && (done || rest.length > MAX_LOG_LINE)) {
-        say(rest);
-        rest = "";
+      // A mark may have come by half.
+      const begun = rest.indexOf(mark[0]!, Math.max(rest.length - MAX_MARK, 0));
+      const cut = done || begun < 0 ? rest.length : begun;
+      if (cut > 0 && (done || rest.length > MAX_LOG_LINE)) {
+        say(rest.slice(0, cut));
+        rest = rest.slice(cut);
       }
       if (done) return;
     }
+  }
+
+  /** Heeds the marks in what was printed, and gives what remains. */
+  #takeMarks(printed: string, mark: string): string {
+    for (let at = printed.indexOf(mark); at >= 0; at = printed.indexOf(mark, at)) {
+      const end = printed.indexOf("\n", at);
+      if (end < 0) break; // the rest of it is on its way
+      this.closed(Number(printed.slice(at + mark.length, end)));
+      printed = printed.slice(0, at) + printed.slice(end + 1);
+    }
+    return printed;
   }
 
   /** Says why a child did not come up, of which all that is known may be what Deno printed. */
@@ -213,7 +255,12 @@ async function spawn(
   const preload = (name: string) => ["--preload", new URL(name, import.meta.url).href];
   const command = new Deno.Command(Deno.execPath(), {
     args: [
-      ...["run", "--quiet", "--no-prompt", ...options.flags],
+      ...[
+        "run",
+        "--quiet",
+        "--no-prompt",
+        ...childFlags(options.flags, options.memoryLimit ?? null),
+      ],
       // Loaded before, the module needs no permission to be imported.
       ...preload("./child_guard.ts"),
       ...["--preload", init.moduleUrl],
@@ -221,7 +268,7 @@ async function spawn(
       ...[init.moduleUrl, CHILD_MARK],
     ],
     env: { NO_COLOR: "1", ...options.env }, // what it prints is for a log
-    clearEnv: options.env !== null,
+    clearEnv: options.clearEnv ?? true,
     stdin: "piped",
     stdout: "piped",
     stderr: "piped",
