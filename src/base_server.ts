@@ -376,7 +376,9 @@ export abstract class BaseServer<
 
   /**
    * Makes the handler and runs it. Override it to give handlers more than the three arguments, with
-   * {@linkcode runHandler}: `return runHandler(new MyHandler(request, clientAddress, this, more))`.
+   * {@linkcode runHandler}: `return runHandler(new MyHandler(request, clientAddress, this, more))`. Where handlers run
+   * in Workers or subprocesses it may only do something before and after `super.finishRequest()`; what handlers need
+   * more goes by {@linkcode BaseServer.requestContext} there.
    *
    * @param request The request.
    * @param clientAddress Who asks.

@@ -22,6 +22,7 @@ import {
 } from "./options.ts";
 import { ChildUnit } from "./remote/child_unit.ts";
 import { handlerModule } from "./remote/handler_module.ts";
+import { checkFinishRequest, runElsewhere } from "./remote/own_finish.ts";
 import { UnitRequests } from "./remote/unit_requests.ts";
 import type { AnyServer } from "./request_handler.ts";
 import type { ServerStats } from "./request_table.ts";
@@ -151,7 +152,9 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
       const handler = handlerModule(nameOf(new.target), args[1]);
       refuseWhenCompiled(nameOf(new.target));
+      checkFinishRequest(new.target, ForkingMixIn, "subprocess");
       super(...args);
+      runElsewhere(this);
       this.#settings = settings;
       const log = (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) =>
         logTo(this.logger, level, line, ...errors);
@@ -289,9 +292,10 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     override async serverClose(): Promise<void> {
       try {
-        await this.#units.close(() => super.serverClose());
+        await this.#units.close(() => super.serverClose(), super.finished);
       } finally {
-        if (this.blockOnClose) await this.#units.noneLeft;
+        // With a request under way this was called by one of its hooks, which it would wait for.
+        if (this.blockOnClose && super.stats().active === 0) await this.#units.noneLeft;
       }
     }
   }

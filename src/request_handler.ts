@@ -11,6 +11,9 @@ import type { DatagramRequest, DatagramSocket } from "./datagram_socket.ts";
 import { isInstance, isPeerGone, nameOf, propertyOf } from "./errors.ts";
 import type { StreamSocket } from "./stream_socket.ts";
 
+/** The servers whose handlers run in Workers or subprocesses. */
+export const remoteServers: WeakSet<object> = new WeakSet();
+
 /** A server of any kind, as a handler that fits several kinds sees it. */
 // deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters
 export type AnyServer = BaseServer<any, any>;
@@ -348,6 +351,7 @@ export function checkHandler(value: unknown): void {
  *
  * @param handler The handler, fresh from its constructor.
  * @throws {unknown} What a step threw.
+ * @throws {TypeError} When its server runs handlers in Workers or subprocesses, and this is the server's own isolate.
  *
  * @example A handler with an argument more
  * ```ts
@@ -375,6 +379,8 @@ export function checkHandler(value: unknown): void {
  * ```
  */
 export async function runHandler(handler: RequestHandler): Promise<void> {
+  const { server } = handler as { server?: object };
+  if (server !== undefined && remoteServers.has(server)) throw runsElsewhere(handler);
   // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.
   const prepared = handler.setup();
   if (prepared !== undefined) await prepared;
@@ -393,6 +399,15 @@ export async function runHandler(handler: RequestHandler): Promise<void> {
   }
   const finished = handler.finish();
   if (finished !== undefined) await finished;
+}
+
+function runsElsewhere({ constructor }: RequestHandler): Error {
+  return new TypeError(
+    `Cannot run handler "${
+      nameOf(constructor)
+    }" here: its server runs handlers in Workers or subprocesses; ` +
+      "call super.finishRequest(), and give handlers more by requestContext()",
+  );
 }
 
 /** Runs a plain function as a handler; what it returns is awaited and dropped. */

@@ -141,10 +141,10 @@ export class RequestTable<Request> {
     return active === undefined || active.aborted;
   }
 
-  /** The signal of a request; one that is aborted already where the request is under way no more. */
+  /** The signal of a request; {@linkcode ENDED} where the request is under way no more. */
   signal(request: Request): AbortSignal {
     const active = this.#active.get(request);
-    if (active === undefined) return AbortSignal.abort(abortReason());
+    if (active === undefined) return ENDED;
     active.controller ??= new AbortController();
     if (active.aborted) active.controller.abort(active.reason);
     return active.controller.signal;
@@ -229,3 +229,6 @@ export class RequestTable<Request> {
 function abortReason(): DOMException {
   return new DOMException("The server cut this request off", "AbortError");
 }
+
+/** The signal of all requests that are not under way. */
+export const ENDED: AbortSignal = AbortSignal.abort(abortReason());

@@ -23,6 +23,7 @@ import {
 } from "./options.ts";
 import { hasRoomForClient } from "./remote/descriptors.ts";
 import { handlerModule } from "./remote/handler_module.ts";
+import { checkFinishRequest, runElsewhere } from "./remote/own_finish.ts";
 import { UnitRequests } from "./remote/unit_requests.ts";
 import { WorkerUnit } from "./remote/worker_unit.ts";
 import type { AnyServer } from "./request_handler.ts";
@@ -132,7 +133,9 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       // Checked before the base binds, so that what is wrong leaves nothing open.
       const settings = settingsFrom(new.target as unknown as ThreadingStatics, args[2]);
       const handler = handlerModule(nameOf(new.target), args[1]);
+      checkFinishRequest(new.target, ThreadingMixIn, "Worker");
       super(...args);
+      runElsewhere(this);
       this.#settings = settings;
       this.#units = new UnitRequests({
         kind: "Worker",
@@ -204,6 +207,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       super.blockOnClose = value;
     }
 
+    override get finished(): Promise<void> {
+      return super.finished.then(() => this.#units.noneLeft);
+    }
+
     override stats(): ServerStats {
       return this.#units.stats(super.stats());
     }
@@ -229,10 +236,14 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override async serverClose(): Promise<void> {
       try {
-        await this.#units.close(() => super.serverClose());
+        await this.#units.close(() => super.serverClose(), super.finished);
       } finally {
-        if (this.daemonThreads) { for (const worker of this.#units.active) worker.kill(); }
-        if (this.blockOnClose) await this.#units.noneLeft;
+        if (this.daemonThreads) {
+          this.#units.end();
+          for (const worker of this.#units.active) worker.kill();
+        }
+        // With a request under way this was called by one of its hooks, which it would wait for.
+        if (this.blockOnClose && super.stats().active === 0) await this.#units.noneLeft;
       }
     }
   }

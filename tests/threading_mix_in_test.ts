@@ -447,7 +447,7 @@ Deno.test("ThreadingMixIn.serverClose() does not wait for long for a module on w
   await until(() => server.stats().active === 1);
   const before = performance.now();
   await server.serverClose();
-  assert(performance.now() - before < 3000);
+  assert(performance.now() - before < 10_000);
   await serving;
   assertEquals(await asked, "");
   const error = await server.nextError();

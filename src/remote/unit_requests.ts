@@ -9,7 +9,7 @@ import { ServerExit } from "../errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../log.ts";
 import type { ServeOptions } from "../options.ts";
 import type { AnyServer } from "../request_handler.ts";
-import type { ServerStats } from "../request_table.ts";
+import { ENDED, type ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
 import { packContext } from "./context.ts";
 import { Relay, type RemoteRequest } from "./host.ts";
@@ -19,9 +19,11 @@ import type { Unit } from "./unit.ts";
 import { UnitPool, type UnitPoolOptions } from "./unit_pool.ts";
 
 /** How long units may go on starting for requests under way when the server closes, in milliseconds. */
-const CLOSE_GRACE = 1000;
+const CLOSE_GRACE = 5000;
 /** How many units a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_UNITS = 3;
+
+const NEVER = new AbortController().signal;
 
 /** What {@linkcode UnitRequests} is made with; all settings are read each time, so that they may change. */
 export interface UnitRequestsOptions<U extends Unit>
@@ -61,6 +63,7 @@ export class UnitRequests<U extends Unit> {
   /** The loops of the server; aborted when no unit comes up. */
   readonly #loops = new Set<AbortController>();
   readonly #noneLeft = Promise.withResolvers<void>();
+  #closeTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param options How to start a unit, and the settings. */
   constructor(options: UnitRequestsOptions<U>) {
@@ -170,6 +173,10 @@ export class UnitRequests<U extends Unit> {
     const pool = this.#pool;
     // All that may fail comes before the lease, which must be given back.
     const remote = await describe(server, request, clientAddress);
+    if (remote.signal === ENDED) {
+      if ("closed" in remote.client && remote.client.closed) return; // it was cut off, and given up on
+      remote.signal = NEVER; // it is served later than processRequest(), which has only queued it
+    }
     for (let left = MAX_UNITS - 1;; left--) {
       const unit = await pool.lease(remote.signal);
       this.#active.add(unit);
@@ -199,20 +206,23 @@ export class UnitRequests<U extends Unit> {
   }
 
   /**
-   * Closes the server, then ends the units: the idle ones at once, the others when their requests have ended.
+   * Closes the server, and ends the units when no request is under way any more, each of which may still need one.
    *
    * @param closeServer Closes the server itself.
+   * @param over Resolves when nothing of the server runs any more.
    */
-  async close(closeServer: () => Promise<void>): Promise<void> {
+  async close(closeServer: () => Promise<void>, over: Promise<void>): Promise<void> {
     // A request under way may wait for a unit that never comes up.
-    const timer = setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
-    try {
-      await closeServer();
-    } finally {
-      clearTimeout(timer);
-      void this.#pool.close().then(this.#noneLeft.resolve); // it never rejects
-      this.#closing.abort();
-    }
+    this.#closeTimer ??= setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
+    void over.then(() => this.end());
+    await closeServer();
+  }
+
+  /** Gives no units any more: ends the idle ones at once, the others when their requests have ended. */
+  end(): void {
+    clearTimeout(this.#closeTimer);
+    void this.#pool.close().then(this.#noneLeft.resolve); // it never rejects
+    this.#closing.abort();
   }
 }
 
