@@ -7,6 +7,7 @@ import type { InetAddress, TCPAddr } from "./address.ts";
 import { bindAndActivate } from "./bind.ts";
 import type { Constructor } from "./concurrent_mix_in.ts";
 import { nameOf } from "./errors.ts";
+import type { TLSIdentity } from "./node_tls_conn.ts";
 import {
   checkBoolean,
   checkInteger,
@@ -20,13 +21,7 @@ import {
 import { cloneContext } from "./remote/context.ts";
 import { handlerModule } from "./remote/handler_module.ts";
 import { PoolLife } from "./remote/pool_life.ts";
-import {
-  holdPort,
-  listenShared,
-  type SharedAddress,
-  type Sharing,
-  type TLSIdentity,
-} from "./remote/pool_listen.ts";
+import { holdPort, listenShared, type SharedAddress, type Sharing } from "./remote/pool_listen.ts";
 import type { PoolSettings } from "./remote/pool_messages.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 import type { ServerState, ServerStats } from "./request_table.ts";

@@ -6,10 +6,12 @@
 import type { InetAddress, TCPAddr } from "./address.ts";
 import { bindAndActivate } from "./bind.ts";
 import { noteSource, TLSHandshakeError } from "./errors.ts";
+import { logTo } from "./log.ts";
 import { checkTime, orDefault } from "./options.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 import type { StreamSocket } from "./stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
+import { TLSListener } from "./tls_listener.ts";
 import { Watchdog } from "./watchdog.ts";
 
 /** Options of {@linkcode TLSServer}. */
@@ -35,7 +37,11 @@ export interface TLSServerOptions extends TCPServerOptions {
  * it has a time limit. A client that fails it costs one line for debugging. Needs `--allow-net`.
  *
  * Deno cannot abandon a handshake: after the time limit the server goes on to the next client, but a client
- * that stays silent keeps its connection, and a descriptor of this process, until it leaves.
+ * that stays silent keeps its connection, and a descriptor of this process, until it leaves. So no more than 64
+ * handshakes are under way or given up at any time. When for a second none of so many ends, the server listens anew
+ * on the same port, with TLS by `node:tls`, which frees descriptors at once and takes more processor time, until the
+ * program ends. Who waits in the accept queue at that moment is reset, and a warning is logged. That takes
+ * the permission to listen on the port; with the one for port 0 alone, new clients wait until others leave.
  *
  * @example Make one
  * ```ts
@@ -122,7 +128,7 @@ export class TLSServer extends TCPServer {
     const { cert, key, alpnProtocols } = this.#options;
     const { hostname, port } = this.inetAddress();
     try {
-      return Deno.listenTls({
+      return new TLSListener({
         hostname,
         port,
         cert,
@@ -130,6 +136,7 @@ export class TLSServer extends TCPServer {
         tcpBacklog: this.requestQueueSize,
         reusePort: this.allowReusePort,
         ...(alpnProtocols === undefined ? {} : { alpnProtocols }),
+        onReplace: (message) => logTo(this.logger, "warn", message),
       });
     } catch (error) {
       throw isKeyFault(error)
@@ -162,7 +169,7 @@ export class TLSServer extends TCPServer {
       else await watchdog.watch(handshake, limit, () => noHandshakeIn(limit));
       this.#ready.add(request);
     } catch (cause) {
-      request.close(); // where time is up, Deno has no other way to end a handshake
+      request.close();
       throw noteSource(new TLSHandshakeError(performance.now() - started, { cause }), request);
     } finally {
       watchdog.stop();

@@ -7,7 +7,7 @@ import type { TCPAddr } from "../address.ts";
 import type { Constructor } from "../concurrent_mix_in.ts";
 import { ConcurrentTCPServer, ConcurrentTLSServer } from "../concurrent_servers.ts";
 import { isOfClient } from "../errors.ts";
-import type { ServerLogger } from "../log.ts";
+import { logTo, type ServerLogger } from "../log.ts";
 import { type AnyServer, runHandler } from "../request_handler.ts";
 import type { ServerStats } from "../request_table.ts";
 import type { StreamSocket } from "../stream_socket.ts";
@@ -67,7 +67,7 @@ function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post:
   abstract class AtPost extends Base {
     override openListener(): Deno.Listener {
       const { address, tls, sharing } = post.init;
-      return listenShared(address, tls, sharing);
+      return listenShared(address, tls, sharing, (text) => logTo(this.logger, "warn", text));
     }
 
     override async verifyRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<boolean> {

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import type { TLSIdentity } from "../node_tls_conn.ts";
+import { TLSListener } from "../tls_listener.ts";
 
 /**
  * How the listeners of a pool come to share a port.
@@ -20,13 +22,6 @@ export interface SharedAddress {
   tcpBacklog: number;
 }
 
-/** What a TLS listener needs besides. */
-export interface TLSIdentity {
-  cert: string;
-  key: string;
-  alpnProtocols?: string[];
-}
-
 /** The options of `Deno.listen()` with one that its types do not show; `deno serve --parallel` uses it. */
 interface BalancedListenOptions extends Deno.ListenOptions {
   loadBalanced: true;
@@ -36,15 +31,17 @@ interface BalancedListenOptions extends Deno.ListenOptions {
  * Opens one of the listeners of a pool.
  *
  * @param tls For a listener that speaks TLS; null for one that does not.
+ * @param onReplace What {@linkcode TLSListener} calls.
  */
 export function listenShared(
   address: SharedAddress,
   tls: TLSIdentity | null,
   sharing: Sharing,
+  onReplace: (message: string) => void = () => {},
 ): Deno.Listener {
   if (sharing === "port") {
     const options = { ...address, reusePort: true };
-    return tls === null ? Deno.listen(options) : Deno.listenTls({ ...options, ...tls });
+    return tls === null ? Deno.listen(options) : new TLSListener({ ...options, ...tls, onReplace });
   }
   return Deno.listen({ ...address, loadBalanced: true } as BalancedListenOptions);
 }

@@ -8,7 +8,8 @@ import type { ServerLogger } from "../log.ts";
 import type { DrainResult } from "../options.ts";
 import type { ServerStats } from "../request_table.ts";
 import type { ErrorMessage, Init } from "./messages.ts";
-import type { SharedAddress, Sharing, TLSIdentity } from "./pool_listen.ts";
+import type { TLSIdentity } from "../node_tls_conn.ts";
+import type { SharedAddress, Sharing } from "./pool_listen.ts";
 
 /** What a Worker is started with. */
 export interface PoolInit {

@@ -1,0 +1,180 @@
+/**
+ * The listener of TLS servers, which lets no number of silent clients use up the descriptors.
+ *
+ * `Deno.listenTls()` is fast, but Deno cannot abandon a handshake: a connection that is closed before its end keeps
+ * its descriptor until the client leaves. So no more than a number of handshakes are under way or given up at any
+ * time, and when for a while none of that many ends, the listener is replaced by one on TCP, with TLS by `node:tls`
+ * on top, which can be cut off at any time and costs more processor time.
+ *
+ * @module
+ */
+import type { NodeTLSConn, TLSIdentity } from "./node_tls_conn.ts";
+
+/** How many handshakes may be under way or given up, as long as Deno does them. */
+const MAX_HANDSHAKES = 64;
+/** The least of them that are worth a change of the listener when descriptors run out. */
+const MIN_HANDSHAKES = 8;
+/** How long so many may all make no progress, in milliseconds. */
+const PATIENCE = 1000;
+
+/** How a {@linkcode TLSListener} listens. */
+export interface TLSListenerOptions extends TLSIdentity {
+  hostname: string;
+  port: number;
+  tcpBacklog: number;
+  reusePort: boolean;
+  /** Told when the listener is replaced. */
+  onReplace: (message: string) => void;
+  /** Instead of {@linkcode MAX_HANDSHAKES}. */
+  maxHandshakes?: number;
+  /** Instead of {@linkcode PATIENCE}. */
+  patience?: number;
+}
+
+/** A TLS connection of Deno's whose handshake has not ended. */
+interface Handshake {
+  /** Closes the connection for good. */
+  close: () => void;
+}
+
+/** A listener on TCP with TLS, whose connections hold a bounded number of descriptors once they are closed. */
+export class TLSListener implements Deno.TlsListener {
+  readonly #options: TLSListenerOptions;
+  readonly #patience: number;
+  readonly #handshakes = new Set<Handshake>();
+  /** How many there may be. */
+  #limit: number;
+  /** The listener with Deno's TLS; null once it has been replaced. */
+  #tls: Deno.TlsListener | null;
+  /** The listener without. */
+  #tcp: Deno.TcpListener | null = null;
+  #addr: Deno.NetAddr;
+  #Conn: typeof NodeTLSConn | null = null;
+  #closed = false;
+  /** Ends the wait for a handshake to end. */
+  #endWait: (() => void) | null = null;
+
+  constructor(options: TLSListenerOptions) {
+    const { onReplace: _, maxHandshakes, patience, ...listen } = options;
+    this.#options = options;
+    this.#limit = maxHandshakes ?? MAX_HANDSHAKES;
+    this.#patience = patience ?? PATIENCE;
+    this.#tls = Deno.listenTls(listen);
+    this.#addr = this.#tls.addr;
+  }
+
+  get addr(): Deno.NetAddr {
+    return this.#addr;
+  }
+
+  /** Accepts the next client, whose handshake is still to come. */
+  async accept(): Promise<Deno.TlsConn> {
+    while (!this.#closed) {
+      if (this.#tls === null) return await this.#acceptTCP();
+      if (this.#handshakes.size < this.#limit) return await this.#acceptTLS(this.#tls);
+      if (!await this.#oneEnds()) await this.#replace();
+    }
+    throw new Deno.errors.BadResource("Listener has been closed");
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#endWait?.();
+    this.#tls?.[Symbol.dispose]();
+    this.#tcp?.[Symbol.dispose]();
+    for (const { close } of this.#handshakes) close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  // Deno has no such thing for TLS.
+  ref(): void {}
+  unref(): void {}
+
+  async *[Symbol.asyncIterator](): AsyncIterableIterator<Deno.TlsConn> {
+    while (!this.#closed) yield await this.accept();
+  }
+
+  async #acceptTLS(listener: Deno.TlsListener): Promise<Deno.TlsConn> {
+    try {
+      const conn = await listener.accept();
+      if (!this.#closed) this.#track(conn);
+      return conn;
+    } catch (error) {
+      const { code } = error as { code?: unknown };
+      if (code === "EMFILE" || code === "ENFILE") {
+        this.#limit = Math.min(this.#limit, Math.max(MIN_HANDSHAKES, this.#handshakes.size));
+      }
+      throw error;
+    }
+  }
+
+  async #acceptTCP(): Promise<Deno.TlsConn> {
+    this.#tcp ??= this.#listenTCP();
+    return new this.#Conn!(await this.#tcp.accept(), this.#options);
+  }
+
+  /** Counts a connection until its handshake has ended, and puts off its `close()` until then. */
+  #track(conn: Deno.TlsConn): void {
+    const { promise, resolve, reject } = Promise.withResolvers<Deno.TlsHandshakeInfo>();
+    promise.catch(() => {}); // it may end before anybody asks
+    const close = conn.close.bind(conn);
+    let isClosed = false;
+    const handshake: Handshake = {
+      close: () => {
+        if (!this.#handshakes.delete(handshake)) return;
+        conn.close = close;
+        if (isClosed) close();
+      },
+    };
+    this.#handshakes.add(handshake);
+    conn.close = () => {
+      isClosed = true;
+      reject(new Deno.errors.Interrupted("operation canceled"));
+    };
+    conn.handshake().then(resolve, reject).finally(() => {
+      handshake.close();
+      this.#limit = this.#options.maxHandshakes ?? MAX_HANDSHAKES;
+      this.#endWait?.();
+    });
+    conn.handshake = () => promise;
+  }
+
+  /** Waits until a handshake ends, but not for ever; resolves to whether there is room then. */
+  async #oneEnds(): Promise<boolean> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, this.#patience);
+    this.#endWait = resolve;
+    await promise;
+    this.#endWait = null;
+    clearTimeout(timer);
+    return this.#closed || this.#handshakes.size < this.#limit;
+  }
+
+  /** Goes on without Deno's TLS. Who waits in the accept queue is reset. */
+  async #replace(): Promise<void> {
+    const count = this.#handshakes.size;
+    const { hostname, port } = this.#addr;
+    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    // With the permission for port 0 alone nothing can listen on the port that the system gave.
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") return;
+    const { NodeTLSConn } = await import("./node_tls_conn.ts");
+    if (this.#closed) return;
+    this.#Conn = NodeTLSConn;
+    this.#tls?.[Symbol.dispose]();
+    this.#tls = null;
+    this.#tcp = this.#listenTCP();
+    this.#options.onReplace(
+      `${count} clients do not end their TLS handshakes: from now on TLS is done by node:tls, which can cut them ` +
+        "off, and takes more processor time",
+    );
+  }
+
+  #listenTCP(): Deno.TcpListener {
+    const { hostname, port } = this.#addr;
+    const { tcpBacklog, reusePort } = this.#options;
+    return Deno.listen({ hostname, port, tcpBacklog, reusePort });
+  }
+}
