@@ -40,8 +40,9 @@ export interface TLSServerOptions extends TCPServerOptions {
  * that stays silent keeps its connection, and a descriptor of this process, until it leaves. So no more than 64
  * handshakes are under way or given up at any time. When for a second none of so many ends, the server listens anew
  * on the same port, with TLS by `node:tls`, which frees descriptors at once and takes more processor time, until the
- * program ends. Who waits in the accept queue at that moment is reset, and a warning is logged. That takes
- * the permission to listen on the port; with the one for port 0 alone, new clients wait until others leave.
+ * program ends. Who waits in the accept queue at that moment is reset, who comes right then is refused, and a
+ * warning is logged. That takes the permission to listen on the port; with the one for port 0 alone, new clients
+ * wait until others leave.
  *
  * @example Make one
  * ```ts
