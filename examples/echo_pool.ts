@@ -1,7 +1,7 @@
 /**
  * An echo server with a pre-allocated pool: 16 Web Workers, each of which serves one client at a time.
  *
- * Run `deno run --allow-net=0.0.0.0:20000 --allow-read examples/echo_pool.ts`, then `nc localhost 20000` in several
+ * Run `deno run --allow-net=0.0.0.0:20000 --allow-read=. examples/echo_pool.ts`, then `nc localhost 20000` in several
  * other terminals. In Python: 16 threads that all call `serve_forever()` of one server.
  */
 import { parseArgs } from "@std/cli";

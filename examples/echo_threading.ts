@@ -1,7 +1,7 @@
 /**
  * An echo server for several clients at once: each has a Web Worker, which is the thread of JavaScript.
  *
- * Run `deno run --allow-net=0.0.0.0:20000 --allow-read examples/echo_threading.ts`, then `nc localhost 20000` in two
+ * Run `deno run --allow-net=0.0.0.0:20000 --allow-read=. examples/echo_threading.ts`, then `nc localhost 20000` in two
  * other terminals. In Python: `ThreadingTCPServer(('', 20000), EchoHandler)`.
  */
 import { parseArgs } from "@std/cli";

@@ -2,7 +2,7 @@
  * A queue of jobs: `submit N` asks for the number of primes below N and gets a ticket at once, `result TICKET` gets the
  * answer when there is one. The event loop keeps the queue, and Workers do the jobs, two at a time.
  *
- * Run `deno run --allow-net=127.0.0.1 --allow-read examples/job_queue.ts`, then `nc 127.0.0.1 7070` in another terminal.
+ * Run `deno run --allow-net=127.0.0.1 --allow-read=. examples/job_queue.ts`, then `nc 127.0.0.1 7070` in another terminal.
  */
 import { parseArgs } from "@std/cli";
 import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";

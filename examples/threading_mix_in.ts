@@ -1,7 +1,7 @@
 /**
  * The threaded server of Python's documentation: each client is served in a Web Worker of its own.
  *
- * Run `deno run --allow-net=127.0.0.1 --allow-read examples/threading_mix_in.ts`. It starts a server on a free port, is
+ * Run `deno run --allow-net=127.0.0.1 --allow-read=. examples/threading_mix_in.ts`. It starts a server on a free port, is
  * three clients of it, prints what they receive, and ends.
  */
 import { BaseRequestHandler, TCPServer, ThreadingMixIn } from "@netkit/socketserver";

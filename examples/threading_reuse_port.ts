@@ -1,7 +1,7 @@
 /**
  * A threaded server that may share its port with other processes (SO_REUSEPORT), and three clients of it; all of them log.
  *
- * Run `deno run --unstable-net --allow-net=127.0.0.1 --allow-read examples/threading_reuse_port.ts`. It starts the server
+ * Run `deno run --unstable-net --allow-net=127.0.0.1 --allow-read=. examples/threading_reuse_port.ts`. It starts the server
  * on a free port, is its clients, and ends. In Python: `setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)`.
  */
 import { ConsoleHandler, getLogger, setup } from "@std/log";

@@ -1,7 +1,7 @@
 /**
  * A server whose handlers run in Workers and know what it tells them: a context with a type, made anew for each request.
  *
- * Run `deno run --allow-net=127.0.0.1:9999 --allow-read examples/typed_context.ts --greeting Ahoy`, then
+ * Run `deno run --allow-net=127.0.0.1:9999 --allow-read=. examples/typed_context.ts --greeting Ahoy`, then
  * `echo Ann | nc 127.0.0.1 9999` in another terminal. In Python, handlers read `self.server`, whose memory they share.
  */
 import { parseArgs } from "@std/cli";

@@ -1,7 +1,7 @@
 /**
  * Servers that the package does not have ready-made: a mix-in over a server, written by the user.
  *
- * Run `deno run --unstable-net --allow-net=127.0.0.1 --allow-read --allow-run examples/user_mix_ins.ts`. It starts
+ * Run `deno run --unstable-net --allow-net=127.0.0.1 --allow-read=. --allow-run examples/user_mix_ins.ts`. It starts
  * both servers on free ports, asks each, prints the answers, and ends. In Python:
  * `class ThreadedUDPServer(ThreadingMixIn, UDPServer): pass`.
  */
