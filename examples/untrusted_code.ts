@@ -1,6 +1,6 @@
 /**
  * A service for code of strangers: each client sends JavaScript, which runs in a subprocess without any permission, for
- * 2 seconds and in 64 MB at the most.
+ * 2 seconds and in 64 MiB at the most.
  *
  * Run `deno run --allow-net=127.0.0.1:9999 --allow-run examples/untrusted_code.ts`, then
  * `echo '[3, 1, 2].sort()' | nc -N 127.0.0.1 9999` in another terminal. In Python, a `ForkingTCPServer` has no such
@@ -34,7 +34,7 @@ export class CodeHandler extends StreamRequestHandler {
 }
 
 class CodeServer extends ForkingTCPServer {
-  static override childPermissions = ["--v8-flags=--max-old-space-size=64"]; // MB; and no permission
+  static override childMemoryLimit = 64; // MiB of heap; and no permission, as childPermissions says nothing
   static override maxChildren = 8;
   static override maxConnectionsPerSource = 4;
 
