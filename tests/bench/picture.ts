@@ -29,8 +29,8 @@ const STRIP_GAP = 26;
 const GOAL_COLUMNS = 2;
 
 const FOOTNOTE =
-  "Deno.listen, Bun and C echo lines as bytes; C computes for 20 ms by the clock, the others " +
-  "hash 30 MB, and serves datagrams in a loop.";
+  "Deno.listen, Bun and C echo lines as bytes. To compute, C looks at the clock for 20 ms, the others hash 30 MB. " +
+  "C serves datagrams in one loop.";
 
 /** Class names with what they look like in the light, and in the dark. */
 const LOOKS: Record<string, readonly [light: string, dark: string]> = {
@@ -164,7 +164,7 @@ function panel(
 /** Loads side by side: the drawing, and its height. */
 function strip(loads: readonly LoadResult[], top: number): { parts: string[]; height: number } {
   const places = placesOf(loads);
-  const height = STRIP_HEADER + (places.at(-1)?.y ?? 0) + ROW;
+  const bottom = STRIP_HEADER + (places.at(-1)?.y ?? 0) + ROW;
   const parts: string[] = [];
   for (const { contender, y } of places) {
     const row = top + STRIP_HEADER + y;
@@ -175,10 +175,16 @@ function strip(loads: readonly LoadResult[], top: number): { parts: string[]; he
       text(MARGIN, row + ROW / 2 + 4, contender.group === "ours" ? "own" : "text", contender.title),
     );
   }
+  const ceilings = top + bottom + 12;
+  if (loads.some(({ ceiling }) => ceiling !== null)) {
+    parts.push(text(MARGIN, ceilings, "small faint", "load generator, at most"));
+  }
   loads.forEach((load, index) => {
-    parts.push(...panel(load, places, MARGIN + LABELS + index * PANEL, top));
+    const x = MARGIN + LABELS + index * PANEL;
+    parts.push(...panel(load, places, x, top));
+    if (load.ceiling !== null) parts.push(text(x, ceilings, "small faint", format(load.ceiling)));
   });
-  return { parts, height };
+  return { parts, height: bottom + 14 };
 }
 
 function goalList(reached: readonly Reached[], top: number): { parts: string[]; height: number } {
@@ -191,7 +197,7 @@ function goalList(reached: readonly Reached[], top: number): { parts: string[]; 
     const y = top + 34 + index % perColumn * ROW;
     const short = goal.ratio < goal.atLeast;
     parts.push(text(x, y, `small ${short ? "short" : "own"}`, format(goal.ratio)));
-    parts.push(text(x + 38, y, "small faint", `of ${goal.atLeast}`));
+    parts.push(text(x + 38, y, "small faint", `≥ ${goal.atLeast}`));
     parts.push(text(x + 90, y, "small text", goalText(goal)));
   });
   return { parts, height: 34 + perColumn * ROW };

@@ -58,7 +58,8 @@ export function titleOf(name: string): string {
 /** A figure as people read it. */
 export function format(figure: number): string {
   if (figure >= 100) return Math.round(figure).toLocaleString("en");
-  return figure.toFixed(figure >= 10 ? 1 : 2);
+  if (figure >= 10) return figure.toFixed(1);
+  return figure.toFixed(figure >= 0.1 ? 2 : 3);
 }
 
 /** Processor time, given in microseconds. */
