@@ -15,6 +15,7 @@ import { type Contender, CONTENDERS, findTools, pathOf } from "./contenders.ts";
 import { type Load, LOADS } from "./loads.ts";
 import { measure, type Plan } from "./measure.ts";
 import { draw } from "./picture.ts";
+import { killAll } from "./process.ts";
 import { describeMachine, goalsOf, type Report, tableOf, versionsOf } from "./report.ts";
 
 const HELP = `Usage: deno task bench [options]
@@ -29,7 +30,7 @@ const HELP = `Usage: deno task bench [options]
   --list             print the names of loads and contenders
   --help             print this`;
 
-/** After this time \`--quick\` begins no other load, in milliseconds. */
+/** After this time `--quick` begins no other load, in milliseconds. */
 const QUICK_LIMIT = 100_000;
 
 interface Options {
@@ -136,6 +137,13 @@ async function run(options: Options, folder: string): Promise<Report> {
 if (import.meta.main) {
   const options = parse(Deno.args);
   const folder = await Deno.makeTempDir();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => {
+      killAll();
+      Deno.removeSync(folder, { recursive: true });
+      Deno.exit(130);
+    });
+  }
   try {
     const report = await run(options, folder);
     if (options.output !== null) {
@@ -149,4 +157,5 @@ if (import.meta.main) {
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+  Deno.exit(); // whatever still listens, such as for signals
 }

@@ -18,8 +18,8 @@ export interface Round {
   busy: number;
 }
 
-/** How long a server may be silent, in seconds: 256 Workers that start at once are for some. */
-const SILENCE = 30;
+/** How long a server may be silent, in seconds: 256 Workers that start at once may be. */
+const SILENCE = 60;
 /** The most threads, or programs, of the load generator: the server needs processors, too. */
 const MOST = Math.max(1, Math.floor(navigator.hardwareConcurrency / 2));
 

@@ -10,6 +10,13 @@ const TICKS_PER_SECOND = 100;
 /** How much of what a program says on standard error is kept for the message about its end, in characters. */
 const KEPT_ERRORS = 2000;
 
+const running = new Set<Program>();
+
+/** Kills all programs that are left: a signal from the keyboard does not reach their groups. */
+export function killAll(): void {
+  for (const program of running) program.kill();
+}
+
 /** A program that talks by lines, until it is killed. */
 export class Program implements AsyncDisposable {
   readonly #process: Deno.ChildProcess;
@@ -33,6 +40,7 @@ export class Program implements AsyncDisposable {
     this.#output = this.#process.stdout.pipeThrough(new TextDecoderStream()).getReader();
     this.#input = this.#process.stdin.getWriter();
     this.#errors = endOf(this.#process.stderr);
+    running.add(this);
   }
 
   /**
@@ -96,12 +104,18 @@ export class Program implements AsyncDisposable {
   }
 
   /** Kills it and its children. */
-  async [Symbol.asyncDispose](): Promise<void> {
+  kill(): void {
     try {
       Deno.kill(-this.#process.pid, "SIGKILL"); // the group
     } catch (error) {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
+    running.delete(this);
+  }
+
+  /** Kills it and its children, and waits for their end. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill();
     await this.#input.abort().catch(() => {}); // it was closed by the end of the program
     await this.#output.cancel();
     await this.#errors; // ends when none of the group is left
