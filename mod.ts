@@ -48,7 +48,7 @@
  * | `fileno()` | – | Deno gives no descriptors. Its use there is `select()` over several servers; here several `serveForever()` run side by side. |
  * | `get_request()` | `getRequest()` | Its error is logged, and tried again after a pause of 5 ms that doubles up to 1 s; Python drops it and spins. |
  * | `process_request()`, `service_actions()`, `handle_timeout()` | the same in camelCase | Like the other hooks they may be asynchronous. |
- * | `finish_request()` | `finishRequest()` | To give handlers more arguments: `return runHandler(new MyHandler(request, address, this, more))`. |
+ * | `finish_request()` | `finishRequest()` | To give handlers more arguments: `return runHandler(new MyHandler(request, address, this, more))`; with threads and forks those go by `requestContext()`, and an own one calls `super.finishRequest()`. |
  * | `shutdown_request()`, `close_request()` | the same in camelCase | Called whatever failed; when Python's `handle_error()` fails, the connection leaks and the server ends. |
  * | `verify_request()` | `verifyRequest()` | Its error goes to `handleError()`, and the client is refused; Python's ends the server and leaks the connection. |
  * | `handle_error(request, address)` | `handleError(error, request, address)` | Logs instead of printing; a client that went away is worth a debug line. An error of its own is logged, too. |

@@ -150,6 +150,7 @@ for (const mode of MODES) {
   Deno.test(`fault 2: ${mode.name} sends nothing more after a write that failed half-way`, async () => {
     await using server = mode.make();
     const serving = server.serveForever();
+    logger.lines.length = 0;
     {
       using client = await connectTo(mode, server.serverAddress as SocketAddress);
       await client.write(bytes(`send-on 3 ${TOO_MUCH} 300\n`));
