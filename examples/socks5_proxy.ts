@@ -41,10 +41,13 @@ class SOCKSHandler extends StreamRequestHandler {
     await this.reply(0);
     this.request.timeout = null; // from here on both may be silent,
     this.request.setKeepAlive(); // if they are still there
-    await Promise.all([
+    const directions = [
       this.rfile.readable.pipeTo(upstream.writable), // rfile may hold what came with the request
       upstream.readable.pipeTo(this.request.writable),
-    ]);
+    ];
+    await Promise.all(directions).catch((error) =>
+      console.log(`${formatAddress(this.clientAddress)} was cut off: ${error.message}`)
+    );
   }
 
   /** A host as the request has it: IPv4, name or IPv6; null for what is none of them. */

@@ -25,11 +25,14 @@ class ProxyHandler extends StreamRequestHandler {
     const upstream = await this.connect();
     if (upstream === null) return;
     using _ = upstream;
-    // Each direction ends by itself; one that fails closes both connections, and so the other direction
-    await Promise.all([
+    // Each direction ends by itself; one that fails closes both connections. Deno resets none, so it is an end to the other
+    const directions = [
       this.request.readable.pipeTo(upstream.writable),
       upstream.readable.pipeTo(this.request.writable),
-    ]);
+    ];
+    await Promise.all(directions).catch((error) =>
+      console.log(`${formatAddress(this.clientAddress)} was cut off: ${error.message}`)
+    );
   }
 
   /** Closing the `writable` of a bare `Deno.Conn` closes all of it; that of a StreamSocket only ends that side. */
