@@ -975,7 +975,9 @@ for (
       },
     );
     const address = { transport: "unix", path } as const;
-    await until(() => [...Deno.readDirSync(dirname(path))].length > 1, 20_000);
+    const isUp = () =>
+      [...Deno.readDirSync(dirname(path))].some(({ name }) => name.endsWith(".up"));
+    await until(isUp, 20_000);
     const answers = Array.from({ length: clients! }, (_, n) => exchange(address, `echo\n${n}`));
     assertEquals(await Promise.all(answers), Array.from({ length: clients! }, (_, n) => `${n}`));
     const { stdout, stderr, code } = await running;
