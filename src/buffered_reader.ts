@@ -377,7 +377,7 @@ export class BufferedReader
       }
       return step.value;
     } catch (error) {
-      internals.outlive(this.#source, error);
+      internals.outlive(this.#source, error, "read");
       throw error;
     } finally {
       this.#reading = false;

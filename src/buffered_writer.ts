@@ -5,6 +5,7 @@
  */
 import { cannotBlock, cannotBlockYet } from "./blocking.ts";
 import { checkInteger } from "./options.ts";
+import { internals } from "./stream_socket.ts";
 import { toBytes } from "./to_bytes.ts";
 
 /** What a {@linkcode BufferedWriter} writes to: a {@linkcode StreamSocket}, or anything that takes all bytes. */
@@ -175,9 +176,19 @@ export class BufferedWriter {
   /** A stream that writes what is written to it; closing it flushes and closes this writer. */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
     return this.#writable ??= new WritableStream({
-      write: async (chunk) => void await this.write(chunk),
-      close: () => this.close(),
+      write: (chunk) => this.#outliving(this.write(chunk)),
+      close: () => this.#outliving(this.close()),
     });
+  }
+
+  /** For what a stream's promises fail with, which nobody may be awaiting. */
+  async #outliving(writing: Promise<unknown>): Promise<void> {
+    try {
+      await writing;
+    } catch (error) {
+      internals.outlive(this.#sink, error, "write");
+      throw error;
+    }
   }
 
   /** Buffers or sends; gives what the last send gave, or null when the bytes found room in the buffer. */

@@ -32,7 +32,7 @@ export interface SocketInternals {
   /** The read side, for the relay, which reads ahead of the handler. */
   reads(socket: StreamSocket): ReadSide;
   /** Keeps an error of a source that is a socket from ending the program when nobody awaits it. */
-  outlive(source: object, error: unknown): void;
+  outlive(source: object, error: unknown, what: LeftBehind): void;
   /** What failed without being awaited; null for nothing. */
   leftBehind(socket: StreamSocket): LeftBehind | null;
   /** Warns that the handler, wherever it ran, has left something behind; once for each socket. */
@@ -81,7 +81,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   static {
     internals = {
       reads: (socket) => socket.#reads,
-      outlive: (source, error) => #reads in source && source.#outlive(error, "read"),
+      outlive: (source, error, what) => #reads in source && source.#outlive(error, what),
       leftBehind: (socket) => socket.#leftBehind,
       warn: (socket, what) => socket.#warn(what),
     };

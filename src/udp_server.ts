@@ -104,7 +104,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   /** The settings that the socket was opened with; null before. */
   #bound: Record<string, unknown> | null = null;
   /** One byte longer than the longest datagram, so that a longer one shows. */
-  #buffer = new Uint8Array(0);
+  #buffer: Uint8Array<ArrayBuffer> | null = null;
   #datagramSocket: DatagramSocket | null = null;
 
   /**
@@ -257,15 +257,19 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
    * @returns The data with the socket to answer with, and the client's address.
    */
   override async getRequest(): Promise<[DatagramRequest, Addr]> {
+    // A second call while the first waits, by a hook, gets one of its own.
+    const buffer = this.#buffer ?? new Uint8Array(this.maxPacketSize + 1);
+    this.#buffer = null;
     let received: Uint8Array<ArrayBuffer>;
     let address: Deno.Addr;
     try {
-      [received, address] = await this.socket.receive(this.#buffer);
+      [received, address] = await this.socket.receive(buffer);
     } catch (error) {
       throw listenerError(error);
     }
+    this.#buffer = buffer;
     if (isOwnAddress(this.serverAddress, address as SocketAddress)) throw ownDatagram();
-    // The buffer is used again for the next datagram; the copy is the handler's to keep.
+    // The buffer is for the next datagram; the copy is the handler's to keep.
     return [[received.slice(), this.#datagramSocket!], address as Addr];
   }
 

@@ -730,3 +730,19 @@ async function slowReader(): Promise<void> {
 
 // `deno test` gives no arguments.
 if (Deno.args[0] === "slow-reader") await slowReader();
+
+Deno.test("fault 3: StreamSocket.writable closes the connection at once when it is aborted while a write waits", async () => {
+  const aborted = Promise.withResolvers<void>();
+  await converse(async (socket) => {
+    const writer = socket.writable.getWriter();
+    const written = writer.write(new Uint8Array(64 * MIB)).catch(() => {});
+    await until(() => socket.writing);
+    await writer.abort();
+    await written;
+    assertEquals(socket.closed, true);
+    aborted.resolve();
+  }, async (conn) => {
+    await aborted.promise; // it reads nothing before
+    assertLess((await readAll(conn)).length, 64 * MIB);
+  });
+});

@@ -454,3 +454,13 @@ Deno.test("isOwnAddress() takes addresses of others for theirs, also with the se
   assert(isOwnAddress(udp("127.0.0.1"), udp("::ffff:127.0.0.1")));
   assert(isOwnAddress(udp("fe80::1"), udp("fe80:0::1%2")));
 });
+
+Deno.test("fault 3: UDPServer.getRequest() gives each of two calls at once its own datagram", async () => {
+  await using server = new UDPServer(LOOPBACK, () => {});
+  const requests = [server.getRequest(), server.getRequest()];
+  const client = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+  for (const word of ["first", "other"]) await client.send(bytes(word), server.serverAddress);
+  const words = (await Promise.all(requests)).map(([[data]]) => text(data));
+  client.close();
+  assertEquals(words.sort(), ["first", "other"]);
+});

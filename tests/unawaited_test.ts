@@ -5,6 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import {
+  BufferedWriter,
   ConcurrentTCPServer,
   ConcurrentTLSServer,
   type ForkingOptions,
@@ -101,10 +102,13 @@ Deno.test("fault 12: a client that resets ends no program whose handler awaits n
   const gone = Promise.withResolvers<void>();
   const handler = async (socket: StreamSocket) => {
     void socket.recv();
-    const writer = socket.writable.getWriter();
-    void writer.write(new Uint8Array(1 << 25));
+    const writers = [socket.writable, new BufferedWriter(socket).writable].map((stream) => {
+      const writer = stream.getWriter();
+      void writer.write(new Uint8Array(1 << 25));
+      return writer;
+    });
     await gone.promise;
-    void writer.write(new Uint8Array(1));
+    for (const writer of writers) void writer.write(new Uint8Array(1));
   };
   const server = new ConcurrentTCPServer(LOOPBACK, handler, { logger });
   await using _ = start(server);
