@@ -51,7 +51,7 @@ const TRANSFER: Common = {
 const START: Common = { ...ECHO, title: "Start to first answer", kind: "start", unit: "ms" };
 const IDLE: Common = {
   ...ECHO,
-  title: "Memory when idle",
+  title: "5,000 idle connections",
   service: "lines",
   kind: "idle",
   unit: "KiB",
@@ -77,7 +77,7 @@ export const LOADS: readonly Load[] = [
   { name: "udp-1", ...UDP, detail: "1 socket", sockets: 1 },
   { name: "udp-32", ...UDP, detail: "32 sockets", sockets: 32, quick: true },
   { name: "start", ...START, detail: "a fresh server", sockets: 1, quick: true },
-  { name: "idle", ...IDLE, detail: "each of 5,000 connections", sockets: 5000 },
+  { name: "idle", ...IDLE, detail: "memory of each", sockets: 5000 },
 ];
 
 /** Whether less is better. */
