@@ -4,6 +4,9 @@
  * Contenders take turns; each has a process of its own, and each answer is checked. The ratios hold better than the
  * figures, and those by processor time (of all processes of the server, for each answer) on a busy machine, too.
  *
+ * The complete run takes about half an hour and writes `results.json` and `results.svg` here; `picture.ts` draws the
+ * latter anew. How a server grows with the cores: `taskset -c 0 deno task bench …`, and then on more of them.
+ *
  * A load more is an entry of `loads.ts`; a contender more is one of `contenders.ts`, with a program in `servers/`.
  *
  * The exit code is 0 whether the goals are reached or not, 1 when a contender fails, 2 for wrong usage.
@@ -31,7 +34,7 @@ const HELP = `Usage: deno task bench [options]
   --help             print this`;
 
 /** After this time `--quick` begins no other load, in milliseconds. */
-const QUICK_LIMIT = 100_000;
+const QUICK_LIMIT = 90_000;
 
 interface Options {
   loads: readonly Load[];
@@ -120,6 +123,9 @@ async function run(options: Options, folder: string): Promise<Report> {
     loads: [],
   };
   console.log(JSON.stringify({ ...report, loads: undefined }));
+  if (report.loadAverage[0]! > report.machine.cores / 2) {
+    console.log("The machine is busy: only the ratios by processor time hold.");
+  }
   for (const load of options.loads) {
     if (options.quick && performance.now() - began > QUICK_LIMIT) {
       console.log(`${load.name}: left out, or two minutes would be over`);
