@@ -93,6 +93,8 @@ Deno.test("fault 12: PoolTCPServer outlives each kind of read that a handler lea
   await until(() => server.stats().completed === READS.length);
   const { units } = server.stats();
   assertEquals([units!.started, units!.poisoned], [1, 0]);
+  const warnings = () => logger.lines.filter((line) => /^warn: .* left a read behind/.test(line));
+  await until(() => warnings().length === READS.length);
   await server.shutdown();
   await serving;
 });
