@@ -9,7 +9,6 @@ import {
   assertInstanceOf,
   assertLess,
   assertRejects,
-  assertStrictEquals,
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
@@ -44,11 +43,13 @@ import {
   readAll,
   runProgram,
   start,
+  tempFolder,
   tempSocketPath,
   text,
   TLS,
   until,
 } from "./harness.ts";
+import { Program, runArgs } from "./program.ts";
 
 type Handler = StreamRequestHandler | DatagramRequestHandler;
 
@@ -1503,8 +1504,26 @@ for (const family of FAMILIES) {
 }
 
 Deno.test("BaseServer.ref() keeps the program alive again", async () => {
-  const body = "server.unref(); server.ref(); server.serveForever(); console.log('up');";
-  assertStrictEquals(await runToEnd("TCPServer", body, 2000), null);
+  const program = `${tempFolder()}/main.ts`;
+  await Deno.writeTextFile(
+    program,
+    `import { TCPServer } from "@netkit/socketserver";
+    const answer = (request) => request.sendAll("served");
+    const server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, answer);
+    server.unref();
+    if (Deno.args[0] === "ref") server.ref();
+    server.serveForever();
+    console.log("up at", server.serverAddress.port);`,
+  );
+  const args = runArgs(program, ["-A", "--no-check"], []);
+  await using alive = new Program([...args, "ref"]);
+  const [, port] = await alive.line(/^up at (\d+)$/);
+  await using dead = new Program(args);
+  await dead.line(/^up at/);
+  assertEquals((await dead.result).code, 0); // in that time the other would have ended, too
+  const address = { transport: "tcp", hostname: "127.0.0.1", port: Number(port) } as const;
+  assertEquals(await exchange(address, ""), "served");
+  assertEquals(alive.hasEnded, false);
 });
 
 /** Keeps the event loop busy, for milliseconds. */

@@ -35,6 +35,7 @@ import {
 } from "@netkit/socketserver";
 import { sourceOf } from "../src/address.ts";
 import {
+  assertNoneOpened,
   bytes,
   connect,
   connectTLS,
@@ -979,7 +980,7 @@ for (const { option, fallback, good, noType, noRange } of SETTINGS) {
           assertThrows(() => new Wrong(LOOPBACK, () => {}), ErrorClass, `'${option}'`);
         }
       }
-      assertEquals(openDescriptors(), before);
+      assertNoneOpened(before);
       assertEquals(Reflect.get(server, option), fallback);
     });
   }
@@ -1007,7 +1008,7 @@ for (
       const start = `Cannot use option '${option}' with ${Server.name}: `;
       assert(message.startsWith(start), message);
     }
-    assertEquals(openDescriptors(), before);
+    assertNoneOpened(before);
   });
 }
 

@@ -299,6 +299,15 @@ export function openDescriptors(): number {
   return [...Deno.readDirSync("/proc/self/fd")].length;
 }
 
+/**
+ * Fails when more descriptors are open than `before`. Fewer are no fault: Workers of earlier tests may give theirs
+ * back meanwhile.
+ */
+export function assertNoneOpened(before: number): void {
+  const now = openDescriptors();
+  if (now > before) throw new Error(`${now - before} descriptors more are open than before`);
+}
+
 /** Resolves when `condition` holds; fails when it does not within `limit` milliseconds. */
 export async function until(condition: () => boolean, limit = 5000): Promise<void> {
   const deadline = performance.now() + limit;

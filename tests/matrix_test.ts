@@ -17,6 +17,7 @@ import {
   ForkingUnixDatagramServer,
   ForkingUnixStreamServer,
   type SocketAddress,
+  type StreamSocket,
   TCPServer,
   ThreadingTCPServer,
   ThreadingTLSServer,
@@ -28,6 +29,7 @@ import {
   UnixDatagramServer,
   UnixStreamServer,
 } from "@netkit/socketserver";
+import { isPeerGone } from "../src/errors.ts";
 import { assertSame, pattern } from "./conversation.ts";
 import { DatagramCommandHandler, StreamCommandHandler } from "./handlers.ts";
 import {
@@ -35,9 +37,11 @@ import {
   connect,
   connectTLS,
   datagramExchange,
+  exchange,
   LOOPBACK,
   readAll,
   readExactly,
+  start,
   tempSocketPath,
   text,
   TLS,
@@ -275,14 +279,14 @@ for (const { name, modes, dial } of STREAMS) {
         conn.close();
         assertEquals(await askText("echo", "and on"), "and on");
         await until(() => server.stats().active === 0);
-        errors.length = 0; // that it has gone, as far as it was seen
+        assertGone(errors);
       });
 
       await t.step("serves the next client when one leaves at once", async () => {
         (await dial(address)).close();
         assertEquals(await askText("echo", "and on"), "and on");
         await until(() => server.stats().active === 0);
-        errors.length = 0;
+        assertGone(errors);
       });
 
       await t.step("is told by its signal when the server cuts it off", async () => {
@@ -375,7 +379,7 @@ for (const { name, modes } of DATAGRAMS) {
         }
         assertEquals(await ask("echo on"), "on");
         await until(() => server.stats().active === 0);
-        errors.length = 0; // that it has gone, where the system tells
+        assertGone(errors);
       });
 
       await t.step("is told by its signal when the server cuts it off", async () => {
@@ -386,6 +390,33 @@ for (const { name, modes } of DATAGRAMS) {
       });
     });
   }
+}
+
+/** Takes the errors away, which may say that a client has gone, as far as that was seen, and nothing else. */
+function assertGone(errors: Running["errors"]): void {
+  for (const [error] of errors.splice(0)) assert(isPeerGone(error), Deno.inspect(error));
+}
+
+/** Has the options written down that are set on a connection in the server's own isolate. */
+function spyOn(request: StreamSocket, calls: [string, boolean | undefined][]): void {
+  request.setNoDelay = (on?: boolean) => void calls.push(["setNoDelay", on]);
+  request.setKeepAlive = (on?: boolean) => void calls.push(["setKeepAlive", on]);
+}
+
+for (const Server of [ThreadingTCPServer, ForkingTCPServer]) {
+  Deno.test(`fault 37: ${Server.name} sets the socket options that a handler sets elsewhere`, async () => {
+    const calls: [string, boolean | undefined][] = [];
+    const server = new Server(LOOPBACK, StreamCommandHandler);
+    const { getRequest } = server;
+    server.getRequest = async () => {
+      const [request, clientAddress] = await getRequest.call(server);
+      spyOn(request, calls);
+      return [request, clientAddress];
+    };
+    await using _ = start(server);
+    assertEquals(await exchange(server.serverAddress, "options\n"), "set");
+    assertEquals(calls, [["setNoDelay", true], ["setNoDelay", false], ["setKeepAlive", true]]);
+  });
 }
 
 /** A client's address as the server sees it: that of a Unix client that bound no path has none. */

@@ -29,7 +29,15 @@ import {
 import { nameOf } from "../src/errors.ts";
 import { checkInteger, checkTime } from "../src/options.ts";
 import { StreamCommandHandler } from "./handlers.ts";
-import { ListLogger, LOOPBACK, openDescriptors, tempSocketPath, TLS, until } from "./harness.ts";
+import {
+  assertNoneOpened,
+  ListLogger,
+  LOOPBACK,
+  openDescriptors,
+  tempSocketPath,
+  TLS,
+  until,
+} from "./harness.ts";
 
 const serve = () => {};
 const PEM = { cert: TLS.cert, key: TLS.key };
@@ -193,7 +201,7 @@ for (const [kind, { make, settings, bad }] of Object.entries(KINDS)) {
             `'${name}' may not be ${Deno.inspect(value)}`,
           );
           assertStringIncludes(message, `'${name}'`);
-          assertEquals(openDescriptors(), before);
+          assertNoneOpened(before);
         }
       });
     }
@@ -221,7 +229,7 @@ for (const [kind, { make, settings, bad }] of Object.entries(KINDS)) {
   Deno.test(`${kind}() opens nothing when bindAndActivate is false`, () => {
     const before = openDescriptors();
     const server = make({ bindAndActivate: false });
-    assertEquals(openDescriptors(), before);
+    assertNoneOpened(before);
     assertEquals(server.socket, undefined);
     assertEquals(server.state, "idle");
   });
@@ -244,7 +252,7 @@ for (
     (server as unknown as Settings)[name] = value;
     const error = assertThrows(() => server.serverBind(), ErrorClass);
     assertStringIncludes(error.message, `'${name}'`);
-    assertEquals(openDescriptors(), before);
+    assertNoneOpened(before);
   });
 }
 
@@ -296,7 +304,7 @@ for (const handler of [undefined, null, 7, "handler", {}, class Other {}]) {
     const before = openDescriptors();
     const error = assertThrows(() => new TCPServer(LOOPBACK, handler as never), TypeError);
     assertStringIncludes(error.message, "as request handler: ");
-    assertEquals(openDescriptors(), before);
+    assertNoneOpened(before);
   });
 }
 

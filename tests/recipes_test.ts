@@ -168,7 +168,7 @@ for (
   });
 }
 
-for (const name of ["echo_threading.ts", "echo_forking.ts", "echo_pool.ts"]) {
+for (const name of ["echo_threading.ts", "echo_forking.ts", "echo_pool.ts"] as const) {
   Deno.test(`${name} echoes several clients at once`, async () => {
     // A pool asks for the port that the system gave, which the permissions must name
     await using server = new Recipe(name, { port: name === "echo_pool.ts" ? freePort() : 0 });
@@ -179,8 +179,13 @@ for (const name of ["echo_threading.ts", "echo_forking.ts", "echo_pool.ts"]) {
     await say(second, "second\n");
     await say(first, "first again\n");
     for (const conn of [first, second]) assertEquals(await exchangeOn(conn, "bye\n"), "bye\n");
-    // What a subprocess prints goes to the log
-    const { stdout, stderr } = await server.leave(name === "echo_forking.ts" ? /^INFO Got/ : /^$/);
+    // What a subprocess prints goes to the log; a pool tells when a busy machine keeps a Worker from its orders
+    const complaint = {
+      "echo_threading.ts": /^$/,
+      "echo_forking.ts": /^INFO Got/,
+      "echo_pool.ts": /^(?:WARN Cannot free .+ yet: .+\n)?$/,
+    };
+    const { stdout, stderr } = await server.leave(complaint[name]);
     const callers = `${stdout}${stderr}`.match(/Got connection from 127\.0\.0\.1:\d+\n/g);
     assertEquals(callers?.length, 2);
   });

@@ -22,6 +22,7 @@ import {
   type TLSServerOptions,
 } from "@netkit/socketserver";
 import {
+  assertNoneOpened,
   bytes,
   connect,
   connectAndReset,
@@ -351,7 +352,7 @@ for (const name of ["cert", "key"] as const) {
         error.message,
         `Cannot use option '${name}': expected PEM text ("-----BEGIN ...")`,
       );
-      assertEquals(openDescriptors(), before);
+      assertNoneOpened(before);
     });
   }
 }
@@ -374,7 +375,7 @@ for (
     const before = openDescriptors();
     const error = assertThrows(() => new TLSServer(LOOPBACK, EchoHandler, pem), TypeError);
     assertStringIncludes(error.message, `'${option}'`);
-    assertEquals(openDescriptors(), before);
+    assertNoneOpened(before);
   });
 }
 
@@ -391,7 +392,7 @@ Deno.test("TLSServer() throws a clear error and opens nothing when the key is no
     Error,
   );
   assertMatch(error.message, /^Cannot .*key.*$/i);
-  assertEquals(openDescriptors(), before);
+  assertNoneOpened(before);
 });
 
 Deno.test("TLSServer() throws AddrInUse with the address when the port has an owner", async () => {
