@@ -66,9 +66,9 @@ function choose<T extends { name: string; quick?: boolean }>(
   return quick ? all.filter((each) => each.quick) : all;
 }
 
-function numberOf(option: string, value: string, isFine: (value: number) => boolean): number {
-  if (isFine(Number(value))) return Number(value);
-  refuse(`Cannot use --${option} "${value}": out of range`);
+function numberOf(option: string, value: string, most: number): number {
+  if (Number(value) > 0 && Number(value) <= most) return Number(value);
+  refuse(`Cannot use --${option} "${value}": expected a number up to ${most}`);
 }
 
 function parse(args: string[]): Options {
@@ -96,8 +96,8 @@ function parse(args: string[]): Options {
     loads: choose("load", LOADS, flags.load, quick),
     contenders: choose("contender", CONTENDERS, flags.contender, quick),
     quick,
-    rounds: numberOf("rounds", flags.rounds ?? "5", (n) => Number.isInteger(n) && n > 0),
-    seconds: numberOf("seconds", flags.seconds ?? (quick ? "0.1" : "1"), (n) => n > 0 && n <= 60),
+    rounds: Math.ceil(numberOf("rounds", flags.rounds ?? "5", 1000)),
+    seconds: numberOf("seconds", flags.seconds ?? (quick ? "0.1" : "1"), 60),
     generator,
     output: flags.output ?? (complete ? pathOf(".") : null),
   };
