@@ -5,7 +5,7 @@
  *
  * @module
  */
-import { StreamRequestHandler } from "@netkit/socketserver";
+import { DatagramRequestHandler, StreamRequestHandler } from "@netkit/socketserver";
 
 const decoder = new TextDecoder();
 /** How many bytes are written at once. */
@@ -122,5 +122,19 @@ export class LeaveBehindHandler extends StreamRequestHandler {
 
   async #loop(): Promise<void> {
     for await (const line of this.rfile) void line;
+  }
+}
+
+/** Sends each datagram back, in two halves, and makes its memory its own again. */
+export class OwnDatagramHandler extends DatagramRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const { packet, socket, clientAddress } = this;
+    const half = packet.length >> 1;
+    await Promise.all([packet.subarray(0, half), packet.subarray(half)].map(async (part) => {
+      await socket.sendTo(part, clientAddress);
+      part.fill(0);
+    }));
   }
 }

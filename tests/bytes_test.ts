@@ -9,17 +9,22 @@ import { assert, assertEquals, assertInstanceOf, assertLess } from "@std/assert"
 import {
   ConcurrentTCPServer,
   ConcurrentTLSServer,
+  ConcurrentUDPServer,
+  ConcurrentUnixDatagramServer,
   ForkingTCPServer,
+  ForkingUDPServer,
   ForkingUnixStreamServer,
   PoolTCPServer,
   type SocketAddress,
   TCPServer,
   ThreadingTCPServer,
   ThreadingTLSServer,
+  ThreadingUDPServer,
+  ThreadingUnixDatagramServer,
   ThreadingUnixStreamServer,
 } from "@netkit/socketserver";
 import type { AnyServer } from "@netkit/socketserver";
-import { firstForeign, OwnBytesHandler, ownPattern } from "./bytes_handlers.ts";
+import { firstForeign, OwnBytesHandler, OwnDatagramHandler, ownPattern } from "./bytes_handlers.ts";
 import {
   bytes,
   connect,
@@ -256,5 +261,39 @@ for (const mode of MODES) {
     assertEquals(wrong, []);
     await server.shutdown();
     await serving;
+  });
+}
+
+const Datagram = OwnDatagramHandler;
+const DATAGRAM_SERVERS: Record<string, () => AnyServer> = {
+  ConcurrentUDPServer: () => new ConcurrentUDPServer(LOOPBACK, Datagram, { logger }),
+  ConcurrentUnixDatagramServer: () =>
+    new ConcurrentUnixDatagramServer({ path: tempSocketPath() }, Datagram, { logger }),
+  ThreadingUDPServer: () => new ThreadingUDPServer(LOOPBACK, Datagram, { logger }),
+  ThreadingUnixDatagramServer: () =>
+    new ThreadingUnixDatagramServer({ path: tempSocketPath() }, Datagram, { logger }),
+  ForkingUDPServer: () => new ForkingUDPServer(LOOPBACK, Datagram, { ...children, logger }),
+};
+
+for (const [name, make] of Object.entries(DATAGRAM_SERVERS)) {
+  Deno.test(`fault 3: ${name} answers each of many clients at once with its own bytes`, async () => {
+    await using started = start(make());
+    const address = started.server.serverAddress as SocketAddress;
+    await Promise.all(Array.from({ length: CLIENTS }, async (_, id) => {
+      const client = address.transport === "udp"
+        ? Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 })
+        : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
+      const end = performance.now() + STORM / 2;
+      for (let round = 1; round < 10 || performance.now() < end; round++) {
+        const size = 2 * (1 + (round * 997) % 4000);
+        await client.send(ownPattern(id, size), address);
+        const halves = [await client.receive(), await client.receive()].map(([data]) => data);
+        const places = [0, size / 2];
+        // Each half tells by its bytes which one it is.
+        if (firstForeign(halves[0]!, id) >= 0) places.reverse();
+        halves.forEach((half, index) => assertEquals(firstForeign(half, id, places[index]), -1));
+      }
+      client.close();
+    }));
   });
 }
