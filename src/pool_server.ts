@@ -135,6 +135,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
           handler: handler.init,
           address: this.#address!,
           sharing: this.#sharing,
+          queueShare: Math.ceil(this.requestQueueSize / this.workers),
           tls: this.#tls !== null && this instanceof TLSServer
             ? { ...this.#tls, handshakeTimeout: this.handshakeTimeout }
             : null,

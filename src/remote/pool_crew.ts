@@ -163,6 +163,11 @@ export class PoolCrew {
     );
   }
 
+  /** Resolves when none of those there are listens any more. */
+  async unlistened(): Promise<void> {
+    await Promise.all([...this.#members].map(({ worker }) => worker.unlistened));
+  }
+
   /** Resolves when there are no Workers. */
   gone(): Promise<void> {
     if (this.isEmpty) return Promise.resolve();

@@ -56,6 +56,8 @@ interface Post {
   readonly settings: PoolSettings | null;
   readonly view: PoolUnitServer | null;
   ask(question: PoolQuestion): Promise<PoolAnswer>;
+  /** Says that nobody listens here any more. */
+  unlistened(): void;
   /** Writes the counters now. */
   count(): void;
   /** Writes the counters soon. */
@@ -68,6 +70,15 @@ function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post:
     override openListener(): Deno.Listener {
       const { address, tls, sharing } = post.init;
       return listenShared(address, tls, sharing, (text) => logTo(this.logger, "warn", text));
+    }
+
+    override closeSocket(): void {
+      super.closeSocket();
+      post.unlistened();
+    }
+
+    override get queueLimit(): number {
+      return post.init.queueShare + 2; // as that of the base
     }
 
     override async verifyRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<boolean> {
@@ -168,6 +179,10 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
 
   ending(): void {
     this.count();
+  }
+
+  unlistened(): void {
+    this.#main.say({ type: "unlistened" });
   }
 
   /** Carries out an order. */

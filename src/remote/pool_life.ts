@@ -20,6 +20,9 @@ import { Shortage } from "./shortage.ts";
 /** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
 const FREE_LIMIT = 1000;
 
+/** How long an accept that was under way may hold a listener that was closed, in milliseconds. */
+const ACCEPT_GRACE = 10;
+
 /** What the life of a pool needs of its server. */
 export interface PoolHost {
   readonly serverAddress: TCPAddr;
@@ -187,11 +190,23 @@ export class PoolLife {
     try {
       if (!this.#isBound()) return { completed: 0, aborted: 0 };
       this.#crewDrained = this.#crew.drain(timeout);
+      this.#crewDrained.catch(() => {}); // it is awaited in a moment
+      const unlistened = this.#unlisten();
       this.#run?.stop.resolve();
+      await unlistened;
       return await this.#crewDrained;
     } finally {
       await this.#server.serverClose();
     }
+  }
+
+  /** Frees the port when no Worker listens any more: who comes then finds another server or none. */
+  async #unlisten(): Promise<void> {
+    await this.#crew.unlistened();
+    await new Promise((resolve) => setTimeout(resolve, ACCEPT_GRACE));
+    if (this.#closing !== null) return;
+    this.#server.closeSocket();
+    await this.#portFreed();
   }
 
   /** Resolves when the port is free. */

@@ -17,6 +17,8 @@ export interface PoolInit {
   address: SharedAddress;
   sharing: Sharing;
   tls: (TLSIdentity & { handshakeTimeout: number | null }) | null;
+  /** How many of those who wait in the queue the Worker may take when it drains. */
+  queueShare: number;
   /** Where the Worker writes its counters. */
   counters: SharedArrayBuffer;
 }
@@ -70,6 +72,8 @@ export type ToPoolWorker =
 export type FromPoolWorker =
   | { type: "ready" }
   | { type: "failed"; error: ErrorMessage }
+  /** It listens no more; its requests may go on. */
+  | { type: "unlistened" }
   | { type: "reply"; id: number; reply: PoolReply }
   | { type: "question"; id: number; question: PoolQuestion }
   | { type: "log"; level: keyof ServerLogger; message: string }

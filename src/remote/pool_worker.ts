@@ -46,6 +46,8 @@ export class PoolWorker {
   readonly name: string = `Pool-${++workers}`;
   /** Resolves when it listens; rejects when it cannot. */
   readonly ready: Promise<void>;
+  /** Resolves when it listens no more; never rejects. */
+  readonly unlistened: Promise<void>;
   /** Resolves when it is no more; never rejects. */
   readonly ended: Promise<UnitEnd>;
   acceptErrors: Record<string, number> = {};
@@ -56,6 +58,7 @@ export class PoolWorker {
   readonly #counters: SharedCounters;
   readonly #events: PoolWorkerEvents;
   readonly #ready = Promise.withResolvers<void>();
+  readonly #unlistened = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<UnitEnd>();
   /** The orders under way. */
   readonly #orders = new Map<number, (reply: PoolReply) => void>();
@@ -65,6 +68,7 @@ export class PoolWorker {
   constructor(init: Omit<PoolInit, "counters">, events: PoolWorkerEvents) {
     this.#events = events;
     this.ready = this.#ready.promise;
+    this.unlistened = this.#unlistened.promise;
     this.ended = this.#ended.promise;
     const counters = SharedCounters.allocate();
     this.#counters = new SharedCounters(counters);
@@ -125,6 +129,9 @@ export class PoolWorker {
       case "failed":
         this.#ready.reject(fromErrorMessage(data.error));
         break;
+      case "unlistened":
+        this.#unlistened.resolve();
+        break;
       case "reply":
         this.#orders.get(data.id)?.(data.reply);
         this.#orders.delete(data.id);
@@ -149,6 +156,7 @@ export class PoolWorker {
   #end(end: UnitEnd): void {
     this.#isEnded = true;
     this.#ending.abort();
+    this.#unlistened.resolve();
     this.#ended.resolve(end);
     // After a Worker was ready nobody hears this.
     this.#ready.reject(end.error ?? new Error(`Worker "${this.name}" ended while it started`));
