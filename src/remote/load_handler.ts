@@ -4,7 +4,7 @@
  * @module
  */
 import type { SocketAddress } from "../address.ts";
-import { HandlerLoadError } from "../errors.ts";
+import { HandlerLoadError, messageOf } from "../errors.ts";
 import { isHandlerClass, type RequestHandlerClass } from "../request_handler.ts";
 import { setImporting } from "./importing.ts";
 import type { Init } from "./messages.ts";
@@ -27,8 +27,8 @@ export async function loadHandler(init: Init): Promise<HandlerClass> {
   try {
     exported = await import(moduleUrl);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new HandlerLoadError(moduleUrl, className, `importing it failed: ${reason}`, { cause });
+    const reason = `importing it failed: ${messageOf(cause)}`;
+    throw new HandlerLoadError(moduleUrl, className, reason, { cause });
   } finally {
     setImporting(null);
   }
