@@ -36,8 +36,8 @@ if (import.meta.main) {
   });
   await using server = new GuardedServer({ hostname: "", port: Number(port) }, EchoHandler);
   server.allowedHosts = new Set(hosts.map(String));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -67,8 +67,8 @@ class ChatHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new ChatServer({ hostname: "", port: Number(port) }, ChatHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -52,8 +52,8 @@ if (import.meta.main) {
   await using server = new ConcurrentTCPServer(address, EchoHandler);
   await using control = new ControlServer({ path }, ControlHandler, { socketMode: 0o600 });
   control.controlled = server;
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   const controlling = control.serveForever();
   await server.serveForever();
   await server.finished; // the clients have been served to their end

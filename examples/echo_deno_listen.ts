@@ -32,10 +32,10 @@ async function echoServer(listener: Deno.TcpListener): Promise<void> {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   const listener = Deno.listen({ hostname: "0.0.0.0", port: Number(port) });
-  console.log(`Echo server running on port ${listener.addr.port}`);
   Deno.addSignalListener("SIGINT", () => {
     console.log("\n\nLeaving.");
     Deno.exit();
   });
+  console.log(`Echo server running on port ${listener.addr.port}`);
   await echoServer(listener);
 }

@@ -23,8 +23,8 @@ export class EchoHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new ForkingTCPServer({ hostname: "", port: Number(port) }, EchoHandler);
-  console.log(`Echo server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");
 }

@@ -25,8 +25,8 @@ if (import.meta.main) {
   // Bind and activate
   server.serverBind();
   server.serverActivate();
-  console.log(`Echo server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");
 }

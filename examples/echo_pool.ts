@@ -27,8 +27,8 @@ if (import.meta.main) {
     workers: NWORKERS,
     maxConnectionsPerWorker: 1,
   });
-  console.log(`Multithreaded server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Multithreaded server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");
 }

@@ -35,8 +35,8 @@ class EchoHandler extends StreamRequestHandler {
 
 if (import.meta.main) {
   await using server = new TCPServer({ hostname: "", port: Number(flags.port) }, EchoHandler);
-  console.log(`Echo server running on port ${server.serverAddress.port}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");
 }

@@ -36,11 +36,11 @@ if (import.meta.main) {
     UpperHandler,
   );
   server.timeout = Number(timeout);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => {
     console.log("Leaving.");
     Deno.exit();
   });
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   let turn = 0;
   while (!server.timedOut) {
     console.log(`Turn ${++turn}`);

@@ -181,10 +181,10 @@ if (import.meta.main) {
   await using server = new FileServer({ hostname: "localhost", port: Number(port) }, HTTPHandler);
   server.patience = Number(patience);
   server.root = (await Deno.realPath(`${_[0] ?? "."}`)).replace(/\/$/, "");
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     Deno.addSignalListener(signal, () => server.drain({ timeout: 1000 }));
   }
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

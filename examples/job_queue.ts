@@ -68,8 +68,8 @@ if (import.meta.main) {
   });
   await using server = new JobServer({ hostname, port: Number(port) }, QueueHandler);
   server.workers = workers.serverAddress;
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await Promise.race([server.serveForever(), workers.serveForever()]);
   console.log("Leaving.");
 }

@@ -90,8 +90,8 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9020" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, RecordHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

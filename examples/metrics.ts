@@ -57,8 +57,8 @@ if (import.meta.main) {
       headers: { "content-type": "text/plain; version=0.0.4" },
     });
   });
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   await web.shutdown();
   console.log("Leaving.");

@@ -49,10 +49,10 @@ if (import.meta.main) {
 
   server.serverBind();
   server.serverActivate();
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
 
   // Activate the server; this will keep running until you interrupt the program with Ctrl-C
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
   console.log("Leaving.");
 }

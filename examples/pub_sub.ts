@@ -55,8 +55,8 @@ class ClientHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7777" } });
   await using server = new Broker({ hostname: "127.0.0.1", port: Number(port) }, ClientHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -46,12 +46,12 @@ if (import.meta.main) {
     { hostname, port: stream.serverAddress.port },
     DatagramQuoteHandler,
   );
-  console.log(`Listening on ${formatAddress(stream.serverAddress)}`);
   const servers = [stream, datagram];
   Deno.addSignalListener(
     "SIGINT",
     () => servers.forEach((server) => server.drain({ timeout: 1000 })),
   );
+  console.log(`Listening on ${formatAddress(stream.serverAddress)}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

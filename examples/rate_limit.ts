@@ -53,8 +53,8 @@ if (import.meta.main) {
   await using server = new LimitedServer(address, TimeHandler);
   server.rate = Number(rate);
   server.burst = Number(burst);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -41,8 +41,8 @@ if (import.meta.main) {
     { hostname: "localhost", port: Number(port) },
     UpperHandler,
   );
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever({ pollInterval: Number(interval) });
   console.log("Leaving.");
 }

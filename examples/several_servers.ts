@@ -45,10 +45,10 @@ if (import.meta.main) {
   await using daytime = new TCPServer({ hostname, port: port(2) }, DaytimeHandler);
 
   const servers = [echo, datagramEcho, daytime];
-  for (const server of servers) console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => {
     for (const server of servers) server.drain({ timeout: 1000 });
   });
+  for (const server of servers) console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

@@ -47,8 +47,8 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   const address = { hostname: "localhost", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, SplitHandler); // a long sort delays nobody else
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -98,11 +98,11 @@ if (import.meta.main) {
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using datagrams = new UDPServer(address, DatagramSyslogHandler);
   await using streams = new ConcurrentTCPServer(address, SyslogHandler);
-  console.log(`Listening on ${formatAddress(streams.serverAddress)}`);
   const servers = [datagrams, streams];
   Deno.addSignalListener("SIGINT", () => {
     for (const server of servers) server.drain({ timeout: 1000 });
   });
+  console.log(`Listening on ${formatAddress(streams.serverAddress)}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

@@ -56,8 +56,8 @@ if (import.meta.main) {
   await using server = new ProxyServer(address, ProxyHandler);
   const { hostname, port } = new URL(`tcp://${flags.to}`);
   server.upstream = { hostname, port: Number(port) };
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -39,10 +39,10 @@ if (import.meta.main) {
 
   // Create the server, binding to localhost on port 9999
   await using server = new TCPServer({ hostname: "localhost", port: Number(port) }, MyTCPHandler);
+  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   console.log(`Listening on ${formatAddress(server.serverAddress)}`);
 
   // Activate the server; this will keep running until you interrupt the program with Ctrl-C
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
   await server.serveForever();
   console.log("Leaving.");
 }

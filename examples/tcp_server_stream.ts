@@ -23,8 +23,8 @@ class MyTCPHandler extends StreamRequestHandler<TCPAddr> {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   await using server = new TCPServer({ hostname: "localhost", port: Number(port) }, MyTCPHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

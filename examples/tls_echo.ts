@@ -25,8 +25,8 @@ if (import.meta.main) {
     cert: await Deno.readTextFile(cert),
     key: await Deno.readTextFile(key),
   });
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -47,8 +47,8 @@ if (import.meta.main) {
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new GreetingServer(address, GreetingHandler);
   server.greeting = greeting;
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

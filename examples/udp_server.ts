@@ -28,8 +28,8 @@ class MyUDPHandler extends BaseRequestHandler<DatagramRequest, UDPAddr> {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   await using server = new UDPServer({ hostname: "127.0.0.1", port: Number(port) }, MyUDPHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

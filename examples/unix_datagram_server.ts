@@ -27,8 +27,8 @@ class UpperHandler extends BaseRequestHandler<DatagramRequest> {
 if (import.meta.main) {
   const { path } = parseArgs(Deno.args, { string: ["path"], default: { path: "/tmp/upper.sock" } });
   await using server = new UnixDatagramServer({ path }, UpperHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -21,8 +21,8 @@ class UpperHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { path } = parseArgs(Deno.args, { string: ["path"], default: { path: "/tmp/upper.sock" } });
   await using server = new UnixStreamServer({ path }, UpperHandler);
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

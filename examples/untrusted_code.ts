@@ -50,8 +50,8 @@ if (import.meta.main) {
   });
   await using server = new CodeServer({ hostname: "127.0.0.1", port: Number(port) }, CodeHandler);
   server.requestTimeout = Number(limit); // milliseconds; a loop without an end is killed then
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
   await server.serveForever();
   console.log("Leaving.");
 }

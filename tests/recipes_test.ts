@@ -78,6 +78,13 @@ Deno.test("examples/ has every recipe, with its command in the header and nothin
     const { flags } = commandOf(name);
     assert(!flags.includes("-A") && !flags.includes("--allow-all"), `${name} asks for everything`);
     assertStringIncludes(source, "if (import.meta.main) {", name);
+    // Who reads the line may send the signal at once
+    const listening = Math.max(
+      source.lastIndexOf("Listening on"),
+      source.lastIndexOf(" running on port"),
+    );
+    const isReady = source.indexOf("Deno.addSignalListener(") < listening;
+    assert(listening < 0 || isReady, `${name} says that it listens before it hears signals`);
     const limit = name === "http_server.ts" ? 200 : 120; // HTTP asks for more
     assert(source.trimEnd().split("\n").length < limit, `${name} is too long`);
   }
