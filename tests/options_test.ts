@@ -444,7 +444,9 @@ for (const [kind, [make, settings]] of Object.entries(SERVING)) {
       for (const value of bad) {
         const server = make({}, { [name]: value });
         for (const attempt of ["first", "second"]) {
-          const error = await assertRejects(() => server.serveForever());
+          const error = await assertRejects(() =>
+            server.serveForever({ signal: AbortSignal.abort() })
+          );
           const { constructor, message } = error as Error;
           assertEquals([TypeError, RangeError].includes(constructor as typeof TypeError), true);
           assertStringIncludes(message, `'${name}'`, attempt);
@@ -460,7 +462,10 @@ for (const [kind, [make, settings]] of Object.entries(BINDING)) {
   for (const [name, value] of Object.entries(settings)) {
     Deno.test(`fault 34: ${kind}.serveForever() says what to write when ${name} is a field, which is too late`, async () => {
       const server = make({}, { [name]: value });
-      const error = await assertRejects(() => server.serveForever(), TypeError);
+      const error = await assertRejects(
+        () => server.serveForever({ signal: AbortSignal.abort() }),
+        TypeError,
+      );
       assertStringIncludes(error.message, `'static override ${name} = ${value}'`);
       assertEquals(server.state, "idle");
       await server.serverClose();
@@ -497,7 +502,10 @@ Deno.test("fault 34: ConcurrentTCPServer.maxConnections as a field is the limit 
 
 Deno.test("fault 34: TCPServer.serveForever() refuses a limit that only concurrent servers have", async () => {
   await using server = withFields(TCPServer)({}, { maxConnections: 8 });
-  const error = await assertRejects(() => server.serveForever(), TypeError);
+  const error = await assertRejects(
+    () => server.serveForever({ signal: AbortSignal.abort() }),
+    TypeError,
+  );
   assertEquals(
     error.message,
     "Cannot use field 'maxConnections' with TCPServer: it has no such setting",
