@@ -22,7 +22,7 @@ import { cloneContext } from "./remote/context.ts";
 import { handlerModule } from "./remote/handler_module.ts";
 import { PoolLife } from "./remote/pool_life.ts";
 import { holdPort, listenShared, type SharedAddress, type Sharing } from "./remote/pool_listen.ts";
-import type { PoolSettings } from "./remote/pool_messages.ts";
+import type { PoolLimits, PoolSettings } from "./remote/pool_messages.ts";
 import type { RequestHandlerLike } from "./request_handler.ts";
 import type { ServerState, ServerStats } from "./request_table.ts";
 import type { StreamSocket } from "./stream_socket.ts";
@@ -54,15 +54,15 @@ export interface PoolTLSServerOptions extends TLSServerOptions, PoolOptions {}
 
 /** What a pool has beside what its server class has. */
 export interface PoolMembers {
-  /** How many Workers there are; setting it counts from the next `serveForever()` on. */
+  /** How many Workers there are; of those that are too many each ends when its requests have. */
   workers: number;
-  /** How many clients each Worker serves at once; setting it counts from the next `serveForever()` on. */
+  /** How many clients each Worker serves at once. */
   maxConnectionsPerWorker: number;
   /** How many clients all Workers serve at once. */
   readonly maxConnections: number;
   /**
    * How long one request may take, in milliseconds; `null` for ever. Its Worker sees to that, which it cannot while
-   * a handler computes without awaiting. Setting it counts from the next `serveForever()` on.
+   * a handler computes without awaiting.
    */
   requestTimeout: number | null;
   /** Whether `serverClose()` waits for the requests under way. */
@@ -156,6 +156,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     set workers(value: number) {
       this.#settings.workers = checkWorkers(value);
+      this.#life.limit(this.#limits());
     }
 
     get maxConnectionsPerWorker(): number {
@@ -164,6 +165,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     set maxConnectionsPerWorker(value: number) {
       this.#settings.maxConnectionsPerWorker = checkPerWorker(value);
+      this.#life.limit(this.#limits());
     }
 
     override get maxConnections(): number {
@@ -176,6 +178,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     override set requestTimeout(value: number | null) {
       this.#settings.requestTimeout = checkTime("requestTimeout", value, 1);
+      this.#life.limit(this.#limits());
     }
 
     override get blockOnClose(): boolean {
@@ -268,11 +271,14 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       }
     }
 
-    #settingsOfWorkers(): PoolSettings {
+    #limits(): PoolLimits {
       const { maxConnectionsPerWorker: maxConnections, requestTimeout } = this.#settings;
+      return { maxConnections, requestTimeout };
+    }
+
+    #settingsOfWorkers(): PoolSettings {
       return {
-        maxConnections,
-        requestTimeout,
+        ...this.#limits(),
         context: cloneContext(this.context), // what is wrong with it comes out here
         asks: {
           verifyRequest: this.verifyRequest !== Base.prototype.verifyRequest,

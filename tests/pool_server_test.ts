@@ -640,6 +640,45 @@ Deno.test("PoolTCPServer.serveForever() rejects with a handler's ServerExit", as
   await again;
 });
 
+for (const name of ["maxConnectionsPerWorker", "workers"] as const) {
+  Deno.test(`fault 28: raising ${name} of a PoolTCPServer admits who waits, and lowering it cuts nobody off`, async () => {
+    const server = makePool({ workers: 1, maxConnectionsPerWorker: 1 });
+    const serving = server.serveForever();
+    const first = await Client.start(server.serverAddress, "hold");
+    const waiting = Client.start(server.serverAddress, "hold");
+    server[name] = 2;
+    const second = await waiting; // which the first would keep waiting
+    assertEquals(server.stats().active, 2);
+    server[name] = 1;
+    for (const client of [first, second]) {
+      assertEquals(await client.release(), " released");
+      client[Symbol.dispose]();
+    }
+    await until(() => server.stats().units!.spare === 1 && server.stats().active === 0);
+    assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
+    server[name] = 2;
+    await until(() => server.stats().units!.spare === server.workers);
+    await server.shutdown();
+    await serving;
+    await server.serverClose();
+    assertEquals((server.logger as ListLogger).lines, []);
+  });
+}
+
+Deno.test("fault 28: PoolTCPServer.requestTimeout holds from when it is set", async () => {
+  const server = makePool({ workers: 1 });
+  const serving = server.serveForever();
+  using first = await Client.start(server.serverAddress, "hold");
+  server.requestTimeout = 20;
+  await until(() => server.stats().active === 1);
+  using second = await Client.start(server.serverAddress, "abort");
+  assertEquals(await second.rest(), "");
+  assertEquals(await first.release(), " released");
+  await server.shutdown();
+  await serving;
+  await server.serverClose();
+});
+
 Deno.test("PoolTCPServer calls verifyRequest() and handleError() of a subclass in the main isolate", async () => {
   class AskingServer extends PoolTCPServer {
     verified: TCPAddr[] = [];

@@ -6,7 +6,7 @@
 import { oneLine } from "../log.ts";
 import type { DrainResult } from "../options.ts";
 import type { ServerStats, UnitStats } from "../request_table.ts";
-import type { Counts, PoolSettings } from "./pool_messages.ts";
+import type { Counts, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import type { PoolWorker } from "./pool_worker.ts";
 import { StartGuard } from "./start_guard.ts";
 import type { UnitEnd } from "./unit.ts";
@@ -43,6 +43,8 @@ interface Member {
   readonly failuresBefore: number;
   readonly since: number;
   isReady: boolean;
+  /** Whether there are to be fewer, so that it ends when its requests have. */
+  isLeaving: boolean;
 }
 
 type Duty = "none" | "serve" | "drain" | "close";
@@ -90,16 +92,28 @@ export class PoolCrew {
     const settings = this.#settings = this.#options.settings();
     this.#duty = "serve";
     this.#guard = new StartGuard(() => this.#fill());
-    const [...members] = this.#members;
-    for (const { worker } of members.splice(this.#options.size())) {
-      // There are to be fewer than before.
-      if (worker.isWaiting) worker.terminate();
-      else void worker.order({ name: "close" });
-    }
-    for (const { worker, isReady } of members) {
-      if (isReady) void worker.order({ name: "serve", settings });
-    }
+    this.#endSurplus();
+    for (const worker of this.#ready()) void worker.order({ name: "serve", settings });
     this.#fill();
+  }
+
+  /** Takes over what may change while they serve, and how many there are to be. */
+  limit(limits: PoolLimits): void {
+    if (this.#duty !== "serve") return; // the next `serve()` does
+    this.#settings = { ...this.#settings!, ...limits };
+    this.#endSurplus();
+    for (const worker of this.#ready()) void worker.order({ name: "limit", limits });
+    this.#fill();
+  }
+
+  /** Ends those that are more than there are to be, when their requests have. */
+  #endSurplus(): void {
+    const staying = [...this.#members].filter(({ isLeaving }) => !isLeaving);
+    for (const member of staying.slice(this.#options.size())) {
+      member.isLeaving = true;
+      if (member.isReady) void member.worker.order({ name: "close" });
+      else member.worker.terminate(); // it serves nobody yet
+    }
   }
 
   /** Makes all stop accepting; resolves when they have. */
@@ -200,14 +214,16 @@ export class PoolCrew {
   }
 
   #ready(): PoolWorker[] {
-    return [...this.#members].filter(({ isReady }) => isReady).map(({ worker }) => worker);
+    const ready = [...this.#members].filter(({ isReady, isLeaving }) => isReady && !isLeaving);
+    return ready.map(({ worker }) => worker);
   }
 
   /** Starts what is missing, as far as failures allow: after one, one at a time. */
   #fill(): void {
     while (this.#duty === "serve" && !this.#guard.pausing && this.#pauseTimer === undefined) {
-      const starting = [...this.#members].filter(({ isReady }) => !isReady).length;
-      if (this.#members.size >= this.#options.size()) return;
+      const staying = [...this.#members].filter(({ isLeaving }) => !isLeaving);
+      const starting = staying.filter(({ isReady }) => !isReady).length;
+      if (staying.length >= this.#options.size()) return;
       if (this.#guard.failures > 0 && starting > 0) return;
       void this.#start(); // never rejects
     }
@@ -219,6 +235,7 @@ export class PoolCrew {
       failuresBefore: this.#guard.failures,
       since: performance.now(),
       isReady: false,
+      isLeaving: false,
     };
     const { worker } = member;
     this.#members.add(member);
@@ -227,6 +244,7 @@ export class PoolCrew {
       await worker.ready;
     } catch (error) {
       await worker.ended;
+      if (member.isLeaving) return;
       if (await this.#options.mend(error)) this.#fill();
       else this.#startFailed(error, member.failuresBefore);
       return;
@@ -257,7 +275,7 @@ export class PoolCrew {
   }
 
   #ended(member: Member, end: UnitEnd): void {
-    const { worker, isReady, since, failuresBefore } = member;
+    const { worker, isReady, isLeaving, since, failuresBefore } = member;
     this.#members.delete(member);
     const counts = worker.counts();
     // What it was serving has come to an end, and no good one.
@@ -266,7 +284,7 @@ export class PoolCrew {
     if (this.isEmpty) this.#whenGone.splice(0).forEach((resolve) => resolve());
     const wasToEnd = this.#duty === "drain" || this.#duty === "close";
     if (!wasToEnd || end.code !== 0) this.lostOne = true;
-    if (!isReady || wasToEnd || this.#members.size >= this.#options.size()) return;
+    if (!isReady || wasToEnd || isLeaving) return;
     const how = end.error ?? new Error(`it exited with code ${end.code}`);
     if (counts.accepted === 0 && performance.now() - since < MAX_PAUSE) {
       this.#startFailed(how, failuresBefore);

@@ -19,6 +19,7 @@ import {
   type FromPoolWorker,
   type PoolAnswer,
   type PoolInit,
+  type PoolLimits,
   type PoolOrder,
   type PoolQuestion,
   type PoolReply,
@@ -245,6 +246,9 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
       case "serve":
         this.#serve(server, order.settings);
         return {};
+      case "limit":
+        this.#limit(server, order.limits);
+        return {};
       case "stop":
         await server.shutdown();
         await this.#serving;
@@ -265,8 +269,12 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
   #configure(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.settings = settings;
     this.view = new PoolUnitServer(server, settings.context);
-    server.maxConnections = settings.maxConnections;
-    server.requestTimeout = settings.requestTimeout;
+    this.#limit(server, settings);
+  }
+
+  #limit(server: ConcurrentTCPServer, { maxConnections, requestTimeout }: PoolLimits): void {
+    server.maxConnections = maxConnections;
+    server.requestTimeout = requestTimeout;
   }
 
   #serve(server: ConcurrentTCPServer, settings: PoolSettings): void {

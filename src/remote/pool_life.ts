@@ -13,7 +13,13 @@ import { StreamSocket } from "../stream_socket.ts";
 import type { StreamTransport } from "../stream_transport.ts";
 import { fromErrorMessage, toErrorMessage } from "./messages.ts";
 import { PoolCrew } from "./pool_crew.ts";
-import type { PoolAnswer, PoolInit, PoolQuestion, PoolSettings } from "./pool_messages.ts";
+import type {
+  PoolAnswer,
+  PoolInit,
+  PoolLimits,
+  PoolQuestion,
+  PoolSettings,
+} from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
 import { Shortage } from "./shortage.ts";
 
@@ -109,6 +115,11 @@ export class PoolLife {
 
   stats(): ServerStats {
     return { state: this.#state, ...this.#crew.stats() };
+  }
+
+  /** Has the Workers take over limits that have changed. */
+  limit(limits: PoolLimits): void {
+    this.#crew.limit(limits);
   }
 
   /**

@@ -23,10 +23,14 @@ export interface PoolInit {
   counters: SharedArrayBuffer;
 }
 
-/** What may change from one `serveForever()` to the next. */
-export interface PoolSettings {
+/** What may change at any time. */
+export interface PoolLimits {
   maxConnections: number;
   requestTimeout: number | null;
+}
+
+/** What may change from one `serveForever()` to the next. */
+export interface PoolSettings extends PoolLimits {
   /** What handlers find as `server.context`. */
   context: unknown;
   /** Which hooks the main isolate has of its own. */
@@ -36,6 +40,7 @@ export interface PoolSettings {
 /** What a Worker is to do. */
 export type PoolOrder =
   | { name: "serve"; settings: PoolSettings }
+  | { name: "limit"; limits: PoolLimits }
   | { name: "stop" }
   | { name: "close" }
   /** With the settings for one that has never served. */
