@@ -413,8 +413,11 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   #noMoreComes(): void {
     if (this.#draining !== null) return; // all that was taken is served
     if (this.#closing === null) {
-      const address = formatAddress(this.#server.serverAddress);
-      this.#log("warn", `Server on "${address}" closes: its listener was closed by others`);
+      const { serverAddress, socket } = this.#server;
+      const line = `Server on "${
+        formatAddress(serverAddress)
+      }" closes: its listener was closed by others`;
+      this.#log(socket === undefined ? "debug" : "warn", line); // without a socket that is how it ends
     }
     this.#server.serverClose().catch((error) => {
       this.#log("error", "Cannot close server", error);
