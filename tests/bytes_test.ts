@@ -40,7 +40,7 @@ import {
 
 const MIB = 1024 * 1024;
 /** More than the system and the relay take while the client reads nothing. */
-const TOO_MUCH = 32 * MIB;
+const TOO_MUCH = 16 * MIB;
 
 /** A way of serving, with Workers and subprocesses that are used again. */
 interface Mode {
@@ -171,7 +171,7 @@ for (const mode of MODES) {
 }
 
 /** How long each storm lasts, in milliseconds. */
-const STORM = Number(Deno.env.get("SOCKETSERVER_STORM") ?? 800);
+const STORM = Number(Deno.env.get("SOCKETSERVER_STORM") ?? 400);
 /** How many clients there are at once. */
 const CLIENTS = 6;
 
