@@ -79,7 +79,8 @@ export interface ThreadingOptions {
 export interface ForkingOptions {
   /**
    * The most subprocesses at once, and with them requests. Each takes five of the server's descriptors, its client's
-   * included (`ulimit -n`).
+   * included (`ulimit -n`). Of the clients that end their streams without a word before there is a subprocess for
+   * them, which most do that have gone, a quarter of this number (at least 4) may wait; one more is closed.
    *
    * @default {40}
    */

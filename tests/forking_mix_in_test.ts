@@ -70,6 +70,7 @@ import {
   bytes,
   CONFIG,
   connect,
+  connectAndReset,
   datagramExchange,
   exchange,
   ListLogger,
@@ -870,6 +871,40 @@ Deno.test("ForkingTCPServer: a handler's signal is aborted when the client reset
   await reset(socket);
   await until(() => lines.includes("info: tidied up"));
   await until(() => server.activeChildren.size === 0);
+});
+
+for (const how of ["close", "reset"] as const) {
+  Deno.test(`fault 22: ForkingTCPServer: 300 clients that ${how} at once cost no more than a few children's starts`, async () => {
+    await using fixture = serve(EchoHandler, { minSpareChildren: 0 });
+    const { server, address, lines } = fixture;
+    await Promise.all(Array.from({ length: 300 }, async () => {
+      if (how === "close") (await connect(address)).close();
+      else await connectAndReset(address);
+    }));
+    assertEquals(await exchange(address, "next\n"), "next\n");
+    // Some of those that wait may be given a child; it was one for each.
+    assertLess(server.stats().units!.started, 150);
+    assertEquals(lines.filter((line) => !line.startsWith("debug: ")), []);
+  });
+}
+
+Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a word are told what they came for", async () => {
+  await using fixture = serve(PidHandler, { minSpareChildren: 0 });
+  const waiting = Array.from({ length: 8 }, () => exchange(fixture.address, ""));
+  for (const told of await Promise.all(waiting)) assertMatch(told, /^\d+ undefined$/);
+});
+
+Deno.test("fault 22: ForkingTCPServer: what a client sends while it waits for a child comes whole and in order", async () => {
+  await using fixture = serve(EchoHandler, { minSpareChildren: 0 });
+  const lines = Array.from({ length: 40_000 }, (_, n) => `${n}\n`).join("");
+  const all = Array.from({ length: 4 }, async () => {
+    using conn = await connect(fixture.address);
+    const reading = readAll(conn);
+    await writeAll(conn, bytes(lines));
+    await conn.closeWrite();
+    assertEquals(text(await reading), lines);
+  });
+  await Promise.all(all);
 });
 
 Deno.test("ForkingTCPServer: clients that reset at once leave no child behind that waits for them", async () => {

@@ -39,6 +39,8 @@ export interface RemoteRequest {
   signal: AbortSignal;
   /** The client's connection, or else the datagram and the socket to answer with. */
   client: StreamSocket | { packet: Uint8Array; socket: DatagramSocket };
+  /** A read of the connection that was begun before; what it has read has gone back, and only it may know a reset. */
+  look?: Promise<void>;
 }
 
 /** Runs requests in units. */
@@ -166,6 +168,7 @@ export class Relay {
     /** How much of the frame the channel has; it may keep that for as long as the unit lives when a write fails. */
     let writing = 0;
     try {
+      if (this.#request.look !== undefined) await this.#request.look;
       while (!this.#over) {
         const count = await reads.readAhead(data);
         if (this.#over || this.#died) {

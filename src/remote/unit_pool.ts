@@ -172,6 +172,11 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#fill();
   }
 
+  /** Whether a lease would be given a unit at once. */
+  get hasSpare(): boolean {
+    return this.#spares.length > 0;
+  }
+
   /** To be called when `max` has been raised, so that leases that wait for it need not wait for a release. */
   limitChanged(): void {
     this.#fill();

@@ -5,12 +5,12 @@
  */
 import type { SocketAddress } from "../address.ts";
 import type { DatagramRequest } from "../datagram_socket.ts";
-import { ServerExit } from "../errors.ts";
+import { noteSource, ServerExit } from "../errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../log.ts";
 import type { ServeOptions } from "../options.ts";
 import type { AnyServer } from "../request_handler.ts";
 import { ENDED, type ServerStats } from "../request_table.ts";
-import type { StreamSocket } from "../stream_socket.ts";
+import { internals, type StreamSocket } from "../stream_socket.ts";
 import { packContext } from "./context.ts";
 import { Relay, type RemoteRequest } from "./host.ts";
 import type { ShortageListener } from "./descriptors.ts";
@@ -22,6 +22,13 @@ import { UnitPool, type UnitPoolOptions } from "./unit_pool.ts";
 const CLOSE_GRACE = 5000;
 /** How many units a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_UNITS = 3;
+/**
+ * How many clients that have ended their streams without a word may wait for units, at least; a quarter of the units
+ * may be so many. One may want to be told something; most have gone, and the system does not say which.
+ */
+const MIN_MUTE = 4;
+/** How much is read of a client that waits for a unit, in bytes. */
+const LOOK_BYTES = 16 * 1024;
 
 const NEVER = new AbortController().signal;
 
@@ -58,6 +65,9 @@ export class UnitRequests<U extends Unit> {
   readonly #log: UnitRequestsOptions<U>["log"];
   readonly #exitLines = new KindLimit();
   readonly #active = new Set<U>();
+  /** How many clients wait for a unit though they have ended their streams without a word. */
+  #mute = 0;
+  readonly #maxMute: () => number;
   /** Aborted when no unit is wanted any more. */
   readonly #closing = new AbortController();
   /** The loops of the server; aborted when no unit comes up. */
@@ -69,6 +79,7 @@ export class UnitRequests<U extends Unit> {
   constructor(options: UnitRequestsOptions<U>) {
     const { kind, maxWaiting, hasRoom, start, log, ...settings } = options;
     this.#kind = kind;
+    this.#maxMute = () => Math.max(MIN_MUTE, settings.max() / 4);
     this.#log = log;
     this.#shortage = new Shortage({
       kind,
@@ -178,7 +189,7 @@ export class UnitRequests<U extends Unit> {
       remote.signal = NEVER; // it is served later than processRequest(), which has only queued it
     }
     for (let left = MAX_UNITS - 1;; left--) {
-      const unit = await pool.lease(remote.signal);
+      const unit = await this.#lease(remote);
       this.#active.add(unit);
       begun?.(unit);
       const relay = new Relay(unit, remote);
@@ -193,6 +204,31 @@ export class UnitRequests<U extends Unit> {
         if (relay.poisoned) pool.poison(unit);
         else pool.release(unit, relay.reusable);
       }
+    }
+  }
+
+  /** Waits for a unit, but not for longer than the client is there. */
+  async #lease(remote: RemoteRequest): Promise<U> {
+    const { client, signal } = remote;
+    if ("packet" in client || this.#pool.hasSpare) return await this.#pool.lease(signal);
+    const gone = new AbortController();
+    let isMute = false;
+    const reads = internals.reads(client);
+    const bytes = new Uint8Array(LOOK_BYTES);
+    // It may go on while the unit runs; the relay's reads come after it.
+    remote.look = reads.readAhead(bytes).then((count) => {
+      if (count !== null) return reads.unread(bytes.slice(0, count));
+      if (gone.signal.aborted) return; // it waits no more
+      isMute = this.#mute < this.#maxMute();
+      if (isMute) this.#mute++;
+      else gone.abort(noteSource(muteError(this.#kind), client));
+    });
+    remote.look.catch((error) => gone.abort(noteSource(error, client)));
+    try {
+      return await this.#pool.lease(AbortSignal.any([signal, gone.signal]));
+    } finally {
+      gone.abort();
+      if (isMute) this.#mute--;
     }
   }
 
@@ -250,4 +286,10 @@ async function describe(
     start: { ...start, connection: { localAddr, remoteAddr, alpnProtocol } },
     client,
   };
+}
+
+function muteError(kind: string): Error {
+  return new Deno.errors.ConnectionAborted(
+    `Cannot wait for another ${kind}: the client has ended its stream without a word, as others who wait have`,
+  );
 }
