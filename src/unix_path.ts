@@ -74,8 +74,9 @@ export function bindSocketFile<Socket extends { close(): void }>(
   using lock = lockPath(path);
   freePath(path);
   const aside = `${path}.new`;
-  const mayBindAside = lock !== null && options.removedByDeno && fits(aside);
-  return (mayBindAside ? bindAside(path, aside, options) : null) ?? bindDirectly(path, options);
+  return lock !== null && options.removedByDeno && mayBind(aside)
+    ? bindAside(path, aside, options)
+    : bindDirectly(path, options);
 }
 
 /** Removes the file of a server that is about to close, where Deno does not and if it is still that server's. */
@@ -95,25 +96,15 @@ export function isStillThere(file: SocketFile): boolean {
   return isAt(file.path, file);
 }
 
-/**
- * Binds under another name and gives the path to that, which fails where somebody has it by now.
- *
- * @returns Null where Deno may not use the other name.
- */
+/** Binds under another name and gives the path to that, which fails where somebody has it by now. */
 function bindAside<Socket extends { close(): void }>(
   path: string,
   aside: string,
   { bind, mode }: BindSocketOptions<Socket>,
-): { socket: Socket; file: SocketFile } | null {
+): { socket: Socket; file: SocketFile } {
   for (let tries = 1;; tries++) {
-    let socket: Socket;
-    try {
-      if (fileAt(aside)?.isSocket) removeIfThere(aside); // of a server that died in this very place
-      socket = bind(aside);
-    } catch (error) {
-      if (error instanceof Deno.errors.NotCapable) return null;
-      throw error;
-    }
+    if (fileAt(aside)?.isSocket) removeIfThere(aside); // of a server that died in this very place
+    const socket = bind(aside);
     try {
       if (mode !== null) Deno.chmodSync(aside, mode);
       Deno.linkSync(aside, path);
@@ -167,8 +158,18 @@ function freePath(path: string): void {
   Deno.removeSync(path);
 }
 
-function fits(path: string): boolean {
-  return new TextEncoder().encode(path).length <= MAX_PATH_BYTES;
+/** Whether the system and Deno let a socket have a path. Deno would ask who sits at the terminal, so it is not tried. */
+function mayBind(path: string): boolean {
+  return new TextEncoder().encode(path).length <= MAX_PATH_BYTES && mayReadAndWrite(path) &&
+    isGranted({ name: "net", host: `unix:${absolute(path)}` });
+}
+
+function mayReadAndWrite(path: string): boolean {
+  return isGranted({ name: "read", path }) && isGranted({ name: "write", path });
+}
+
+function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
+  return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
 function inUse(): Error {
@@ -182,15 +183,10 @@ function inUse(): Error {
  */
 function lockPath(path: string): Disposable | null {
   const name = `${path}.lock`;
+  if (!mayReadAndWrite(name)) return null;
   const deadline = performance.now() + LOCK_TIMEOUT;
   while (performance.now() < deadline) {
-    let file: Deno.FsFile;
-    try {
-      file = Deno.openSync(name, { read: true, write: true, create: true, mode: 0o600 });
-    } catch (error) {
-      if (error instanceof Deno.errors.NotCapable) return null;
-      throw error;
-    }
+    const file = Deno.openSync(name, { read: true, write: true, create: true, mode: 0o600 });
     // A file that its last owner has removed locks nothing any more.
     if (file.tryLockSync(true) && isAt(name, file.statSync())) {
       return {

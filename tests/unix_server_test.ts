@@ -7,6 +7,7 @@ import {
   assert,
   assertEquals,
   assertInstanceOf,
+  assertMatch,
   assertRejects,
   assertStringIncludes,
   assertThrows,
@@ -40,6 +41,7 @@ import {
   text,
   until,
 } from "./harness.ts";
+import { moduleOf, Program } from "./program.ts";
 
 /** Sends each line back. */
 class StreamEcho extends StreamRequestHandler {
@@ -726,6 +728,23 @@ await server.serverClose();
   );
   assertEquals([code, stderr], [0, ""]);
   assert(!exists(path));
+});
+
+Deno.test("fault 30: a server that has the permissions for the path alone asks nobody for others", async () => {
+  const path = tempSocketPath();
+  const module = await moduleOf(`
+import { UnixStreamServer } from "@netkit/socketserver";
+const [path] = Deno.args;
+const server = new UnixStreamServer({ path }, () => {});
+await server.serverClose();
+console.log("closed");
+setInterval(() => {}, 1000);
+`);
+  const flags = [`--allow-read=${path}`, `--allow-write=${path}`, `--allow-net=unix:${path}`];
+  const args = ["run", "--quiet", "--no-check", "--config", CONFIG, ...flags, module, path];
+  await using program = new Program(args, { terminal: true });
+  await program.line(/^closed$/);
+  assertMatch((await program.interrupt()).stdout, /^closed\r?\n(?:\^C)?\s*$/); // and no question before
 });
 
 Deno.test("UnixStreamServer.getRequest() gives connections the path that clients use", async () => {
