@@ -10,7 +10,15 @@ import {
   UnixDatagramServer,
 } from "@netkit/socketserver";
 import { UnixDatagramConn } from "../src/unix_datagram_conn.ts";
-import { bytes, datagramExchange, start, tempSocketPath, text, until } from "./harness.ts";
+import {
+  bytes,
+  datagramExchange,
+  ListLogger,
+  start,
+  tempSocketPath,
+  text,
+  until,
+} from "./harness.ts";
 
 /** A socket that `using` closes, unless the test has. */
 function disposable<Conn extends Deno.DatagramConn>(conn: Conn): Conn & Disposable {
@@ -195,7 +203,8 @@ Deno.test("DatagramSocket.sendTo() answers later while a Unix server waits for t
 });
 
 Deno.test("UnixDatagramServer.serveForever() ends when somebody has closed the socket beneath it", async () => {
-  await using server = new UnixDatagramServer({ path: tempSocketPath() }, () => {});
+  const options = { logger: new ListLogger() };
+  await using server = new UnixDatagramServer({ path: tempSocketPath() }, () => {}, options);
   server.socket.close();
   const serving = server.serveForever();
   await until(() => server.state === "closed");
