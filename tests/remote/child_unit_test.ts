@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertNotEquals } from "@std/assert";
 import { ChildUnit } from "../../src/remote/child_unit.ts";
 import type { Init, Start } from "../../src/remote/messages.ts";
 import {
@@ -103,6 +103,10 @@ async function play(onLine: (line: string) => void) {
 
 Deno.test("fault 7: ChildUnit hears of a closed connection only by the key of this child and the number of the request", async () => {
   const { child, unit, key } = await play(() => {});
+  const other = await play(() => {});
+  assertNotEquals(other.key, key);
+  other.child.end();
+  await other.unit.ended;
   let closed = 0;
   unit.onClosed = () => closed++;
   unit.count = 7;

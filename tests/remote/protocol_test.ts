@@ -161,7 +161,14 @@ Deno.test("FrameReader.next() rejects what is no frame", async () => {
 });
 
 Deno.test("fault 5: unpack() refuses many parts, parts that go beyond the end, and what is no JSON", () => {
-  const wrong = [new Uint8Array(20_000_000), [4, 0, 0, 0, 110, 117], [1, 0], [1, 0, 0, 0, 120], []];
+  const many = [...pack({}), ...new Uint8Array(4 * 100_000)];
+  const wrong = [many, new Uint8Array(20_000_000), [4, 0, 0, 0, 110, 117], [1, 0], [
+    1,
+    0,
+    0,
+    0,
+    120,
+  ], []];
   for (const packed of wrong) {
     assertThrows(() => unpack(Uint8Array.from(packed)), Deno.errors.InvalidData, "malformed");
   }
