@@ -105,25 +105,25 @@ export {
   type UnixAddress,
   type UnixDatagramAddr,
   type UnixStreamAddr,
-} from "./src/address.ts";
-export { BaseServer } from "./src/base_server.ts";
+} from "./src/base/address.ts";
+export { BaseServer } from "./src/core/base_server.ts";
 export {
   BufferedReader,
   type BufferedReaderOptions,
   type ReadSource,
-} from "./src/buffered_reader.ts";
+} from "./src/sockets/buffered_reader.ts";
 export {
   BufferedWriter,
   type BufferedWriterOptions,
   type WriteSink,
-} from "./src/buffered_writer.ts";
+} from "./src/sockets/buffered_writer.ts";
 export {
   type Concurrent,
   type ConcurrentMembers,
   ConcurrentMixIn,
   type ConcurrentStatics,
   type Constructor,
-} from "./src/concurrent_mix_in.ts";
+} from "./src/servers/concurrent_mix_in.ts";
 export {
   ConcurrentTCPServer,
   ConcurrentTCPServerBase,
@@ -135,12 +135,12 @@ export {
   ConcurrentUnixDatagramServerBase,
   ConcurrentUnixStreamServer,
   ConcurrentUnixStreamServerBase,
-} from "./src/concurrent_servers.ts";
+} from "./src/servers/concurrent_servers.ts";
 export {
   type DatagramRequest,
   DatagramSocket,
   type DatagramTransport,
-} from "./src/datagram_socket.ts";
+} from "./src/sockets/datagram_socket.ts";
 export {
   DatagramTooLongError,
   HandlerLoadError,
@@ -150,13 +150,13 @@ export {
   TLSHandshakeError,
   UnitDiedError,
   type UnitStatus,
-} from "./src/errors.ts";
+} from "./src/base/errors.ts";
 export {
   type Forking,
   type ForkingMembers,
   ForkingMixIn,
   type ForkingStatics,
-} from "./src/forking_mix_in.ts";
+} from "./src/servers/forking_mix_in.ts";
 export {
   ForkingTCPServer,
   ForkingTCPServerBase,
@@ -168,9 +168,9 @@ export {
   ForkingUnixDatagramServerBase,
   ForkingUnixStreamServer,
   ForkingUnixStreamServerBase,
-} from "./src/forking_servers.ts";
-export type { ServerSocket } from "./src/life_cycle.ts";
-export type { ServerLogger } from "./src/log.ts";
+} from "./src/servers/forking_servers.ts";
+export type { ServerSocket } from "./src/core/lifecycle.ts";
+export type { ServerLogger } from "./src/base/log.ts";
 export type {
   ConcurrencyOptions,
   DrainOptions,
@@ -179,7 +179,7 @@ export type {
   ServeOptions,
   ServerOptions,
   ThreadingOptions,
-} from "./src/options.ts";
+} from "./src/base/options.ts";
 export {
   type Pooled,
   type PoolMembers,
@@ -191,7 +191,7 @@ export {
   PoolTLSServer,
   PoolTLSServerBase,
   type PoolTLSServerOptions,
-} from "./src/pool_server.ts";
+} from "./src/servers/pool_server.ts";
 export {
   type AnyServer,
   BaseRequestHandler,
@@ -202,17 +202,17 @@ export {
   type RequestHandlerLike,
   runHandler,
   StreamRequestHandler,
-} from "./src/request_handler.ts";
-export type { ServerState, ServerStats, UnitStats } from "./src/request_table.ts";
-export { StreamSocket, type StreamTransport } from "./src/stream_socket.ts";
-export { TCPServer, type TCPServerOptions } from "./src/tcp_server.ts";
-export { TLSServer, type TLSServerOptions } from "./src/tls_server.ts";
+} from "./src/core/request_handler.ts";
+export type { ServerState, ServerStats, UnitStats } from "./src/core/request_tracker.ts";
+export { StreamSocket, type StreamTransport } from "./src/sockets/stream_socket.ts";
+export { TCPServer, type TCPServerOptions } from "./src/servers/tcp_server.ts";
+export { TLSServer, type TLSServerOptions } from "./src/servers/tls_server.ts";
 export {
   type Threading,
   type ThreadingMembers,
   ThreadingMixIn,
   type ThreadingStatics,
-} from "./src/threading_mix_in.ts";
+} from "./src/servers/threading_mix_in.ts";
 export {
   ThreadingTCPServer,
   ThreadingTCPServerBase,
@@ -224,12 +224,12 @@ export {
   ThreadingUnixDatagramServerBase,
   ThreadingUnixStreamServer,
   ThreadingUnixStreamServerBase,
-} from "./src/threading_servers.ts";
-export { UDPServer, type UDPServerOptions } from "./src/udp_server.ts";
+} from "./src/servers/threading_servers.ts";
+export { UDPServer, type UDPServerOptions } from "./src/servers/udp_server.ts";
 export {
   type SocketFileOptions,
   UnixDatagramServer,
   type UnixDatagramServerOptions,
   UnixStreamServer,
   type UnixStreamServerOptions,
-} from "./src/unix_server.ts";
+} from "./src/servers/unix_server.ts";

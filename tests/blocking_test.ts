@@ -24,7 +24,7 @@ import {
   StreamSocket,
   type StreamTransport,
 } from "@netkit/socketserver";
-import { RingChannel } from "../src/remote/shared_ring.ts";
+import { RingChannel } from "../src/channel/shared_ring.ts";
 import { converse, settle } from "./conversation.ts";
 import { bytes, exchange, LOOPBACK, start, text } from "./harness.ts";
 

@@ -29,7 +29,7 @@ import {
   UnixDatagramServer,
   UnixStreamServer,
 } from "@netkit/socketserver";
-import { isPeerGone } from "../src/errors.ts";
+import { isPeerGone } from "../src/base/errors.ts";
 import { assertSame, pattern } from "./conversation.ts";
 import { DatagramCommandHandler, StreamCommandHandler } from "./handlers.ts";
 import {

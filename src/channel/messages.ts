@@ -1,0 +1,175 @@
+/**
+ * The contents of the frames that are not bytes of the client, and errors on their way between isolates.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../base/address.ts";
+import {
+  DatagramTooLongError,
+  describeThrown,
+  HandlerLoadError,
+  IncompleteReadError,
+  LineTooLongError,
+  ServerExit,
+} from "../base/errors.ts";
+import type { LeftBehind } from "../sockets/stream_socket.ts";
+
+/** Which handler a unit runs. */
+export interface Init {
+  /** The module that exports the class. */
+  moduleUrl: string;
+  /** The name of the class. */
+  className: string;
+  /** What it is exported as, where the name of the class does not tell. */
+  exportName?: string;
+  /** What the unit begins its frames with, and tells nobody. */
+  key?: string;
+}
+
+/** A request. */
+export interface Start {
+  clientAddress: SocketAddress;
+  serverAddress: SocketAddress;
+  /** The ends of the connection; null for a datagram. */
+  connection: { localAddr: Deno.Addr; remoteAddr: Deno.Addr; alpnProtocol: string | null } | null;
+}
+
+/** An option of the client's socket. */
+export interface SocketOption {
+  noDelay?: boolean;
+  keepAlive?: boolean;
+  timeout?: number | null;
+}
+
+/** A read that blocks in a unit, whose transport has no time limit of its own. */
+export interface Wait {
+  /** How long, in milliseconds. */
+  timeout: number;
+  /** How many frames of DATA and END the unit has seen: the wait is over when more have been sent. */
+  seen: number;
+}
+
+/** How a request ended in a unit. */
+export interface Outcome {
+  /** What the handler threw, if anything; a {@linkcode ServerExit} is no error. */
+  error?: ErrorMessage;
+  /** Whether the unit says that the error is the client's. */
+  ofClient?: boolean;
+  /** What the handler did not await, where that has failed. */
+  leftBehind?: LeftBehind;
+}
+
+/** An error on its way. */
+export interface ErrorMessage {
+  /** The name of its class, for those that both sides know. */
+  className: string;
+  name: string;
+  message: string;
+  stack?: string | undefined;
+  /** What else there is on it, as far as it is plain. */
+  more: Record<string, string | number | boolean | null>;
+  cause?: ErrorMessage;
+  /** What was thrown, or else how it looks, where that is no `Error`. */
+  thrown?: string | number | boolean | null;
+}
+
+/** The classes that an error keeps on its way, by name. */
+const KNOWN: ReadonlyMap<string, { prototype: Error }> = new Map(
+  [
+    ...[TypeError, RangeError, SyntaxError, ReferenceError, URIError, EvalError],
+    ...[LineTooLongError, IncompleteReadError, DatagramTooLongError, HandlerLoadError, ServerExit],
+    ...Object.values(Deno.errors),
+  ].map((known) => [known.name, known]),
+);
+
+/** How many causes of causes go along. */
+const MAX_CAUSES = 8;
+/** How much of a text goes along, in characters: so much that no error is longer than its frame may be. */
+const MAX_TEXT = 8 * 1024;
+/** How many other properties go along, and how much of the text in each, in characters. */
+const MAX_MORE = 16;
+const MAX_MORE_TEXT = 1024;
+
+/** Makes an error, or whatever was thrown, fit for the way; never throws. */
+export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessage {
+  try {
+    return error instanceof Error ? fromError(error, causes) : fromThrown(error);
+  } catch {
+    return fromThrown(cut(describeThrown(error))); // such as a Proxy that throws when it is looked at
+  }
+}
+
+function fromThrown(value: unknown): ErrorMessage {
+  const plain = isPlain(value) ? value : Deno.inspect(value);
+  const thrown = typeof plain === "string" ? cut(plain) : plain;
+  return { className: "Error", name: "Error", message: String(thrown), more: {}, thrown };
+}
+
+function fromError(error: Error, causes: number): ErrorMessage {
+  const { name, message, stack, cause } = error;
+  const sent: ErrorMessage = {
+    className: knownClass(error),
+    name: cut(String(name), MAX_MORE_TEXT),
+    message: cut(String(message)),
+    stack: typeof stack === "string" ? cut(stack) : undefined,
+    more: Object.fromEntries(moreOf(error).slice(0, MAX_MORE)),
+  };
+  const { code } = error as { code?: unknown };
+  if (typeof code === "string") sent.more.code = cut(code, MAX_MORE_TEXT);
+  if (cause !== undefined && causes > 0) sent.cause = toErrorMessage(cause, causes - 1);
+  return sent;
+}
+
+/**
+ * Makes the error anew: its class where both sides know that, its name, message, stack and causes.
+ *
+ * @param sent What came; of a unit that breaks the protocol it may be anything.
+ */
+export function fromErrorMessage(sent: ErrorMessage, causes = MAX_CAUSES): unknown {
+  const { thrown, className, name, message, stack, cause } = sent ?? {};
+  if (isPlain(thrown)) return thrown;
+  const error = new Error(cut(String(message)));
+  const known = KNOWN.get(className);
+  if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
+  if (typeof name === "string" && error.name !== name) define(error, "name", name);
+  if (typeof stack === "string") define(error, "stack", stack);
+  for (const [key, value] of moreOf(sent?.more ?? {})) define(error, key, value, true);
+  if (cause !== undefined && causes > 0) {
+    define(error, "cause", fromErrorMessage(cause, causes - 1));
+  }
+  return error;
+}
+
+/** What else there is on an error, as far as it is plain and no method or field that each error has. */
+function moreOf(error: object): [string, string | number | boolean | null][] {
+  const more: [string, string | number | boolean | null][] = [];
+  for (const [key, value] of Object.entries(error)) {
+    if (!isPlain(value) || key in Error.prototype || key === "stack" || key === "cause") continue;
+    more.push([
+      cut(key, MAX_MORE_TEXT),
+      typeof value === "string" ? cut(value, MAX_MORE_TEXT) : value,
+    ]);
+  }
+  return more;
+}
+
+/** A text, or as much of it as goes along. */
+function cut(text: string, length = MAX_TEXT): string {
+  return text.length <= length ? text : `${text.slice(0, length)}…`;
+}
+
+/** The nearest class of an error that both sides know. */
+function knownClass(error: Error): string {
+  for (let at = Object.getPrototypeOf(error); at !== null; at = Object.getPrototypeOf(at)) {
+    for (const [name, { prototype }] of KNOWN) if (prototype === at) return name;
+  }
+  return "Error";
+}
+
+function isPlain(value: unknown): value is string | number | boolean | null {
+  return value === null || ["string", "number", "boolean"].includes(typeof value);
+}
+
+function define(error: Error, name: string, value: unknown, enumerable = false): void {
+  Object.defineProperty(error, name, { value, enumerable, writable: true, configurable: true });
+}

@@ -1,0 +1,121 @@
+/**
+ * What the command line tool writes to standard error: the log, and a server's counters.
+ *
+ * @module
+ */
+import type { Level } from "./args.ts";
+import { defaultLogger, type ServerLogger } from "../base/log.ts";
+import type { ServerStats } from "../core/request_tracker.ts";
+import { stderr } from "../base/stderr.ts";
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+
+/** What is shown of a server's counters. */
+interface Counters {
+  active: number;
+  peak: number;
+  served: number;
+  errors: number;
+  /** How many requests were served per second since the last time. */
+  perSecond: number;
+}
+
+/** Writes log lines, and counters that do not get into their way. */
+export class Output implements ServerLogger, Disposable {
+  readonly #level: number;
+  readonly #isTerminal: boolean;
+  #timer: ReturnType<typeof setInterval> | undefined;
+  #stats: (() => ServerStats) | null = null;
+  /** The live line on the terminal. */
+  #live = "";
+  #served = 0;
+  #since = 0;
+
+  /**
+   * @param level From which level on lines are written; `null` leaves that to `@std/log`.
+   * @param isTerminal Whether standard error is one.
+   */
+  constructor(level: Level | null, isTerminal: boolean = Deno.stderr.isTerminal()) {
+    this.#level = level === null ? -1 : LEVELS.findIndex((each) => each === level.toLowerCase());
+    this.#isTerminal = isTerminal;
+  }
+
+  debug(message: string): void {
+    this.#log("debug", message);
+  }
+
+  info(message: string): void {
+    this.#log("info", message);
+  }
+
+  warn(message: string): void {
+    this.#log("warn", message);
+  }
+
+  error(message: string): void {
+    this.#log("error", message);
+  }
+
+  /** Shows counters each `interval` milliseconds, as long as the program lives. */
+  show(stats: () => ServerStats, interval: number): void {
+    this.#stats = stats;
+    this.#since = performance.now();
+    this.#timer = setInterval(() => this.#show(), interval);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  /** Shows the counters for the last time, if they are shown at all. */
+  [Symbol.dispose](): void {
+    if (this.#stats === null) return;
+    clearInterval(this.#timer);
+    this.#show();
+    this.#stats = null;
+    // Blanks the "^C" that the terminal has put behind it.
+    if (this.#isTerminal) this.#write(`\r${this.#live}  \n`);
+  }
+
+  #log(level: keyof ServerLogger, message: string): void {
+    if (LEVELS.indexOf(level) < this.#level) return;
+    const live = this.#live;
+    this.#redraw("");
+    if (this.#level < 0) defaultLogger[level](message);
+    else this.#write(`${level.toUpperCase()} ${message}\n`);
+    this.#redraw(live);
+  }
+
+  #show(): void {
+    const stats = this.#stats!();
+    const now = performance.now();
+    const counters: Counters = {
+      active: stats.active,
+      peak: stats.peak,
+      served: stats.completed,
+      errors: stats.failed + stats.aborted,
+      perSecond: Math.round((stats.completed - this.#served) * 10_000 / (now - this.#since)) / 10,
+    };
+    this.#served = stats.completed;
+    this.#since = now;
+    if (!this.#isTerminal) {
+      const time = new Date().toISOString();
+      this.#write(`${JSON.stringify({ time, ...counters, rejected: stats.rejected })}\n`);
+      return;
+    }
+    const { active, peak, served, errors, perSecond } = counters;
+    this.#redraw(
+      `active ${active}, peak ${peak}, served ${served}, errors ${errors}, ${perSecond}/s`,
+    );
+  }
+
+  /** Puts another live line into the place of the one that is there. */
+  #redraw(line: string): void {
+    if (line === this.#live) return;
+    // What the new line leaves of the old one is blanked, and the cursor put behind the new one.
+    const blank = " ".repeat(Math.max(0, this.#live.length - line.length));
+    this.#write(`\r${line}${blank}${"\b".repeat(blank.length)}`);
+    this.#live = line;
+  }
+
+  #write(text: string): void {
+    stderr.write(text);
+  }
+}

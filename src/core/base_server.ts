@@ -1,0 +1,455 @@
+/**
+ * What all servers have in common: how they are run and ended, and the overridable steps of a request.
+ *
+ * @module
+ */
+import { formatAddress, type SocketAddress } from "../base/address.ts";
+import {
+  errorCode,
+  isInstance,
+  isOfClient,
+  isPeerGone,
+  TLSHandshakeError,
+} from "../base/errors.ts";
+import { LifeCycle, type ServerSocket } from "./lifecycle.ts";
+import {
+  checkLogger,
+  defaultLogger,
+  KindLimit,
+  logTo,
+  oneLine,
+  type ServerLogger,
+} from "../base/log.ts";
+import {
+  adoptFields,
+  checkTime,
+  type DrainOptions,
+  type DrainResult,
+  fieldsFit,
+  orDefault,
+  refuseForeignOptions,
+  type ServeOptions,
+  type ServerOptions,
+} from "../base/options.ts";
+import { reserveDescriptors } from "../base/signal_descriptors.ts";
+import { refuseWhileImporting } from "../base/import_guard.ts";
+import {
+  checkHandler,
+  isHandlerClass,
+  type RequestHandlerLike,
+  runFunction,
+  runHandler,
+} from "./request_handler.ts";
+import type { ServerState, ServerStats } from "./request_tracker.ts";
+
+/** How long `drain()` lets running requests go on when nobody says, in milliseconds. */
+const DRAIN_TIMEOUT = 10_000;
+
+/**
+ * The base of all servers: a server class says which socket and which concurrency, a handler class what the
+ * service does.
+ *
+ * For callers: `serveForever()`, `handleRequest()`, `shutdown()`, `drain()`, `serverClose()`, `stats()`,
+ * `state`, `finished`, `await using`.
+ *
+ * Hooks that you may override, in the order in which a request meets them: `getRequest()`, `verifyRequest()`,
+ * `processRequest()`, `prepareRequest()`, `finishRequest()`, `shutdownRequest()`, `closeRequest()`; and
+ * `handleError()`, `handleTimeout()`, `serviceActions()`, `serverBind()`, `serverActivate()`. Each may be
+ * asynchronous, but for those that the constructor calls.
+ *
+ * For subclasses that bring a socket of their own: `getRequest()`, `serverBind()`, `closeSocket()`.
+ *
+ * @typeParam Request What is handed to a handler.
+ * @typeParam Addr The type of addresses.
+ *
+ * @example A server whose requests come from a list
+ * ```ts
+ * import { BaseServer, type UnixStreamAddr } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const words = ["one", "two"];
+ * const handled: string[] = [];
+ * class ListServer extends BaseServer<string, UnixStreamAddr> {
+ *   override getRequest(): [string, UnixStreamAddr] {
+ *     return [words.shift()!, this.serverAddress];
+ *   }
+ *   override closeSocket(): void {}
+ * }
+ * await using server = new ListServer(
+ *   { transport: "unix", path: "list" },
+ *   (word: string) => void handled.push(word),
+ * );
+ * await server.handleRequest();
+ * await server.handleRequest();
+ * assertEquals(handled, ["one", "two"]);
+ * ```
+ */
+export abstract class BaseServer<
+  Request = unknown,
+  Addr extends SocketAddress = SocketAddress,
+> {
+  /** The default of the instance property of this name, in milliseconds. */
+  static timeout: number | null = null;
+
+  /** What serves the requests: a handler class or a plain function. */
+  readonly RequestHandlerClass: RequestHandlerLike<Request, Addr>;
+  /** Where the server listens: what was asked for, and after `serverBind()` what the system gave. */
+  serverAddress: Addr;
+  /** How long `handleRequest()` waits for a request, in milliseconds; 0 looks once, `null` for ever. */
+  timeout: number | null;
+  /** What the server listens with; undefined before `serverBind()`, and where a subclass has no socket. */
+  socket: ServerSocket | undefined = undefined;
+  /** Where log lines go. */
+  readonly logger: ServerLogger;
+
+  readonly #life: LifeCycle<Request, Addr>;
+  readonly #clientLines = new KindLimit();
+
+  /**
+   * Stores what it is given and opens nothing.
+   *
+   * @param serverAddress Where to listen.
+   * @param RequestHandlerClass What serves the requests.
+   * @param options Settings; each goes before the static property of the same name.
+   * @throws {TypeError} When the handler is neither a handler class nor a function.
+   * @throws {RangeError} When a setting is out of range.
+   */
+  constructor(
+    serverAddress: Addr,
+    RequestHandlerClass: RequestHandlerLike<Request, Addr>,
+    options: ServerOptions = {},
+  ) {
+    refuseWhileImporting();
+    reserveDescriptors();
+    checkHandler(RequestHandlerClass);
+    refuseForeignOptions(this, options);
+    this.serverAddress = serverAddress;
+    this.RequestHandlerClass = RequestHandlerClass;
+    const { timeout } = this.constructor as typeof BaseServer;
+    this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
+    this.logger = checkLogger(orDefault(options.logger, defaultLogger));
+    this.#life = new LifeCycle(this);
+  }
+
+  /** The stage of the server's life. */
+  get state(): ServerState {
+    return this.#life.state;
+  }
+
+  /** Resolves when the server is closed and nothing runs any more; never rejects. */
+  get finished(): Promise<void> {
+    return this.#life.finished;
+  }
+
+  /**
+   * How many requests may wait in the system's queue, of which `drain()` takes no more. Here 0: a server without
+   * a socket has no queue.
+   */
+  get queueLimit(): number {
+    return 0;
+  }
+
+  /**
+   * How many requests may be under way at once, beside the loop; `null` where the loop serves one after the
+   * other, as here. At the limit nothing is accepted, and clients wait in the system's queue.
+   */
+  get maxConnections(): number | null {
+    return null;
+  }
+
+  /** How many requests of one client may be under way at once; `null` for any number, as here. */
+  get maxConnectionsPerSource(): number | null {
+    return null;
+  }
+
+  /** How long one request may take, in milliseconds; `null` for ever, as here. */
+  get requestTimeout(): number | null {
+    return null;
+  }
+
+  /** Whether `serverClose()` waits for the requests under way; not here. */
+  get blockOnClose(): boolean {
+    return false;
+  }
+
+  /** Whether requests are answered on the listening socket, which has to outlive them then; not here. */
+  get answersOnSocket(): boolean {
+    return false;
+  }
+
+  /** A snapshot of the counters. */
+  stats(): ServerStats {
+    return this.#life.requests.stats(this.#life.state);
+  }
+
+  /**
+   * The abort signal of a request under way, for handlers that are plain functions; a handler object has it as
+   * `this.signal`.
+   *
+   * @param request What the handler was given.
+   * @returns A signal that is aborted when the server cuts the request off, or already when it has ended.
+   */
+  requestSignal(request: Request): AbortSignal {
+    return this.#life.requests.signal(request);
+  }
+
+  /**
+   * Serves requests until `shutdown()`, `serverClose()`, `drain()` or the signal ends the loop, then resolves.
+   * May be called again afterwards, but not while it runs.
+   *
+   * @param options The pace of `serviceActions()`, and a signal.
+   * @throws {Deno.errors.Busy} When the server is serving already.
+   * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
+   * @throws {TypeError} When a setting is none, or has been changed since the bind, when it has no effect any more.
+   * @throws {RangeError} When `pollInterval` or a setting is out of range.
+   * @throws {ServerExit} When a handler threw it. What `serviceActions()` throws comes through, too.
+   */
+  async serveForever(options: ServeOptions = {}): Promise<void> {
+    const { pollInterval = 500, signal } = options;
+    checkTime("pollInterval", pollInterval, 1);
+    this.checkSettings();
+    const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
+    await this.#life.serveForever(pollInterval, signal, ticks ? () => this.serviceActions() : null);
+  }
+
+  /**
+   * Waits for one request and serves it; a server that serves several at once only begins that. When `timeout` passes first, calls `handleTimeout()`; a request that
+   * arrives after that is kept for the next call. `shutdown()` ends the wait without either.
+   *
+   * @throws {Deno.errors.Busy} When the server is serving already.
+   * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
+   * @throws {ServerExit} When the handler threw it; a server that serves several at once logs it as a warning instead,
+   * where the handler threw it later. What `handleTimeout()` throws comes through, too.
+   */
+  async handleRequest(): Promise<void> {
+    this.checkSettings();
+    await this.#life.handleRequest(this.timeout);
+  }
+
+  /**
+   * Ends `serveForever()` after the request under way, at once when there is none, and waits until it has
+   * ended. The listener stays open: clients wait in its queue until the server serves again or is closed.
+   *
+   * Safe at any time: it does nothing when the server is not serving, and called from inside a handler it does
+   * not wait for the loop, which waits for the handler.
+   */
+  async shutdown(): Promise<void> {
+    await this.#life.shutdown();
+  }
+
+  /**
+   * Closes the listener and ends the loop; resolves when the port is free again. Clients that wait in the
+   * accept queue are reset, a request under way goes on: `drain()` serves the ones and waits for the other, and called
+   * afterwards cuts off at its time limit what still runs. Safe to call again.
+   */
+  async serverClose(): Promise<void> {
+    await this.#life.close();
+  }
+
+  /**
+   * Stops gracefully. First takes who already waits in the accept queue, for a second at the most, as clients may keep
+   * coming, and closes the listener at once: the port is free, or the socket's file gone, for a successor, and health
+   * checks fail. Then serves whom it has taken, waits for what runs, and closes the server. At the time limit what
+   * still runs is cut off: its signal is aborted and its connection closed.
+   *
+   * A server for datagrams answers on the socket that it receives on: it receives no more, and closes that when the
+   * requests have ended. After `serverClose()` there is no queue, and what still runs is waited for and cut off alike.
+   *
+   * Called again it joins the first call, whose time it can shorten but not prolong. Called from inside a handler
+   * it starts all that and returns at once.
+   *
+   * @param options The time limit.
+   * @returns How many requests ended by themselves meanwhile, and how many were cut off.
+   * @throws {RangeError} When the time limit is out of range.
+   */
+  async drain(options: DrainOptions = {}): Promise<DrainResult> {
+    const { timeout = DRAIN_TIMEOUT } = options;
+    checkTime("timeout", timeout);
+    if (!fieldsFit(this)) await this.serverClose(); // it has refused to serve, and cannot serve what waits
+    return await this.#life.drain(timeout);
+  }
+
+  /** Drains with the default time limit and closes, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain();
+  }
+
+  /** Makes waiting for requests keep the program alive, as it does from the start. */
+  ref(): void {
+    this.#life.setRef(true);
+  }
+
+  /**
+   * Makes waiting for requests not keep the program alive. Deno has no such thing for TLS and Unix datagram
+   * sockets, on which this does nothing.
+   */
+  unref(): void {
+    this.#life.setRef(false);
+  }
+
+  /** What handlers see as `server.context`, in every mode. */
+  get context(): unknown {
+    return this.requestContext();
+  }
+
+  /**
+   * Provides what handlers need of the server when they run in a Worker or a subprocess, where its memory is not
+   * shared: any value that can be cloned (`structuredClone()`), of 16 MiB at the most as it is sent; a larger one fails the
+   * request with a `RangeError`. Called for each request; `undefined` here.
+   *
+   * @returns What a handler finds as `this.server.context`.
+   */
+  requestContext(): unknown {
+    return undefined;
+  }
+
+  /** Called after each turn of the loop, and each `pollInterval` while nothing arrives; does nothing here. */
+  serviceActions(): void | Promise<void> {}
+
+  /** Called by `handleRequest()` when no request came within `timeout`; does nothing here. */
+  handleTimeout(): void | Promise<void> {}
+
+  /**
+   * Checks the settings; called each time the server begins to serve, and by `serverBind()` where there is a socket.
+   * What a subclass has written as a field, `override maxConnections = 8`, counts from then on.
+   *
+   * @throws {TypeError} When a setting cannot be had.
+   * @throws {RangeError} When a setting is out of range.
+   */
+  checkSettings(): void {
+    adoptFields(this);
+    checkTime("timeout", this.timeout);
+    checkLogger(this.logger);
+  }
+
+  /** Called by the constructor to open the socket and set `serverAddress`; does nothing here. */
+  serverBind(): void {}
+
+  /** Called by the constructor after `serverBind()`; does nothing here. */
+  serverActivate(): void {}
+
+  /**
+   * Throws while the server is not bound, which is before `serverBind()`; does nothing here.
+   *
+   * @throws {Deno.errors.BadResource} When a subclass says so.
+   */
+  assertBound(): void {}
+
+  /** Closes the listening socket, if it is open. */
+  abstract closeSocket(): void;
+
+  /**
+   * Waits for the next request. What it throws, or gives instead of a pair, never ends the server: it is called again,
+   * after a pause unless the error has used a client up. Only a server without a `socket` says so that no more will
+   * come, by three `Deno.errors.BadResource` in a row, and is closed.
+   *
+   * @returns The request and the client's address.
+   */
+  abstract getRequest(): [Request, Addr] | Promise<[Request, Addr]>;
+
+  /**
+   * Decides whether a request is served. Refuses it by `false`, or by an error, which `handleError()` gets.
+   *
+   * @param _request The request.
+   * @param _clientAddress Who asks.
+   * @returns Whether to serve it; here always `true`.
+   */
+  verifyRequest(_request: Request, _clientAddress: Addr): boolean | Promise<boolean> {
+    return true;
+  }
+
+  /**
+   * Serves one request: prepares, finishes, and shuts it down.
+   *
+   * @param request The request.
+   * @param clientAddress Who asks.
+   */
+  processRequest(request: Request, clientAddress: Addr): void | Promise<void> {
+    return this.#process(request, clientAddress);
+  }
+
+  async #process(request: Request, clientAddress: Addr): Promise<void> {
+    // Datagrams come by the hundred thousand: only what there is to wait for is waited for.
+    const prepared = this.prepareRequest(request, clientAddress);
+    if (prepared !== undefined) await prepared;
+    const finished = this.finishRequest(request, clientAddress);
+    if (finished !== undefined) await finished;
+    const ended = this.shutdownRequest(request);
+    if (ended !== undefined) await ended;
+  }
+
+  /**
+   * What must be done before a handler is made, in the request's own task and not in the accept loop: a TLS
+   * handshake, for one. Has no counterpart in Python; does nothing here.
+   *
+   * @param _request The request.
+   * @param _clientAddress Who asks.
+   */
+  prepareRequest(_request: Request, _clientAddress: Addr): void | Promise<void> {}
+
+  /**
+   * Makes the handler and runs it. Override it to give handlers more than the three arguments, with
+   * {@linkcode runHandler}: `return runHandler(new MyHandler(request, clientAddress, this, more))`. Where handlers run
+   * in Workers or subprocesses it may only do something before and after `super.finishRequest()`; what handlers need
+   * more goes by {@linkcode BaseServer.requestContext} there.
+   *
+   * @param request The request.
+   * @param clientAddress Who asks.
+   */
+  finishRequest(request: Request, clientAddress: Addr): void | Promise<void> {
+    const { RequestHandlerClass } = this;
+    return isHandlerClass(RequestHandlerClass)
+      ? runHandler(new RequestHandlerClass(request, clientAddress, this))
+      : runFunction(RequestHandlerClass, request, clientAddress, this);
+  }
+
+  /**
+   * Ends a request in good order; here it only closes it.
+   *
+   * @param request The request.
+   */
+  shutdownRequest(request: Request): void | Promise<void> {
+    return this.closeRequest(request);
+  }
+
+  /**
+   * Frees what a request holds; does nothing here.
+   *
+   * @param _request The request.
+   */
+  closeRequest(_request: Request): void | Promise<void> {}
+
+  /**
+   * Called with what a request failed with; here it writes a log line. What the request's own connection failed with is
+   * the client's: that it went away is worth a line for debugging, anything else a warning; of each kind there is
+   * one line a second, with a count of the others. What else a handler throws is an error with its stack, be it the
+   * broken pipe of a connection that the handler made itself.
+   *
+   * @param error What was thrown.
+   * @param request The request.
+   * @param clientAddress Who asked.
+   */
+  handleError(error: unknown, request: Request, clientAddress: Addr): void | Promise<void> {
+    const client = formatAddress(clientAddress);
+    if (!isOfClient(error, request, clientAddress)) {
+      logTo(this.logger, "error", `Cannot serve client "${client}"`, error);
+      return;
+    }
+    // What clients can cause as often as they like is one line, and not one for each of them.
+    const more = this.#clientLines.take(errorCode(error));
+    if (more === null) return;
+    const [level, says] = isOwnClose(error, request)
+      ? ["debug", `Connection of client "${client}" was closed here`] as const
+      : isPeerGone(error) || isInstance(error, TLSHandshakeError)
+      ? ["debug", `Client "${client}" went away`] as const
+      : ["warn", `Cannot serve client "${client}"`] as const;
+    logTo(this.logger, level, `${says}: ${oneLine(error)}${more}`);
+  }
+}
+
+/** Whether an error only says that this program has closed the connection itself, under a read for example. */
+function isOwnClose(error: unknown, request: unknown): boolean {
+  return (isInstance(error, Deno.errors.Interrupted) ||
+    isInstance(error, Deno.errors.BadResource)) &&
+    (request as { closed?: unknown } | null)?.closed === true;
+}

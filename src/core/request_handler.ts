@@ -1,0 +1,452 @@
+/**
+ * Request handlers: what a service does with one request.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../base/address.ts";
+import type { BaseServer } from "./base_server.ts";
+import { BufferedReader } from "../sockets/buffered_reader.ts";
+import { BufferedWriter } from "../sockets/buffered_writer.ts";
+import type { DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
+import { isInstance, isPeerGone, nameOf, propertyOf } from "../base/errors.ts";
+import type { StreamSocket } from "../sockets/stream_socket.ts";
+
+/** The servers whose handlers run in Workers or subprocesses. */
+export const remoteServers: WeakSet<object> = new WeakSet();
+
+/** A server of any kind, as a handler that fits several kinds sees it. */
+// deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters
+export type AnyServer = BaseServer<any, any>;
+
+/** What a server needs of a handler object: the three steps, in this order. */
+export interface RequestHandler {
+  /** Prepares; when it fails, neither of the others runs. */
+  setup(): unknown;
+  /** Does the service. */
+  handle(): unknown;
+  /** Cleans up; runs whether `handle()` failed or not. */
+  finish(): unknown;
+}
+
+/**
+ * A handler class, as servers take it.
+ *
+ * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
+ * @typeParam Addr The type of the client's address.
+ */
+export type RequestHandlerClass<Request, Addr extends SocketAddress> = new (
+  request: Request,
+  clientAddress: Addr,
+  server: AnyServer,
+) => RequestHandler;
+
+/**
+ * A plain function as a handler; what it returns is awaited and dropped.
+ *
+ * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
+ * @typeParam Addr The type of the client's address.
+ */
+export type RequestHandlerFunction<Request, Addr extends SocketAddress> = (
+  request: Request,
+  clientAddress: Addr,
+  server: AnyServer,
+) => unknown;
+
+/**
+ * What a server takes as its handler.
+ *
+ * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
+ * @typeParam Addr The type of the client's address.
+ */
+export type RequestHandlerLike<Request, Addr extends SocketAddress> =
+  | RequestHandlerClass<Request, Addr>
+  | RequestHandlerFunction<Request, Addr>;
+
+/**
+ * The base of all handlers. The server makes one object for each request, then calls `setup()`, `handle()`
+ * and `finish()`, and awaits each.
+ *
+ * For you to override: `handle()`, and `setup()` and `finish()` where the base has something to do (call
+ * `super`). `finish()` is skipped only when `setup()` failed. A subclass that needs its server's type writes
+ * `declare readonly server: MyServer;`.
+ *
+ * @typeParam Request What is handled: a {@linkcode StreamSocket}, or a {@linkcode DatagramRequest}.
+ * @typeParam Addr The type of the client's address; without it the handler fits every family.
+ *
+ * @example Answer in upper case
+ * ```ts
+ * import { BaseRequestHandler, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class UpperHandler extends BaseRequestHandler {
+ *   override async handle() {
+ *     const data = await this.request.recv(1024);
+ *     await this.request.sendAll(new TextDecoder().decode(data).toUpperCase());
+ *   }
+ * }
+ * await using server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, UpperHandler);
+ * const handled = server.handleRequest();
+ * using client = await Deno.connect(server.serverAddress);
+ * await client.write(new TextEncoder().encode("hello"));
+ * const answer = new Uint8Array(5);
+ * await client.read(answer);
+ * await handled;
+ * assertEquals(new TextDecoder().decode(answer), "HELLO");
+ * ```
+ */
+export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddress = SocketAddress>
+  implements RequestHandler {
+  /**
+   * The module that exports the class, for servers that run it in a Worker or a subprocess: such a handler writes
+   * `static override readonly moduleUrl = import.meta.url;`.
+   */
+  static readonly moduleUrl: string = "";
+
+  /** What is handled. */
+  readonly request: Request;
+  /** Who asks. The path of a Unix client that bound none is `null`, whatever the type says. */
+  readonly clientAddress: Addr;
+  /** The server that made this handler. */
+  readonly server: AnyServer;
+
+  /**
+   * Called by the server.
+   *
+   * @param request What is handled.
+   * @param clientAddress Who asks.
+   * @param server The server that calls.
+   */
+  constructor(request: Request, clientAddress: Addr, server: AnyServer) {
+    this.request = request;
+    this.clientAddress = clientAddress;
+    this.server = server;
+  }
+
+  /** Aborted when the server cuts this request off; pass it to whatever takes long. */
+  get signal(): AbortSignal {
+    return this.server.requestSignal(this.request);
+  }
+
+  /** Called before `handle()`; does nothing here. */
+  setup(): void | Promise<void> {}
+
+  /** Does the service; does nothing here. */
+  handle(): void | Promise<void> {}
+
+  /** Called after `handle()`, also when that failed; does nothing here. */
+  finish(): void | Promise<void> {}
+}
+
+/**
+ * The base of handlers of TCP, TLS and Unix stream servers, with `rfile` to read from and `wfile` to write to.
+ *
+ * The settings are fields: a subclass writes `override timeout = 5000`.
+ *
+ * @typeParam Addr The type of the client's address; without it the handler fits every family.
+ *
+ * @example Echo lines
+ * ```ts
+ * import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class EchoHandler extends StreamRequestHandler {
+ *   override timeout = 5000; // milliseconds of silence
+ *   override async handle() {
+ *     for await (const line of this.rfile) await this.wfile.write(line);
+ *   }
+ * }
+ * await using server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, EchoHandler);
+ * const handled = server.handleRequest();
+ * using client = await Deno.connect(server.serverAddress);
+ * await client.write(new TextEncoder().encode("hello\n"));
+ * await client.closeWrite();
+ * assertEquals(await new Response(client.readable).text(), "hello\n");
+ * await handled;
+ * ```
+ */
+export class StreamRequestHandler<Addr extends SocketAddress = SocketAddress>
+  extends BaseRequestHandler<StreamSocket, Addr> {
+  /** The time limit of each read and write, in milliseconds; `null` for none. */
+  timeout: number | null = null;
+  /** The size of the buffer of `rfile` in bytes; -1 chooses 8192, 0 never reads ahead. */
+  rbufsize: number = -1;
+  /** The size of the buffer of `wfile` in bytes; 0 sends each write at once, -1 chooses 8192. */
+  wbufsize: number = 0;
+  /** Whether Nagle's algorithm is switched off (TCP_NODELAY), so that small writes go out at once. */
+  disableNagleAlgorithm: boolean = false;
+  /** The longest line that `rfile` accepts, in bytes with its end. */
+  maxLineLength: number = 65536;
+  #rfile: BufferedReader | null = null;
+  #wfile: BufferedWriter | null = null;
+
+  /** The connection; the same as `request`. */
+  get connection(): StreamSocket {
+    return this.request;
+  }
+
+  /** What the client sends. May be replaced, after a switch to TLS for example. */
+  get rfile(): BufferedReader {
+    return this.#rfile ??= new BufferedReader(this.request, {
+      bufferSize: this.rbufsize,
+      maxLineLength: this.maxLineLength,
+    });
+  }
+
+  set rfile(reader: BufferedReader) {
+    this.#rfile = reader;
+  }
+
+  /** What the client gets. May be replaced, after a switch to TLS for example. */
+  get wfile(): BufferedWriter {
+    return this.#wfile ??= new BufferedWriter(this.request, { bufferSize: this.wbufsize });
+  }
+
+  set wfile(writer: BufferedWriter) {
+    this.#wfile = writer;
+  }
+
+  /**
+   * Applies the settings to the connection.
+   *
+   * @throws {RangeError} When `timeout` is out of range.
+   */
+  override setup(): void | Promise<void> {
+    if (this.timeout !== null) this.request.timeout = this.timeout;
+    if (this.disableNagleAlgorithm) this.request.setNoDelay(true);
+  }
+
+  /**
+   * Sends what waits in `wfile`, unless the client has gone.
+   *
+   * @throws {Deno.errors.TimedOut} When the client took nothing for as long as `timeout`.
+   */
+  override finish(): void | Promise<void> {
+    if (this.#wfile !== null) return this.#sendRest(this.#wfile);
+  }
+
+  async #sendRest(wfile: BufferedWriter): Promise<void> {
+    try {
+      await wfile.close();
+    } catch (error) {
+      if (!isPeerGone(error)) throw error;
+      // Nobody is left to send to.
+    }
+  }
+}
+
+/**
+ * The base of handlers of UDP and Unix datagram servers, with the packet in `rfile` and the answer in `wfile`.
+ *
+ * `finish()` sends what was written to `wfile` as one datagram, and nothing when nothing was written (Python
+ * sends an empty datagram then). To send an empty answer, write an empty string.
+ *
+ * @typeParam Addr The type of the client's address; without it the handler fits every family.
+ *
+ * @example Answer in upper case
+ * ```ts
+ * import { DatagramRequestHandler, UDPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class UpperHandler extends DatagramRequestHandler {
+ *   override async handle() {
+ *     await this.wfile.write(new TextDecoder().decode(this.packet).toUpperCase());
+ *   }
+ * }
+ * await using server = new UDPServer({ hostname: "127.0.0.1", port: 0 }, UpperHandler);
+ * const handled = server.handleRequest();
+ * const client = Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 });
+ * await client.send(new TextEncoder().encode("hello"), server.serverAddress);
+ * await handled;
+ * assertEquals(new TextDecoder().decode((await client.receive())[0]), "HELLO");
+ * client.close();
+ * ```
+ */
+export class DatagramRequestHandler<Addr extends SocketAddress = SocketAddress>
+  extends BaseRequestHandler<DatagramRequest, Addr> {
+  #rfile: BufferedReader | null = null;
+  #wfile: BufferedWriter | null = null;
+  readonly #answer: Uint8Array[] = [];
+
+  /** The datagram's data. */
+  get packet(): Uint8Array<ArrayBuffer> {
+    return this.request[0];
+  }
+
+  /** The server's socket, to send to anybody. */
+  get socket(): DatagramSocket {
+    return this.request[1];
+  }
+
+  /** The datagram's data, to be read in lines and frames. */
+  get rfile(): BufferedReader {
+    return this.#rfile ??= BufferedReader.fromBytes(this.packet);
+  }
+
+  /** Collects the answer, which `finish()` sends. */
+  get wfile(): BufferedWriter {
+    const collect = (data: Uint8Array) => void this.#answer.push(data.slice());
+    return this.#wfile ??= new BufferedWriter({
+      sendAll: (data) => Promise.resolve(collect(data)),
+      sendAllSync: collect,
+    });
+  }
+
+  /**
+   * Sends what was written to `wfile` as one datagram to `clientAddress`.
+   *
+   * @throws {TypeError} When the client is a Unix socket that bound no path.
+   * @throws {Error} When the answer is longer than the system sends in a datagram.
+   */
+  override finish(): void | Promise<void> {
+    const [first] = this.#answer;
+    if (first === undefined) return;
+    const answer = this.#answer.length === 1 ? first : concat(this.#answer);
+    return this.socket.sendTo(answer, this.clientAddress).then(() => {});
+  }
+}
+
+/**
+ * Whether a value is a handler class and not a plain function; told by its shape, so that a class of another
+ * copy of this package passes.
+ */
+export function isHandlerClass<Request, Addr extends SocketAddress>(
+  value: RequestHandlerLike<Request, Addr>,
+): value is RequestHandlerClass<Request, Addr> {
+  const { prototype } = value;
+  return typeof prototype?.setup === "function" && typeof prototype.handle === "function" &&
+    typeof prototype.finish === "function";
+}
+
+/**
+ * Checks what a server was given as its handler.
+ *
+ * @throws {TypeError} When it is neither a handler class nor a function.
+ */
+export function checkHandler(value: unknown): void {
+  if (typeof value !== "function") {
+    throw new TypeError(
+      `Cannot use ${
+        Deno.inspect(value)
+      } as request handler: expected a handler class or a function`,
+    );
+  }
+  const isClass = /^class\b/.test(Function.prototype.toString.call(value));
+  if (isClass && !isHandlerClass(value as RequestHandlerClass<unknown, SocketAddress>)) {
+    throw new TypeError(
+      `Cannot use class "${
+        nameOf(value)
+      }" as request handler: it does not extend BaseRequestHandler`,
+    );
+  }
+}
+
+/**
+ * Runs a handler through its three steps: `setup()`, `handle()`, `finish()`. For a server that makes its handlers
+ * itself, in `finishRequest()` or in a handler that is a plain function: a Python handler runs in its constructor,
+ * here a handler that is made has to be run.
+ *
+ * When both `handle()` and `finish()` fail, the error is that of `finish()`, as in Python, with the other as
+ * its `cause` where it has none. When `finish()` only met again what `handle()` had failed with or because
+ * of, such as a write that timed out, the error is that of `handle()`.
+ *
+ * @param handler The handler, fresh from its constructor.
+ * @throws {unknown} What a step threw.
+ * @throws {TypeError} When its server runs handlers in Workers or subprocesses, and this is the server's own isolate.
+ *
+ * @example A handler with an argument more
+ * ```ts
+ * import { type AnyServer, runHandler, StreamRequestHandler } from "@netkit/socketserver";
+ * import { type StreamSocket, type TCPAddr, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class GreetingHandler extends StreamRequestHandler {
+ *   constructor(request: StreamSocket, from: TCPAddr, server: AnyServer, readonly greeting: string) {
+ *     super(request, from, server);
+ *   }
+ *   override async handle() {
+ *     await this.wfile.write(this.greeting);
+ *   }
+ * }
+ * await using server = new TCPServer(
+ *   { hostname: "127.0.0.1", port: 0 },
+ *   (request: StreamSocket, from, server) =>
+ *     runHandler(new GreetingHandler(request, from, server, "Good morning")),
+ * );
+ * const handled = server.handleRequest();
+ * using client = await Deno.connect(server.serverAddress);
+ * assertEquals(await new Response(client.readable).text(), "Good morning");
+ * await handled;
+ * ```
+ */
+export async function runHandler(handler: RequestHandler): Promise<void> {
+  const { server } = handler as { server?: object };
+  if (server !== undefined && remoteServers.has(server)) throw runsElsewhere(handler);
+  // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.
+  const prepared = handler.setup();
+  if (prepared !== undefined) await prepared;
+  try {
+    const handled = handler.handle();
+    if (handled !== undefined) await handled;
+  } catch (error) {
+    try {
+      await handler.finish();
+    } catch (finishError) {
+      if (chainOf(error).has(finishError)) throw error;
+      addCause(finishError, error);
+      throw finishError;
+    }
+    throw error;
+  }
+  const finished = handler.finish();
+  if (finished !== undefined) await finished;
+}
+
+function runsElsewhere({ constructor }: RequestHandler): Error {
+  return new TypeError(
+    `Cannot run handler "${
+      nameOf(constructor)
+    }" here: its server runs handlers in Workers or subprocesses; ` +
+      "call super.finishRequest(), and give handlers more by requestContext()",
+  );
+}
+
+/** Runs a plain function as a handler; what it returns is awaited and dropped. */
+export async function runFunction<Request, Addr extends SocketAddress>(
+  handler: RequestHandlerFunction<Request, Addr>,
+  ...args: Parameters<typeof handler>
+): Promise<void> {
+  await handler(...args);
+}
+
+/** How many errors of a chain of causes are looked at, which may be made without end when it is read. */
+const MAX_CHAIN = 100;
+
+/** An error, its cause, the cause of that, and so on. */
+function chainOf(error: unknown): Set<unknown> {
+  const chain = new Set<unknown>();
+  for (let link = error; link !== undefined && !chain.has(link) && chain.size < MAX_CHAIN;) {
+    chain.add(link);
+    link = isInstance(link, Error) ? propertyOf(link, "cause") : undefined;
+  }
+  return chain;
+}
+
+/** Gives an error a cause, where it has none and can have one. */
+function addCause(error: unknown, cause: unknown): void {
+  if (!isInstance(error, Error)) return;
+  try {
+    error.cause ??= cause;
+  } catch {
+    // It is frozen, for one; what it says itself goes before.
+  }
+}
+
+function concat(parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let offset = 0;
+  for (const part of parts) {
+    whole.set(part, offset);
+    offset += part.length;
+  }
+  return whole;
+}

@@ -1,0 +1,394 @@
+/**
+ * Each request in a subprocess.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../base/address.ts";
+import {
+  type ConcurrentMembers,
+  ConcurrentMixIn,
+  type ConcurrentStatics,
+  type Constructor,
+} from "./concurrent_mix_in.ts";
+import { nameOf } from "../base/errors.ts";
+import { admitMore } from "../core/lifecycle.ts";
+import { logTo, type ServerLogger } from "../base/log.ts";
+import {
+  checkInteger,
+  checkTime,
+  type ForkingOptions,
+  orDefault,
+  type ServeOptions,
+} from "../base/options.ts";
+import { ChildUnit } from "../workers/process_worker.ts";
+import { handlerModule } from "../workers/handler_module.ts";
+import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
+import { UnitRequests } from "../workers/executor.ts";
+import type { AnyServer } from "../core/request_handler.ts";
+import type { ServerStats } from "../core/request_tracker.ts";
+
+/** What {@linkcode ForkingMixIn} gives to each server. */
+export interface ForkingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
+  /** The same as `maxChildren`. */
+  readonly maxConnections: number;
+  /** The most subprocesses at once, and with them requests; at the limit clients wait in the system's queue. */
+  maxChildren: number;
+  /** How many subprocesses are kept ready. */
+  minSpareChildren: number;
+  /** How many requests a subprocess serves; 1 for a fresh one for each request, 0 for any number. */
+  maxRequestsPerChild: number;
+  /** How long a subprocess beyond the spare ones may be idle, in milliseconds; `null` for ever. */
+  childIdleTimeout: number | null;
+  /** What the subprocesses may do, as flags of Deno. */
+  childPermissions: readonly string[];
+  /** What the subprocesses have in their environment besides what Deno itself needs. */
+  childEnv: Readonly<Record<string, string>>;
+  /** How large the heap of a subprocess may become, in MiB; `null` for as large as V8 lets it. */
+  childMemoryLimit: number | null;
+  /** The process ids of the subprocesses that serve a request. */
+  readonly activeChildren: ReadonlySet<number>;
+  /**
+   * Called where Python reaps its children, which Deno does by itself. With `blocking` it waits until no subprocess
+   * serves a request any more.
+   */
+  collectChildren(options?: { blocking?: boolean }): Promise<void>;
+}
+
+/** The defaults of {@linkcode ForkingMembers}, as statics of the class. */
+export interface ForkingStatics extends ConcurrentStatics {
+  /** The default of the instance property of this name; 40. */
+  maxChildren: number;
+  /** The default of the instance property of this name; 1. */
+  minSpareChildren: number;
+  /** The default of the instance property of this name; 1. */
+  maxRequestsPerChild: number;
+  /** The default of the instance property of this name, in milliseconds; 30,000. */
+  childIdleTimeout: number | null;
+  /** The default of the instance property of this name; empty. */
+  childPermissions: readonly string[];
+  /** The default of the instance property of this name; empty. */
+  childEnv: Readonly<Record<string, string>> | undefined;
+  /** The default of the instance property of this name, in MiB; `null`. */
+  childMemoryLimit: number | null;
+}
+
+/**
+ * A server class with {@linkcode ForkingMixIn} in it.
+ *
+ * @typeParam Base The server class without.
+ */
+export type Forking<Base extends Constructor<AnyServer>> =
+  & Base
+  & Constructor<ForkingMembers>
+  & ForkingStatics;
+
+/** How long the start of a spare child leaves the cores to the request that took the last one, in milliseconds. */
+const SPARE_DELAY = 10;
+/** How many clients may wait for subprocesses for which there are no descriptors; the next is not accepted. */
+const MAX_WAITING = 4;
+/** What the environment of a child has when nobody says: what Deno reads itself. */
+const ENV_NAMES = [
+  ...["PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CACHE_HOME", "NO_COLOR"],
+  ...["DENO_DIR", "DENO_TLS_CA_STORE", "DENO_CERT", "DENO_AUTH_TOKENS", "JSR_URL"],
+  ...["NPM_CONFIG_REGISTRY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"],
+];
+
+/**
+ * Makes a server class run each request in a subprocess (`Deno.Command`), which the request has to itself: what a
+ * handler does to its process harms nobody else, and it may do only what `childPermissions` say.
+ *
+ * A subprocess starts from nothing, as there is no `fork()` here: the handler is loaded from its own module, so its class
+ * must be exported and say where, `static override readonly moduleUrl = import.meta.url`, and memory is not shared: what
+ * the handler needs of its server comes by `requestContext()`. A spare subprocess hides the start. What a handler prints
+ * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
+ * owns the sockets; a subprocess that dies is a `UnitDiedError` with the exit code or the signal. None outlives the
+ * server, even one that was killed, by more than 2 s, except where a handler computes without awaiting: that ends first.
+ * Needs `--allow-run` of Deno itself (`Deno.execPath()`). Where three starts in a row fail and no subprocess has ever been
+ * of use, `serveForever()` rejects with the first error; later failures are logged.
+ *
+ * `server.timeout` is 300,000 ms here, as in Python. A program made by `deno compile` cannot fork.
+ *
+ * @typeParam Base The server class to mix into.
+ * @param Base A server class.
+ * @returns The server class with the mix-in; extend it, or use one that is ready-made.
+ *
+ * @example A class of one's own
+ * ```ts
+ * import { ForkingMixIn, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+ *
+ * export class PidHandler extends StreamRequestHandler {
+ *   static override readonly moduleUrl = import.meta.url;
+ *   override async handle() {
+ *     await this.wfile.write(`${Deno.pid}\n`);
+ *   }
+ * }
+ * class PidServer extends ForkingMixIn(TCPServer) {
+ *   static override maxChildren = 8;
+ * }
+ * if (import.meta.main) {
+ *   await using server = new PidServer({ hostname: "127.0.0.1", port: 0 }, PidHandler);
+ *   await server.serveForever();
+ * }
+ * ```
+ */
+export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Forking<Base> {
+  abstract class ForkingMixIn extends ConcurrentMixIn(Base) {
+    static timeout: number | null = 300_000;
+    static maxChildren = 40;
+    static minSpareChildren = 1;
+    static maxRequestsPerChild = 1;
+    static childIdleTimeout: number | null = 30_000;
+    static childPermissions: readonly string[] = [];
+    static childEnv: Readonly<Record<string, string>> | undefined = undefined;
+    static childMemoryLimit: number | null = null;
+    readonly #settings: Required<ForkingOptions>;
+    readonly #units: UnitRequests<ChildUnit>;
+    /** Called when no subprocess serves a request any more. */
+    #whenNoneActive: (() => void)[] = [];
+
+    // deno-lint-ignore no-explicit-any -- see Constructor
+    constructor(...args: any[]) {
+      // Checked before the base binds, so that what is wrong leaves nothing open.
+      const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
+      const handler = handlerModule(nameOf(new.target), args[1]);
+      refuseWhenCompiled(nameOf(new.target));
+      checkFinishRequest(new.target, ForkingMixIn, "subprocess");
+      super(...args);
+      runElsewhere(this);
+      this.#settings = settings;
+      const log = (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) =>
+        logTo(this.logger, level, line, ...errors);
+      this.#units = new UnitRequests({
+        kind: "child",
+        maxWaiting: MAX_WAITING,
+        start: async (conditions) => {
+          if (this.#units.waiting(super.stats()) <= 0) {
+            await new Promise((resolve) => setTimeout(resolve, SPARE_DELAY));
+          }
+          const options = {
+            ...conditions,
+            flags: this.childPermissions,
+            memoryLimit: this.childMemoryLimit,
+            env: { ...defaultEnv(), ...this.childEnv },
+            clearEnv: mayReadEnv(),
+            onLine: (line: string) => log("info", line),
+          };
+          return await handler.start((init) => ChildUnit.start(init, options));
+        },
+        max: () => this.maxChildren,
+        minSpare: () => this.minSpareChildren,
+        idleTimeout: () => this.childIdleTimeout,
+        maxRequests: () => this.maxRequestsPerChild,
+        log,
+      });
+    }
+
+    override get maxConnections(): number {
+      return this.maxChildren;
+    }
+
+    get maxChildren(): number {
+      return this.#settings.maxChildren;
+    }
+
+    set maxChildren(value: number) {
+      this.#settings.maxChildren = checkInteger("maxChildren", value, 1, 4096);
+      this.#units.limitChanged();
+      admitMore(this);
+    }
+
+    get minSpareChildren(): number {
+      return this.#settings.minSpareChildren;
+    }
+
+    set minSpareChildren(value: number) {
+      this.#settings.minSpareChildren = checkInteger("minSpareChildren", value, 0, 4096);
+    }
+
+    get maxRequestsPerChild(): number {
+      return this.#settings.maxRequestsPerChild;
+    }
+
+    set maxRequestsPerChild(value: number) {
+      this.#settings.maxRequestsPerChild = checkCount(value);
+    }
+
+    get childIdleTimeout(): number | null {
+      return this.#settings.childIdleTimeout;
+    }
+
+    set childIdleTimeout(value: number | null) {
+      this.#settings.childIdleTimeout = checkTime("childIdleTimeout", value);
+    }
+
+    get childPermissions(): readonly string[] {
+      return this.#settings.childPermissions;
+    }
+
+    set childPermissions(value: readonly string[]) {
+      this.#settings.childPermissions = checkFlags(value);
+    }
+
+    get childEnv(): Readonly<Record<string, string>> {
+      return this.#settings.childEnv;
+    }
+
+    set childEnv(value: Readonly<Record<string, string>>) {
+      this.#settings.childEnv = checkEnv(value);
+    }
+
+    get childMemoryLimit(): number | null {
+      return this.#settings.childMemoryLimit;
+    }
+
+    set childMemoryLimit(value: number | null) {
+      this.#settings.childMemoryLimit = checkMemoryLimit(value);
+    }
+
+    get activeChildren(): ReadonlySet<number> {
+      return new Set(Array.from(this.#units.active, ({ pid }) => pid));
+    }
+
+    async collectChildren({ blocking = false }: { blocking?: boolean } = {}): Promise<void> {
+      if (!blocking || this.#units.active.size === 0) return;
+      await new Promise<void>((resolve) => this.#whenNoneActive.push(resolve));
+    }
+
+    override get finished(): Promise<void> {
+      return super.finished.then(() => this.#units.noneLeft);
+    }
+
+    override stats(): ServerStats {
+      return this.#units.stats(super.stats());
+    }
+
+    override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
+      this.#units.checkShortage(() => super.stats());
+      return (Base.prototype as AnyServer).getRequest.call(this);
+    }
+
+    override async serveForever(options: ServeOptions = {}): Promise<void> {
+      this.checkSettings(); // before any unit starts
+      await this.#units.serve(options, (options) => super.serveForever(options));
+    }
+
+    override async handleRequest(): Promise<void> {
+      this.checkSettings(); // before any unit starts
+      await this.#units.handleOne(() => super.handleRequest());
+    }
+
+    override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
+      try {
+        await this.#units.finish(this, request, clientAddress, (child) => child.ref());
+      } catch (error) {
+        nameSetting(error);
+        throw error;
+      } finally {
+        if (this.#units.active.size === 0) {
+          for (const resolve of this.#whenNoneActive.splice(0)) resolve();
+        }
+      }
+    }
+
+    override async serverClose(): Promise<void> {
+      try {
+        await this.#units.close(() => super.serverClose(), super.finished);
+      } finally {
+        // With a request under way this was called by one of its hooks, which it would wait for.
+        if (this.blockOnClose && super.stats().active === 0) await this.#units.noneLeft;
+      }
+    }
+  }
+  return ForkingMixIn;
+}
+
+function settingsFrom(
+  defaults: ForkingStatics,
+  options: ForkingOptions = {},
+): Required<ForkingOptions> {
+  const given = <Name extends keyof ForkingOptions>(name: Name) =>
+    orDefault<unknown>(options[name], defaults[name]);
+  return {
+    maxChildren: checkInteger("maxChildren", given("maxChildren"), 1, 4096),
+    minSpareChildren: checkInteger("minSpareChildren", given("minSpareChildren"), 0, 4096),
+    maxRequestsPerChild: checkCount(given("maxRequestsPerChild")),
+    childIdleTimeout: checkTime("childIdleTimeout", given("childIdleTimeout")),
+    childPermissions: checkFlags(given("childPermissions")),
+    childEnv: checkEnv(given("childEnv")),
+    childMemoryLimit: checkMemoryLimit(given("childMemoryLimit")),
+  };
+}
+
+function checkCount(value: unknown): number {
+  return checkInteger("maxRequestsPerChild", value, 0, Number.MAX_SAFE_INTEGER);
+}
+
+function checkFlags(value: unknown): readonly string[] {
+  if (Array.isArray(value) && value.every((flag) => typeof flag === "string" && /^-/.test(flag))) {
+    return value;
+  }
+  throw new TypeError(
+    `Cannot use option 'childPermissions': expected flags such as "--allow-net", got ${
+      Deno.inspect(value)
+    }`,
+  );
+}
+
+function checkEnv(value: unknown = {}): Readonly<Record<string, string>> {
+  if (
+    typeof value === "object" && value !== null &&
+    Object.values(value).every((text) => typeof text === "string")
+  ) return value as Record<string, string>;
+  throw new TypeError("Cannot use option 'childEnv': expected an object of strings");
+}
+
+function checkMemoryLimit(value: unknown): number | null {
+  return value === null ? null : checkInteger("childMemoryLimit", value, 16, 1024 * 1024);
+}
+
+/**
+ * Takes over what Deno needs. Without `--allow-env` nobody can tell that from the rest, and a child without it finds
+ * neither its cache nor its registry; it inherits all then, which it may not look into either.
+ */
+function defaultEnv(): Record<string, string> {
+  if (!mayReadEnv()) return {};
+  const values = ENV_NAMES.map((name) => [name, Deno.env.get(name)]);
+  return Object.fromEntries(values.filter(([, value]) => value !== undefined));
+}
+
+function mayReadEnv(): boolean {
+  return ENV_NAMES.every((variable) =>
+    Deno.permissions.querySync({ name: "env", variable }).state === "granted"
+  );
+}
+
+/** Deno says with which flag to run the program; where a subprocess lacks a permission, that is a setting here. */
+function nameSetting(error: unknown): void {
+  const seen = new Set<unknown>();
+  for (let link = error; link instanceof Error && !seen.has(link); link = link.cause) {
+    seen.add(link);
+    for (const name of ["message", "stack"] as const) {
+      const text: unknown = link[name];
+      const naming = typeof text === "string" ? namingSetting(text) : text;
+      // Defined and not set: that of a DOMException is read-only.
+      if (naming !== text) {
+        Reflect.defineProperty(link, name, { value: naming, configurable: true, writable: true });
+      }
+    }
+  }
+}
+
+function namingSetting(text: string): string {
+  return text.replace(
+    /run again with the (--allow-[a-z-]+) flag/g,
+    `add "$1" to 'childPermissions' of the server`,
+  );
+}
+
+/** A compiled program would start itself instead of Deno, without end. */
+function refuseWhenCompiled(server: string): void {
+  if (!Deno.build.standalone) return;
+  throw new Deno.errors.NotSupported(
+    `Cannot use ${server} in a program made by deno compile: it has no Deno to start; use a threading server`,
+  );
+}

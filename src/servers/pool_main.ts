@@ -1,0 +1,304 @@
+/**
+ * What a Worker of a pool runs: a server like any other, on the pool's accept queue.
+ *
+ * @module
+ */
+import type { TCPAddr } from "../base/address.ts";
+import type { Constructor } from "./concurrent_mix_in.ts";
+import { ConcurrentTCPServer, ConcurrentTLSServer } from "./concurrent_servers.ts";
+import { isOfClient } from "../base/errors.ts";
+import { logTo, type ServerLogger } from "../base/log.ts";
+import { type AnyServer, runHandler } from "../core/request_handler.ts";
+import type { ServerStats } from "../core/request_tracker.ts";
+import type { StreamSocket } from "../sockets/stream_socket.ts";
+import { inIsolate, type IsolateBody, type MainIsolate } from "../workers/inside/isolate_entry.ts";
+import { type HandlerClass, loadHandler } from "../workers/inside/load_handler.ts";
+import { fromErrorMessage, toErrorMessage } from "../channel/messages.ts";
+import { listenShared } from "./shared_listener.ts";
+import {
+  type FromPoolWorker,
+  type PoolAnswer,
+  type PoolInit,
+  type PoolLimits,
+  type PoolOrder,
+  type PoolQuestion,
+  type PoolReply,
+  type PoolSettings,
+  SharedCounters,
+  type ToPoolWorker,
+} from "./pool_messages.ts";
+import { UnitServer } from "../workers/inside/server_stub.ts";
+
+/** How long the end of a request may take to reach the counters, in milliseconds. */
+const COUNT_DELAY = 1;
+/** The same for a request that was cut off, whose handler gets time to unwind. */
+const ABORTED_COUNT_DELAY = 150;
+/** How often a Worker that is to stop looks whether its request has ended, in milliseconds. */
+const STOP_INTERVAL = 2;
+
+/** What handlers see as their server, of which there is one for all requests of a Worker. */
+class PoolUnitServer extends UnitServer {
+  readonly #server: AnyServer;
+
+  constructor(server: AnyServer, context: unknown) {
+    super(server.serverAddress, context);
+    this.#server = server;
+  }
+
+  override requestSignal(request?: unknown): AbortSignal {
+    return this.#server.requestSignal(request);
+  }
+}
+
+/** What a server in a Worker needs of the Worker. */
+interface Post {
+  readonly init: PoolInit;
+  readonly Handler: HandlerClass;
+  readonly settings: PoolSettings | null;
+  readonly view: PoolUnitServer | null;
+  ask(question: PoolQuestion): Promise<PoolAnswer>;
+  /** Says that nobody listens here any more. */
+  unlistened(): void;
+  /** Writes the counters now. */
+  count(): void;
+  /** Writes the counters soon. */
+  countIn(delay: number): void;
+}
+
+/** Puts a server to work in a Worker: it listens on the shared queue, and asks the main isolate where that is wanted. */
+function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post: Post): Base {
+  abstract class AtPost extends Base {
+    override openListener(): Deno.Listener {
+      const { address, tls, sharing } = post.init;
+      return listenShared(address, tls, sharing, (text) => logTo(this.logger, "warn", text));
+    }
+
+    override closeSocket(): void {
+      super.closeSocket();
+      post.unlistened();
+    }
+
+    override get queueLimit(): number {
+      return post.init.queueShare + 2; // as that of the base
+    }
+
+    override async verifyRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<boolean> {
+      post.count();
+      if (!post.settings!.asks.verifyRequest) return true;
+      const { localAddr } = request;
+      const answer = await post.ask({ hook: "verifyRequest", clientAddress, localAddr });
+      return answer.verdict!;
+    }
+
+    override async finishRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
+      // What a handler may use of its server is there; the rest says why not.
+      const view = post.view as unknown as AnyServer;
+      await runHandler(new post.Handler(request, clientAddress, view));
+    }
+
+    override closeRequest(request: StreamSocket): void {
+      const isAborted = this.requestSignal(request).aborted;
+      super.closeRequest(request);
+      post.countIn(isAborted ? ABORTED_COUNT_DELAY : COUNT_DELAY);
+    }
+
+    override async handleError(
+      error: unknown,
+      request: StreamSocket,
+      clientAddress: TCPAddr,
+    ): Promise<void> {
+      if (!post.settings!.asks.handleError) {
+        await super.handleError(error, request, clientAddress);
+        return;
+      }
+      const { localAddr } = request;
+      const sent = toErrorMessage(error);
+      const ofClient = isOfClient(error, request, clientAddress);
+      await post.ask({ hook: "handleError", clientAddress, localAddr, error: sent, ofClient });
+    }
+  }
+  return AtPost;
+}
+
+/** A Worker of a pool, seen from inside. */
+class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
+  readonly init: PoolInit;
+  settings: PoolSettings | null = null;
+  view: PoolUnitServer | null = null;
+  readonly #main: MainIsolate<FromPoolWorker>;
+  readonly #counters: SharedCounters;
+  /** The orders that are not carried out yet. */
+  readonly #orders = new Set<Promise<void>>();
+  readonly #questions = new Map<number, (answer: PoolAnswer) => void>();
+  #asked = 0;
+  #acceptErrors = 0;
+  #countTimer: ReturnType<typeof setTimeout> | undefined;
+  #Handler: HandlerClass | null = null;
+  #server: ConcurrentTCPServer | null = null;
+  #serving: Promise<void> | null = null;
+
+  constructor(init: PoolInit, main: MainIsolate<FromPoolWorker>) {
+    this.init = init;
+    this.#main = main;
+    this.#counters = new SharedCounters(init.counters);
+  }
+
+  get Handler(): HandlerClass {
+    return this.#Handler!;
+  }
+
+  /** Loads the handler, listens, and ends the Worker when the server is closed and nothing runs any more. */
+  async start(): Promise<void> {
+    try {
+      const { init: { handler, address: { tcpBacklog, ...address }, tls } } = this;
+      const Handler = this.#Handler = await loadHandler(handler);
+      const options = {
+        requestQueueSize: tcpBacklog,
+        blockOnClose: false, // the main isolate waits, if anybody
+        logger: this.#logger(),
+      };
+      // The handler class is for the family, which the checker cannot know.
+      const args = [address, Handler as never] as const;
+      this.#server = tls === null
+        ? new (atPost(ConcurrentTCPServer, this))(...args, options)
+        : new (atPost(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
+    } catch (error) {
+      this.#main.say({ type: "failed", error: toErrorMessage(error) });
+      this.#main.end(1);
+      return;
+    }
+    this.#main.say({ type: "ready" });
+    await this.#server.finished;
+    while (this.#orders.size > 0) await Promise.all(this.#orders);
+    this.#main.end(0);
+  }
+
+  hear(told: ToPoolWorker): void {
+    if (told.type === "order") this.#order(told.id, told.order);
+    else this.#answer(told.id, told.answer);
+  }
+
+  ending(): void {
+    this.count();
+  }
+
+  unlistened(): void {
+    this.#main.say({ type: "unlistened" });
+  }
+
+  /** Carries out an order. */
+  #order(id: number, order: PoolOrder): void {
+    const obeying = this.#carryOut(id, order); // never rejects
+    this.#orders.add(obeying);
+    void obeying.then(() => this.#orders.delete(obeying));
+  }
+
+  async #carryOut(id: number, order: PoolOrder): Promise<void> {
+    let reply: PoolReply = {};
+    try {
+      reply = await this.#obey(this.#server!, order);
+    } catch (error) {
+      reply.error = toErrorMessage(error);
+    }
+    this.count();
+    this.#main.say({ type: "reply", id, reply });
+  }
+
+  /** Gives a question its answer. */
+  #answer(id: number, answer: PoolAnswer): void {
+    this.#questions.get(id)?.(answer);
+    this.#questions.delete(id);
+  }
+
+  async ask(question: PoolQuestion): Promise<PoolAnswer> {
+    const { promise, resolve } = Promise.withResolvers<PoolAnswer>();
+    const id = ++this.#asked;
+    this.#questions.set(id, resolve);
+    this.#main.say({ type: "question", id, question });
+    const answer = await promise;
+    if (answer.error !== undefined) throw fromErrorMessage(answer.error);
+    return answer;
+  }
+
+  count(): void {
+    if (this.#server === null) return;
+    const { acceptErrors: counts, ...stats } = this.#server.stats();
+    this.#counters.write(stats);
+    const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
+    if (total === this.#acceptErrors) return;
+    this.#acceptErrors = total;
+    this.#main.say({ type: "acceptErrors", counts });
+  }
+
+  countIn(delay: number): void {
+    if (delay === COUNT_DELAY) {
+      this.#countTimer ??= setTimeout(() => {
+        this.#countTimer = undefined;
+        this.count();
+      }, delay);
+    } else {
+      setTimeout(() => this.count(), delay);
+    }
+  }
+
+  async #obey(server: ConcurrentTCPServer, order: PoolOrder): Promise<PoolReply> {
+    switch (order.name) {
+      case "serve":
+        this.#serve(server, order.settings);
+        return {};
+      case "limit":
+        this.#limit(server, order.limits);
+        return {};
+      case "stop":
+        await server.shutdown();
+        await this.#serving;
+        // Alone in its Worker, a request is the one "under way" that shutdown() waits for everywhere.
+        while (server.maxConnections === 1 && isBusy(server.stats())) {
+          await new Promise((resolve) => setTimeout(resolve, STOP_INTERVAL));
+        }
+        return {};
+      case "close":
+        await server.serverClose();
+        return {};
+      case "drain":
+        if (this.settings === null) this.#configure(server, order.settings);
+        return { drained: await server.drain({ timeout: order.timeout }) };
+    }
+  }
+
+  #configure(server: ConcurrentTCPServer, settings: PoolSettings): void {
+    this.settings = settings;
+    this.view = new PoolUnitServer(server, settings.context);
+    this.#limit(server, settings);
+  }
+
+  #limit(server: ConcurrentTCPServer, { maxConnections, requestTimeout }: PoolLimits): void {
+    server.maxConnections = maxConnections;
+    server.requestTimeout = requestTimeout;
+  }
+
+  #serve(server: ConcurrentTCPServer, settings: PoolSettings): void {
+    this.#configure(server, settings);
+    this.#serving = server.serveForever().catch((error) => {
+      this.#main.say({ type: "exit", error: toErrorMessage(error) });
+    });
+  }
+
+  #logger(): ServerLogger {
+    const line = (level: keyof ServerLogger) => (message: string) =>
+      this.#main.say({ type: "log", level, message });
+    return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
+  }
+}
+
+function isBusy({ active, state }: ServerStats): boolean {
+  return active > 0 && state !== "closed";
+}
+
+if (import.meta.main) {
+  inIsolate<PoolInit, ToPoolWorker, FromPoolWorker>((init, main) => {
+    const unit = new PoolUnit(init, main);
+    void unit.start(); // never rejects
+    return unit;
+  });
+}

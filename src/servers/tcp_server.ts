@@ -1,0 +1,303 @@
+/**
+ * Servers on TCP.
+ *
+ * @module
+ */
+import {
+  type AddressFamily,
+  addressFamily,
+  checkInetAddress,
+  formatAddress,
+  type InetAddress,
+  type ListenAddress,
+  type SocketAddress,
+  type TCPAddr,
+  type UnixAddress,
+} from "../base/address.ts";
+import { listenerError } from "../core/acceptor.ts";
+import { BaseServer } from "../core/base_server.ts";
+import { assertBound, bindAndActivate } from "../core/bind.ts";
+import { bindError } from "../base/errors.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkUnchanged,
+  orDefault,
+  type ServerOptions,
+} from "../base/options.ts";
+import type { RequestHandlerLike } from "../core/request_handler.ts";
+import { StreamSocket } from "../sockets/stream_socket.ts";
+
+/** Options of {@linkcode TCPServer} and what is built on it. */
+export interface TCPServerOptions extends ServerOptions {
+  /**
+   * How many clients may wait in the system's accept queue; the system may have a lower limit of its own.
+   *
+   * @default {511}
+   */
+  requestQueueSize?: number;
+  /**
+   * Whether a port may be bound again right after its last owner closed it (SO_REUSEADDR). Deno always allows
+   * that on Linux and macOS, so `false` is refused.
+   *
+   * @default {true}
+   */
+  allowReuseAddress?: boolean;
+  /**
+   * Whether several processes may listen on one port and share its clients (SO_REUSEPORT). Linux only; needs
+   * `--unstable-net`.
+   *
+   * @default {false}
+   */
+  allowReusePort?: boolean;
+}
+
+/**
+ * A TCP server that serves one client at a time, in the order of their arrival.
+ *
+ * Needs `--allow-net`, which may be narrowed to the address. The statics are the defaults of the instance
+ * properties of the same names; set them in a subclass, give options, or set the properties between a
+ * construction with `bindAndActivate: false` and `serverBind()`.
+ *
+ * @typeParam Addr The type of addresses; a subclass on Unix sockets has its own.
+ *
+ * @example Echo
+ * ```ts
+ * import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class EchoHandler extends StreamRequestHandler {
+ *   override async handle() {
+ *     await this.wfile.write(await this.rfile.readline());
+ *   }
+ * }
+ * await using server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, EchoHandler);
+ * const serving = server.serveForever();
+ * using client = await Deno.connect(server.serverAddress);
+ * await client.write(new TextEncoder().encode("hello\n"));
+ * assertEquals(await new Response(client.readable).text(), "hello\n");
+ * await server.shutdown();
+ * await serving;
+ * ```
+ *
+ * @example Settings by class, by option, by instance
+ * ```ts
+ * import { TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * class BusyServer extends TCPServer {
+ *   static override requestQueueSize = 1024;
+ * }
+ * const address = { hostname: "127.0.0.1", port: 0 };
+ * await using byClass = new BusyServer(address, () => {});
+ * await using byOption = new BusyServer(address, () => {}, { requestQueueSize: 16 });
+ * await using byInstance = new BusyServer(address, () => {}, { bindAndActivate: false });
+ * byInstance.requestQueueSize = 5;
+ * byInstance.serverBind();
+ * byInstance.serverActivate();
+ * assertEquals(
+ *   [byClass.requestQueueSize, byOption.requestQueueSize, byInstance.requestQueueSize],
+ *   [1024, 16, 5],
+ * );
+ * ```
+ */
+export class TCPServer<Addr extends SocketAddress = TCPAddr>
+  extends BaseServer<StreamSocket, Addr> {
+  /** The default of the instance property of this name. */
+  static requestQueueSize: number = 511;
+  /** The default of the instance property of this name. */
+  static allowReuseAddress: boolean = true;
+  /** The default of the instance property of this name. */
+  static allowReusePort: boolean = false;
+
+  /** The listener; undefined before `serverBind()`. */
+  declare socket: Deno.Listener;
+  /** The settings that the listener was opened with; null before. */
+  #bound: Record<string, unknown> | null = null;
+  /** How many clients may wait in the system's accept queue. */
+  requestQueueSize: number;
+  /** Whether a port may be bound again at once (SO_REUSEADDR); only `true` can be had. */
+  allowReuseAddress: boolean;
+  /** Whether several processes may share the port (SO_REUSEPORT). */
+  allowReusePort: boolean;
+
+  /**
+   * Makes the server and, unless `bindAndActivate` is false, listens.
+   *
+   * @param serverAddress Where to listen.
+   * @param RequestHandlerClass What serves the clients.
+   * @param options Settings; each goes before the static property of the same name.
+   * @throws {TypeError} When the address or the handler is none.
+   * @throws {RangeError} When a setting is out of range.
+   * @throws {Deno.errors.AddrInUse} When somebody else listens there.
+   * @throws {Deno.errors.AddrNotAvailable} When this machine does not have the address.
+   * @throws {Deno.errors.PermissionDenied} When the system does not allow it.
+   * @throws {Deno.errors.NotCapable} When Deno does not allow it.
+   */
+  constructor(
+    serverAddress: ListenAddress<NoInfer<Addr>>,
+    RequestHandlerClass: RequestHandlerLike<StreamSocket, NoInfer<Addr>>,
+    options: TCPServerOptions = {},
+  ) {
+    // The check of each class gives its own kind of address, which the checker cannot follow.
+    super(new.target.checkAddress(serverAddress) as Addr, RequestHandlerClass, options);
+    const defaults = this.constructor as typeof TCPServer;
+    this.requestQueueSize = orDefault(options.requestQueueSize, defaults.requestQueueSize);
+    this.allowReuseAddress = orDefault(options.allowReuseAddress, defaults.allowReuseAddress);
+    this.allowReusePort = orDefault(options.allowReusePort, defaults.allowReusePort);
+    this.checkSettings();
+    bindAndActivate(this, options.bindAndActivate);
+  }
+
+  /**
+   * Checks an address and gives it Deno's form.
+   *
+   * @param address What the constructor was given.
+   * @returns The address as `serverAddress` has it before the bind.
+   * @throws {TypeError} When it is no address of this kind of server.
+   * @throws {RangeError} When its port is out of range.
+   */
+  static checkAddress(address: InetAddress | UnixAddress): SocketAddress {
+    return checkInetAddress(address as InetAddress, "tcp");
+  }
+
+  /** The family of the address; a name that is not resolved yet counts as IPv4. */
+  get addressFamily(): AddressFamily {
+    return addressFamily(this.serverAddress);
+  }
+
+  /** The socket type, as in the socket interface. */
+  get socketType(): "SOCK_STREAM" {
+    return "SOCK_STREAM";
+  }
+
+  /** What `requestQueueSize` lets wait; Linux lets one more, and an accept under way may hold another. */
+  override get queueLimit(): number {
+    return this.requestQueueSize + 2;
+  }
+
+  /**
+   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
+   *
+   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
+   * @throws {RangeError} When a setting is out of range.
+   * @throws {Deno.errors.NotSupported} When a setting needs a flag that Deno runs without.
+   */
+  override checkSettings(): void {
+    super.checkSettings();
+    checkInteger("requestQueueSize", this.requestQueueSize, 1, 65535);
+    checkBoolean("allowReuseAddress", this.allowReuseAddress);
+    checkBoolean("allowReusePort", this.allowReusePort);
+    if (!this.allowReuseAddress) {
+      throw new TypeError(
+        "Cannot set option 'allowReuseAddress' to false: Deno always sets SO_REUSEADDR on TCP",
+      );
+    }
+    if (this.allowReusePort && !("listenDatagram" in Deno)) {
+      throw new Deno.errors.NotSupported(
+        `Cannot set option 'allowReusePort': run with --unstable-net, or put "unstable": ["net"] in deno.json`,
+      );
+    }
+    checkUnchanged(this, this.#bound);
+  }
+
+  /**
+   * Listens on `serverAddress`, then sets that to the real address. Clients can connect from here on.
+   *
+   * @throws {Error} When that fails; the message names the address and what to do.
+   */
+  override serverBind(): void {
+    this.checkSettings();
+    try {
+      this.socket = this.openListener();
+    } catch (error) {
+      throw bindError(this.kind, formatAddress(this.serverAddress), error);
+    }
+    const { requestQueueSize, allowReuseAddress, allowReusePort } = this;
+    this.#bound = { requestQueueSize, allowReuseAddress, allowReusePort };
+    this.serverAddress = this.socket.addr as Addr;
+  }
+
+  /** What messages call this kind of server. */
+  get kind(): string {
+    return "TCP server";
+  }
+
+  /**
+   * Opens the listener on `serverAddress`, for `serverBind()`.
+   *
+   * @returns The listener.
+   */
+  openListener(): Deno.Listener {
+    const { hostname, port } = this.inetAddress();
+    return Deno.listen({
+      hostname,
+      port,
+      tcpBacklog: this.requestQueueSize,
+      reusePort: this.allowReusePort,
+    });
+  }
+
+  /** The server's address, in a server that has a host and a port. */
+  inetAddress(): InetAddress {
+    return this.serverAddress as InetAddress;
+  }
+
+  /**
+   * Throws while the server is not bound.
+   *
+   * @throws {Deno.errors.BadResource} Before `serverBind()`.
+   */
+  override assertBound(): void {
+    assertBound(this.kind, this.socket);
+  }
+
+  /** Closes the listener, if it is open. */
+  override closeSocket(): void {
+    // Unlike close(), does not throw when somebody has closed it.
+    this.socket?.[Symbol.dispose]();
+  }
+
+  /**
+   * Accepts the next client.
+   *
+   * @returns The connection and the client's address.
+   */
+  override async getRequest(): Promise<[StreamSocket, Addr]> {
+    let conn: Deno.Conn;
+    try {
+      conn = await this.socket.accept();
+    } catch (error) {
+      throw listenerError(error);
+    }
+    return [new StreamSocket(conn, this.logger), conn.remoteAddr as Addr];
+  }
+
+  /**
+   * Ends the write side once everything is sent, so that the client sees the end of the stream and no reset,
+   * then closes the connection.
+   *
+   * @param request The connection.
+   */
+  override shutdownRequest(request: StreamSocket): void | Promise<void> {
+    return this.#endWriting(request);
+  }
+
+  async #endWriting(request: StreamSocket): Promise<void> {
+    try {
+      await request.closeWrite();
+    } catch {
+      // The client has gone, or took nothing within the time limit.
+    }
+    await this.closeRequest(request);
+  }
+
+  /**
+   * Closes the connection at once.
+   *
+   * @param request The connection.
+   */
+  override closeRequest(request: StreamSocket): void | Promise<void> {
+    request.close();
+  }
+}

@@ -1,0 +1,270 @@
+/**
+ * Each request in a Web Worker.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../base/address.ts";
+import {
+  type ConcurrentMembers,
+  ConcurrentMixIn,
+  type ConcurrentStatics,
+  type Constructor,
+} from "./concurrent_mix_in.ts";
+import { nameOf } from "../base/errors.ts";
+import { admitMore } from "../core/lifecycle.ts";
+import { logTo } from "../base/log.ts";
+import {
+  checkBoolean,
+  checkInteger,
+  checkTime,
+  orDefault,
+  type ServeOptions,
+  type ThreadingOptions,
+} from "../base/options.ts";
+import { hasRoomForClient } from "../workers/descriptor_gate.ts";
+import { handlerModule } from "../workers/handler_module.ts";
+import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
+import { UnitRequests } from "../workers/executor.ts";
+import { WorkerUnit } from "../workers/thread_worker.ts";
+import type { AnyServer } from "../core/request_handler.ts";
+import type { ServerStats } from "../core/request_tracker.ts";
+
+/** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
+const MAX_RESERVE = 24;
+/** How many clients may wait for Workers for which there are no descriptors; the next is not accepted. */
+const MAX_WAITING = 16;
+
+/** What {@linkcode ThreadingMixIn} gives to each server. */
+export interface ThreadingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
+  /** The same as `maxThreads`. */
+  readonly maxConnections: number;
+  /** The most Workers at once, and with them requests; at the limit clients wait in the system's queue. */
+  maxThreads: number;
+  /** How many Workers are kept ready. */
+  minSpareThreads: number;
+  /** How long a Worker beyond those may be idle, in milliseconds; `null` for ever. */
+  threadIdleTimeout: number | null;
+  /** How many requests a Worker serves; 0 for any number, 1 for a fresh Worker for each request. */
+  maxRequestsPerThread: number;
+  /** Whether closing the server does not wait for its Workers and ends them. */
+  daemonThreads: boolean;
+}
+
+/** The defaults of {@linkcode ThreadingMembers}, as statics of the class. */
+export interface ThreadingStatics extends ConcurrentStatics {
+  /** The default of the instance property of this name; 4 × the number of cores, at least 16. */
+  maxThreads: number;
+  /** The default of the instance property of this name; 1. */
+  minSpareThreads: number;
+  /** The default of the instance property of this name, in milliseconds; 30,000. */
+  threadIdleTimeout: number | null;
+  /** The default of the instance property of this name; 0. */
+  maxRequestsPerThread: number;
+  /** The default of the instance property of this name; `false`. */
+  daemonThreads: boolean;
+}
+
+/**
+ * A server class with {@linkcode ThreadingMixIn} in it.
+ *
+ * @typeParam Base The server class without.
+ */
+export type Threading<Base extends Constructor<AnyServer>> =
+  & Base
+  & Constructor<ThreadingMembers>
+  & ThreadingStatics;
+
+/**
+ * Makes a server class run each request in a Web Worker, which the request has to itself while it runs: a handler may
+ * compute or block for as long as it likes without delaying others.
+ *
+ * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
+ * `static override readonly moduleUrl = import.meta.url`. Memory is not shared; what the handler needs of its server
+ * comes by `requestContext()`. Workers are used again for later requests, so what a module keeps in a variable outlives
+ * the request; `maxRequestsPerThread = 1` prevents that. What a handler or a library posts with `postMessage()` reaches
+ * nobody. Hooks such as `verifyRequest()` and `handleError()` run in the
+ * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
+ * handler's modules; not so in a program made by `deno compile`, which has embedded them.
+ *
+ * While the server serves, its Workers keep the program alive, which `unref()` cannot change; soon after
+ * `serveForever()` or `handleRequest()` has ended so do those that have no request.
+ *
+ * Where three starts in a row fail and no Worker has ever been of use, `serveForever()` rejects with the first error;
+ * failures of a server that has served are logged, and met by the clients that wait for a Worker.
+ *
+ * A Worker that does not end when its request is cut off is given up on: Deno cannot stop a loop that never awaits.
+ * Its client is gone and its place is free; `stats()` counts it as poisoned.
+ *
+ * @typeParam Base The server class to mix into.
+ * @param Base A server class.
+ * @returns The server class with the mix-in; extend it, or use one that is ready-made.
+ *
+ * @example A class of one's own
+ * ```ts
+ * import { StreamRequestHandler, TCPServer, ThreadingMixIn } from "@netkit/socketserver";
+ *
+ * export class PrimeHandler extends StreamRequestHandler {
+ *   static override readonly moduleUrl = import.meta.url;
+ *   override async handle() {
+ *     await this.wfile.write("2 3 5 7\n");
+ *   }
+ * }
+ * class PrimeServer extends ThreadingMixIn(TCPServer) {
+ *   static override maxThreads = 8;
+ * }
+ * if (import.meta.main) {
+ *   await using server = new PrimeServer({ hostname: "127.0.0.1", port: 0 }, PrimeHandler);
+ *   await server.serveForever();
+ * }
+ * ```
+ */
+export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Threading<Base> {
+  abstract class ThreadingMixIn extends ConcurrentMixIn(Base) {
+    static maxThreads = Math.max(16, 4 * navigator.hardwareConcurrency);
+    static minSpareThreads = 1;
+    static threadIdleTimeout: number | null = 30_000;
+    static maxRequestsPerThread = 0;
+    static daemonThreads = false;
+    #settings: Required<ThreadingOptions>;
+    readonly #units: UnitRequests<WorkerUnit>;
+
+    // deno-lint-ignore no-explicit-any -- see Constructor
+    constructor(...args: any[]) {
+      // Checked before the base binds, so that what is wrong leaves nothing open.
+      const settings = settingsFrom(new.target as unknown as ThreadingStatics, args[2]);
+      const handler = handlerModule(nameOf(new.target), args[1]);
+      checkFinishRequest(new.target, ThreadingMixIn, "Worker");
+      super(...args);
+      runElsewhere(this);
+      this.#settings = settings;
+      this.#units = new UnitRequests({
+        kind: "Worker",
+        maxWaiting: MAX_WAITING,
+        hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
+        start: (conditions) => {
+          const reserve = () => Math.min(this.maxThreads - this.#units.active.size, MAX_RESERVE);
+          return handler.start((init) => WorkerUnit.start(init, { ...conditions, reserve }));
+        },
+        max: () => this.maxThreads,
+        minSpare: () => this.minSpareThreads,
+        idleTimeout: () => this.threadIdleTimeout,
+        maxRequests: () => this.maxRequestsPerThread,
+        log: (...line) => logTo(this.logger, ...line),
+      });
+    }
+
+    override get maxConnections(): number {
+      return this.maxThreads;
+    }
+
+    get maxThreads(): number {
+      return this.#settings.maxThreads;
+    }
+
+    set maxThreads(value: number) {
+      this.#settings.maxThreads = checkInteger("maxThreads", value, 1, 4096);
+      this.#units.limitChanged();
+      admitMore(this);
+    }
+
+    get minSpareThreads(): number {
+      return this.#settings.minSpareThreads;
+    }
+
+    set minSpareThreads(value: number) {
+      this.#settings.minSpareThreads = checkInteger("minSpareThreads", value, 0, 4096);
+    }
+
+    get threadIdleTimeout(): number | null {
+      return this.#settings.threadIdleTimeout;
+    }
+
+    set threadIdleTimeout(value: number | null) {
+      this.#settings.threadIdleTimeout = checkTime("threadIdleTimeout", value);
+    }
+
+    get maxRequestsPerThread(): number {
+      return this.#settings.maxRequestsPerThread;
+    }
+
+    set maxRequestsPerThread(value: number) {
+      this.#settings.maxRequestsPerThread = checkCount("maxRequestsPerThread", value);
+    }
+
+    get daemonThreads(): boolean {
+      return this.#settings.daemonThreads;
+    }
+
+    set daemonThreads(value: boolean) {
+      this.#settings.daemonThreads = checkBoolean("daemonThreads", value);
+    }
+
+    override get blockOnClose(): boolean {
+      return super.blockOnClose && !this.daemonThreads;
+    }
+
+    override set blockOnClose(value: boolean) {
+      super.blockOnClose = value;
+    }
+
+    override get finished(): Promise<void> {
+      return super.finished.then(() => this.#units.noneLeft);
+    }
+
+    override stats(): ServerStats {
+      return this.#units.stats(super.stats());
+    }
+
+    override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
+      this.#units.checkShortage(() => super.stats());
+      return (Base.prototype as AnyServer).getRequest.call(this);
+    }
+
+    override async serveForever(options: ServeOptions = {}): Promise<void> {
+      this.checkSettings(); // before any unit starts
+      await this.#units.serve(options, (options) => super.serveForever(options));
+    }
+
+    override async handleRequest(): Promise<void> {
+      this.checkSettings(); // before any unit starts
+      await this.#units.handleOne(() => super.handleRequest());
+    }
+
+    override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
+      await this.#units.finish(this, request, clientAddress);
+    }
+
+    override async serverClose(): Promise<void> {
+      try {
+        await this.#units.close(() => super.serverClose(), super.finished);
+      } finally {
+        if (this.daemonThreads) {
+          this.#units.end();
+          for (const worker of this.#units.active) worker.kill();
+        }
+        // With a request under way this was called by one of its hooks, which it would wait for.
+        if (this.blockOnClose && super.stats().active === 0) await this.#units.noneLeft;
+      }
+    }
+  }
+  return ThreadingMixIn;
+}
+
+function settingsFrom(
+  defaults: ThreadingStatics,
+  options: ThreadingOptions = {},
+): Required<ThreadingOptions> {
+  const given = <Name extends keyof ThreadingOptions>(name: Name) =>
+    orDefault<unknown>(options[name], defaults[name]);
+  return {
+    maxThreads: checkInteger("maxThreads", given("maxThreads"), 1, 4096),
+    minSpareThreads: checkInteger("minSpareThreads", given("minSpareThreads"), 0, 4096),
+    threadIdleTimeout: checkTime("threadIdleTimeout", given("threadIdleTimeout")),
+    maxRequestsPerThread: checkCount("maxRequestsPerThread", given("maxRequestsPerThread")),
+    daemonThreads: checkBoolean("daemonThreads", given("daemonThreads")),
+  };
+}
+
+function checkCount(name: string, value: unknown): number {
+  return checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
+}

@@ -1,0 +1,193 @@
+/**
+ * The read direction of a connection: reads with time limits that lose no data.
+ *
+ * @module
+ */
+import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
+import type { StreamTransport } from "./stream_transport.ts";
+import { Turns } from "../base/serial_queue.ts";
+import { Watchdog } from "../base/deadline.ts";
+
+/** A read of the transport that a time limit may part from its caller: what comes is then for the next. */
+interface LateRead extends PromiseWithResolvers<number | null> {
+  readonly buffer: Uint8Array<ArrayBuffer>;
+  /** Gives or throws what became of it; null while it is under way. */
+  outcome: (() => number | null) | null;
+}
+
+/** The most that a read with a time limit asks for, in bytes. */
+const MAX_LATE_READ = 64 * 1024;
+
+/** Reads from a transport, for one socket. */
+export class ReadSide {
+  /** The time limit of each read, in milliseconds; `null` for none. */
+  timeout: number | null = null;
+  readonly #transport: StreamTransport;
+  #ended = false;
+  #late: LateRead | null = null;
+  /** Data of a late read that did not fit where it was wanted. */
+  #leftover: Uint8Array<ArrayBuffer> | null = null;
+  /** The reads with a time limit, and those that were called while one of them waited. */
+  readonly #turns = new Turns();
+  /** How many of the other reads wait; counted only where one could block meanwhile. */
+  #direct = 0;
+  /** The last of them; a transport that can block takes one at a time. */
+  #lastDirect: Promise<unknown> | null = null;
+  #watchdog: Watchdog | null = null;
+
+  constructor(transport: StreamTransport) {
+    this.#transport = transport;
+  }
+
+  /** Does what {@linkcode StreamSocket.read} does. */
+  read(p: Uint8Array): Promise<number | null> {
+    if (this.#ended) return Promise.resolve(null);
+    const free = this.#late === null && this.#leftover === null && !this.#turns.busy;
+    if (!free || this.timeout !== null) return this.#readInTurn(p);
+    if (this.#transport.readSync === undefined) return this.#transport.read(p);
+    const read = this.#direct === 0 ? this.#transport.read(p) : this.#readNext(p);
+    this.#direct++;
+    this.#lastDirect = read;
+    read.then(this.#directDone, this.#directDone);
+    return read;
+  }
+
+  /**
+   * Reads, blocking the isolate.
+   *
+   * @param p Where the bytes go.
+   * @param method What was called, without its "Sync"; for the messages.
+   */
+  readSync(p: Uint8Array, method: string): number | null {
+    const call = `${method}Sync()`;
+    if (this.#transport.readSync === undefined) throw cannotBlock(call, `await ${method}()`);
+    if (this.#ended) return null;
+    if (this.#direct > 0 || this.#turns.busy) throw cannotBlockYet(call, "read");
+    if (p.length === 0) return 0;
+    if (this.#late !== null) {
+      // It cannot end while the isolate blocks, and what it reads comes before what this one would.
+      if (this.#late.outcome === null) {
+        throw new Deno.errors.Busy(
+          `Cannot block in ${call}: a read that timed out still waits for the client; ` +
+            "await the next read instead",
+        );
+      }
+      if (this.#keep(this.#late, this.#late.outcome()) === null) return null;
+    }
+    if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
+    return this.#readBlocking(p, this.timeout);
+  }
+
+  /**
+   * Reads for a relay, which does not know yet whether anybody wants it: without a time limit, in turn, and what is
+   * not wanted goes back by {@linkcode ReadSide.unread} before the next read begins.
+   */
+  readAhead(p: Uint8Array): Promise<number | null> {
+    return this.#turns.runAnyway(() => this.#readHeld(p));
+  }
+
+  /** Takes back the bytes of the last read, in the same turn of the event loop as that gave them. */
+  unread(bytes: Uint8Array<ArrayBuffer>): void {
+    const later = this.#leftover;
+    this.#leftover = later === null ? bytes : new Uint8Array([...bytes, ...later]);
+  }
+
+  /** Whether a read waits, on a transport that can block. */
+  get busy(): boolean {
+    return this.#direct > 0 || this.#turns.busy;
+  }
+
+  /** Makes reads give the end of the stream. */
+  end(): void {
+    this.#ended = true;
+    this.#late?.resolve(null);
+  }
+
+  /** Ends without a word to a read that waits, which fails with the connection. */
+  close(): void {
+    this.#ended = true;
+    this.#watchdog?.stop();
+  }
+
+  /** Reads when the reads before have settled. */
+  #readNext(p: Uint8Array): Promise<number | null> {
+    const read = () => this.#ended ? Promise.resolve(null) : this.#transport.read(p);
+    return this.#lastDirect!.then(read, read);
+  }
+
+  readonly #directDone = (): void => {
+    this.#direct--;
+  };
+
+  /** On its own because a closure in `read()` would cost every read its context. */
+  #readInTurn(p: Uint8Array): Promise<number | null> {
+    return this.#turns.runAnyway(() => this.#readLate(p));
+  }
+
+  /** Reads with a time limit, or what an earlier read with one has left behind. */
+  async #readLate(p: Uint8Array): Promise<number | null> {
+    if (this.#ended) return null;
+    if (p.length === 0) return 0;
+    if (this.#leftover === null) {
+      // The bytes go into a buffer of ours: one that times out may fill it long after the caller left.
+      const late = this.#late ??= this.#startRead(p.length);
+      if (this.#keep(late, await this.#timed(late.promise)) === null) return null;
+    }
+    return this.#takeLeftover(this.#leftover!, p);
+  }
+
+  /** Reads what an earlier read has left behind, or else straight from the transport. */
+  async #readHeld(p: Uint8Array): Promise<number | null> {
+    if (this.#ended) return null;
+    if (this.#late !== null) this.#keep(this.#late, await this.#late.promise);
+    if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
+    return await this.#transport.read(p);
+  }
+
+  /** Keeps what a late read has brought until it is taken. */
+  #keep(late: LateRead, count: number | null): Uint8Array<ArrayBuffer> | null {
+    this.#late = null;
+    return this.#leftover = count === null ? null : late.buffer.subarray(0, count);
+  }
+
+  #takeLeftover(data: Uint8Array<ArrayBuffer>, p: Uint8Array): number {
+    const count = Math.min(data.length, p.length);
+    p.set(data.subarray(0, count));
+    this.#leftover = count < data.length ? data.subarray(count) : null;
+    return count;
+  }
+
+  #startRead(length: number): LateRead {
+    const buffer = new Uint8Array(Math.min(length, MAX_LATE_READ));
+    const late: LateRead = { buffer, outcome: null, ...Promise.withResolvers<number | null>() };
+    // It may settle after the connection was closed, when nobody waits for it.
+    late.promise.then((count) => late.outcome = () => count, (error) => {
+      late.outcome = () => {
+        throw error;
+      };
+    });
+    const read = this.#direct === 0 ? this.#transport.read(buffer) : this.#readNext(buffer);
+    read.then(late.resolve, late.reject);
+    return late;
+  }
+
+  #timed<T>(operation: Promise<T>): Promise<T> {
+    const limit = this.timeout;
+    if (limit === null) return operation;
+    this.#watchdog ??= new Watchdog();
+    return this.#watchdog.watch(operation, limit, () => timedOut(limit));
+  }
+
+  #readBlocking(p: Uint8Array, limit: number | null): number | null {
+    try {
+      return this.#transport.readSync!(p, limit);
+    } catch (error) {
+      if (limit === null || !(error instanceof Deno.errors.TimedOut)) throw error;
+      throw timedOut(limit);
+    }
+  }
+}
+
+function timedOut(limit: number): Error {
+  return new Deno.errors.TimedOut(`Cannot read from client: no progress in ${limit} ms`);
+}

@@ -1,0 +1,524 @@
+/**
+ * The connection that a stream handler talks to.
+ *
+ * @module
+ */
+import { formatAddress, type SocketAddress } from "../base/address.ts";
+import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
+import { noteSource } from "../base/errors.ts";
+import { defaultLogger, logTo, type ServerLogger } from "../base/log.ts";
+import { checkTime } from "../base/options.ts";
+import { ReadSide } from "./socket_reader.ts";
+import { RecvRoom } from "./buffer_pool.ts";
+import type { StreamTransport } from "./stream_transport.ts";
+import { toBytes } from "../base/to_bytes.ts";
+import { Turns } from "../base/serial_queue.ts";
+import { outlive } from "../base/unawaited.ts";
+import { Watchdog } from "../base/deadline.ts";
+
+export type { StreamTransport };
+
+/** How many bytes `recv()` and the streams ask for when nobody says. */
+const DEFAULT_RECV = 64 * 1024;
+
+/** What messages call a write. */
+const WRITE = "write to client";
+
+/** What a handler did not await. */
+export type LeftBehind = "read" | "write";
+
+/** What the rest of the package may do with a socket, beyond what everybody may. */
+export interface SocketInternals {
+  /** The read side, for the relay, which reads ahead of the handler. */
+  reads(socket: StreamSocket): ReadSide;
+  /** Keeps an error of a source that is a socket from ending the program when nobody awaits it. */
+  outlive(source: object, error: unknown, what: LeftBehind): void;
+  /** What failed without being awaited; null for nothing. */
+  leftBehind(socket: StreamSocket): LeftBehind | null;
+  /** Warns that the handler, wherever it ran, has left something behind; once for each socket. */
+  warn(socket: StreamSocket, what: LeftBehind): void;
+}
+
+/** Set when the class is made. */
+export let internals: SocketInternals;
+
+/**
+ * A connected stream socket: a full `Deno.Conn` with the manners of a Python socket.
+ *
+ * Any library that takes a `Deno.Conn` works with it. Differences from the raw connection, each of them
+ * there because the raw one has hurt somebody: reading to the end does not close the write side, so a client
+ * that has said all it wanted still gets its whole answer; `close()` may be called twice; every operation may
+ * have a time limit, and a read that ran out of time loses no data.
+ *
+ * Writes may be left un-awaited: they go out in the order of the calls, the server waits for them before it
+ * closes, and a failing one is no unhandled rejection. Do not change the bytes before the promise settles. A read
+ * that is left un-awaited fails when the request has ended; that is a warning in the server's log, and no unhandled
+ * rejection either.
+ *
+ * The methods whose names end in `Sync` do the same as their namesakes and block the isolate. They work where
+ * {@linkcode StreamSocket.canBlock} says so; elsewhere they throw `Deno.errors.NotSupported`.
+ *
+ * @example Answer in upper case
+ * ```ts
+ * import { type StreamSocket, TCPServer } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const upper = async (socket: StreamSocket) => {
+ *   const text = new TextDecoder().decode(await socket.recv(1024));
+ *   await socket.sendAll(text.toUpperCase());
+ * };
+ * await using server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, upper);
+ * const handled = server.handleRequest();
+ * using client = await Deno.connect(server.serverAddress);
+ * await client.write(new TextEncoder().encode("hello"));
+ * await handled;
+ * const answer = new Uint8Array(5);
+ * await client.read(answer);
+ * assertEquals(new TextDecoder().decode(answer), "HELLO");
+ * ```
+ */
+export class StreamSocket implements Deno.Conn<Deno.Addr> {
+  static {
+    internals = {
+      reads: (socket) => socket.#reads,
+      outlive: (source, error, what) => #reads in source && source.#outlive(error, what),
+      leftBehind: (socket) => socket.#leftBehind,
+      warn: (socket, what) => socket.#warn(what),
+    };
+  }
+
+  readonly #transport: StreamTransport;
+  readonly #reads: ReadSide;
+  readonly #logger: ServerLogger;
+  #leftBehind: LeftBehind | null = null;
+  #timeout: number | null = null;
+  #closed = false;
+  #writeEnded: Promise<void> | null = null;
+  readonly #room = new RecvRoom();
+  /** Notes that an error is this connection's. */
+  readonly #note = (error: unknown): void => void noteSource(error, this);
+  readonly #writes = new Turns(this.#note);
+  /** What a write failed with: nobody knows how much of it the client has got, so nothing may follow. */
+  #writeFailed: Error | null = null;
+  #watchdog: Watchdog | null = null;
+  #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
+  #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
+
+  /**
+   * Puts the socket over a connection, which it owns from now on.
+   *
+   * @param transport A `Deno.Conn`, or anything that does what {@linkcode StreamTransport} lists.
+   * @param logger Where a warning goes when a read or write that nobody awaits fails.
+   */
+  constructor(transport: StreamTransport, logger: ServerLogger = defaultLogger) {
+    this.#transport = transport;
+    this.#logger = logger;
+    this.#reads = new ReadSide(transport);
+  }
+
+  /** This end's address. */
+  get localAddr(): Deno.Addr {
+    return this.#transport.localAddr;
+  }
+
+  /** The client's address; the path of a Unix client that bound none is `null`, whatever the type says. */
+  get remoteAddr(): Deno.Addr {
+    return this.#transport.remoteAddr;
+  }
+
+  /**
+   * The time limit of each read and write, in milliseconds; `null` for none.
+   *
+   * An operation that takes longer rejects with `Deno.errors.TimedOut`; what has arrived while the program was
+   * busy is not late. After a read that timed out the next one goes on where it stopped. After a write that
+   * timed out nobody knows how much went out, so the connection is closed and all later ones reject with the same
+   * error. Of several reads at once each has its time from when it is its turn.
+   *
+   * It holds for blocking reads, too. A blocking write waits for the server, which cuts the connection off when
+   * the client takes nothing for as long.
+   *
+   * @throws {RangeError} When it is set to 0, less, or more than a timer takes.
+   */
+  get timeout(): number | null {
+    return this.#timeout;
+  }
+
+  set timeout(value: number | null) {
+    this.#timeout = checkTime("timeout", value, 1);
+    this.#reads.timeout = this.#timeout;
+    this.#transport.setTimeout?.(this.#timeout);
+  }
+
+  /**
+   * Reads what has arrived into `p`, waiting for the first byte.
+   *
+   * @param p Where the bytes go.
+   * @returns How many there were, or `null` at the end of the stream.
+   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
+   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
+   */
+  async read(p: Uint8Array): Promise<number | null> {
+    try {
+      return await this.#reads.read(p);
+    } catch (error) {
+      this.#outlive(error, "read");
+      throw error;
+    }
+  }
+
+  /**
+   * Reads as {@linkcode StreamSocket.read}, blocking the isolate until the first byte comes.
+   *
+   * @param p Where the bytes go.
+   * @returns How many there were, or `null` at the end of the stream.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous read is under way.
+   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
+   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
+   */
+  readSync(p: Uint8Array): number | null {
+    return this.#noting(() => this.#reads.readSync(p, "read"));
+  }
+
+  /**
+   * Receives what has arrived, waiting for the first byte, as Python's `recv()` does.
+   *
+   * @param maxBytes How many bytes at the most; no more than 256 KiB come at once.
+   * @returns The bytes, which are the caller's to keep; empty at the end of the stream.
+   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
+   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
+   * @throws {RangeError} When `maxBytes` is not a positive integer.
+   */
+  async recv(maxBytes: number = DEFAULT_RECV): Promise<Uint8Array<ArrayBuffer>> {
+    const room = this.#room.take(maxBytes);
+    return this.#room.cut(room, await this.read(room) ?? 0);
+  }
+
+  /**
+   * Receives as {@linkcode StreamSocket.recv}, blocking the isolate until the first byte comes.
+   *
+   * @param maxBytes How many bytes at the most; no more than 256 KiB come at once.
+   * @returns The bytes, which are the caller's to keep; empty at the end of the stream.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous read is under way.
+   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
+   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
+   * @throws {RangeError} When `maxBytes` is not a positive integer.
+   */
+  recvSync(maxBytes: number = DEFAULT_RECV): Uint8Array<ArrayBuffer> {
+    const room = this.#room.take(maxBytes);
+    return this.#room.cut(room, this.#noting(() => this.#reads.readSync(room, "recv")) ?? 0);
+  }
+
+  /**
+   * Writes some of `p` and resolves to how many bytes went; {@linkcode StreamSocket.sendAll} writes all.
+   *
+   * @param p The bytes.
+   * @returns How many were written.
+   * @throws {TypeError} When that is something else; at once, and not by the promise.
+   * @throws {Deno.errors.TimedOut} When nothing went out within `timeout`.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  write(p: ArrayBufferLike | ArrayBufferView): Promise<number> {
+    const bytes = toBytes(p, WRITE);
+    return this.#writes.run(() => this.#writeSome(bytes));
+  }
+
+  /**
+   * Writes as {@linkcode StreamSocket.write}, blocking the isolate while the client is slow to read.
+   *
+   * @param p The bytes.
+   * @returns How many were written.
+   * @throws {TypeError} When that is something else.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous write is under way.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  writeSync(p: ArrayBufferLike | ArrayBufferView): number {
+    const bytes = toBytes(p, WRITE);
+    this.#assertBlocking("write");
+    return this.#noting(() => this.#transport.writeSync!(bytes));
+  }
+
+  /**
+   * Sends some of `data` and resolves to how many bytes went, as Python's `send()` does.
+   *
+   * @param data The bytes.
+   * @returns How many were sent.
+   * @throws {TypeError} When that is something else; at once, and not by the promise.
+   * @throws {Deno.errors.TimedOut} When nothing went out within `timeout`.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  send(data: ArrayBufferLike | ArrayBufferView): Promise<number> {
+    return this.write(data);
+  }
+
+  /**
+   * Sends all of `data`, waiting while the client is slow to read.
+   *
+   * @param data Bytes, or text that goes as UTF-8.
+   * @throws {TypeError} When that is something else; at once, and not by the promise.
+   * @throws {Deno.errors.TimedOut} When the client took nothing for as long as `timeout`.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  sendAll(data: string | ArrayBufferLike | ArrayBufferView): Promise<void> {
+    const bytes = toBytes(data, WRITE);
+    return this.#writes.run(() => this.#writeAll(bytes));
+  }
+
+  /**
+   * Sends as {@linkcode StreamSocket.sendAll}, blocking the isolate while the client is slow to read.
+   *
+   * @param data Bytes, or text that goes as UTF-8.
+   * @throws {TypeError} When that is something else.
+   * @throws {Deno.errors.NotSupported} Where nothing may block.
+   * @throws {Deno.errors.Busy} When an asynchronous write is under way.
+   * @throws {Deno.errors.BrokenPipe} When the client has gone.
+   */
+  sendAllSync(data: string | ArrayBufferLike | ArrayBufferView): void {
+    const bytes = toBytes(data, WRITE);
+    this.#assertBlocking("sendAll");
+    let sent = 0;
+    while (sent < bytes.length) {
+      sent += this.#noting(() => this.#transport.writeSync!(bytes.subarray(sent)));
+    }
+  }
+
+  /**
+   * Ends one direction or both, as Python's `shutdown()` does.
+   *
+   * @param how `"write"` lets the client see the end of the stream once all is sent; `"read"` makes reads
+   * give the end of the stream, those that wait with a time limit included (Deno has no way to end one
+   * without: it waits until something comes or the connection is closed); `"both"` does both.
+   */
+  shutdown(how: "read" | "write" | "both"): Promise<void> {
+    if (how !== "write") this.#reads.end();
+    return how === "read" ? Promise.resolve() : this.closeWrite();
+  }
+
+  /** Ends the write side after all writes so far, once; the client sees the end of the stream. */
+  closeWrite(): Promise<void> {
+    this.#writeEnded ??= this.#writes.run(() => this.#endWriting());
+    return this.#writeEnded;
+  }
+
+  /** Closes the connection at once. Safe to call again; a pending operation rejects. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#reads.close();
+    this.#watchdog?.stop();
+    this.#room.release();
+    try {
+      this.#transport.close();
+    } catch (error) {
+      // Closed beneath us, by a stream or a library that took the connection.
+      if (!(error instanceof Deno.errors.BadResource)) throw error;
+    }
+  }
+
+  /** Whether `close()` has been called. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** Whether the blocking methods work here: in a Web Worker or a subprocess, and not in the server's own isolate. */
+  get canBlock(): boolean {
+    return this.#transport.readSync !== undefined && this.#transport.writeSync !== undefined;
+  }
+
+  /** Whether a write has not settled yet. */
+  get writing(): boolean {
+    return this.#writes.busy;
+  }
+
+  /** Resolves when all writes so far have settled, however they did. */
+  settled(): Promise<void> {
+    return this.#writes.settled();
+  }
+
+  /** The same as `close()`, for `using`. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /**
+   * The data as a stream of bytes. Its end leaves the write side open; cancelling it ends the read side.
+   */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return this.#readable ??= streamOf(this, () => void this.shutdown("read"));
+  }
+
+  /** A stream that sends what is written to it; closing it ends the write side, aborting it closes all. */
+  get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
+    return this.#writable ??= new WritableStream({
+      // At once: abort() is called only when the write under way has ended, which may be never.
+      start: ({ signal }) => signal.addEventListener("abort", () => this.close(), { once: true }),
+      write: (chunk) => this.#outliving(this.sendAll(chunk)),
+      close: () => this.#outliving(this.closeWrite()),
+    });
+  }
+
+  /**
+   * Switches Nagle's algorithm off, so that small writes go out at once; nothing on a Unix socket.
+   *
+   * @param noDelay `false` to switch it on again.
+   */
+  setNoDelay(noDelay = true): void {
+    this.#transport.setNoDelay?.(noDelay);
+  }
+
+  /**
+   * Makes the system probe a silent connection from time to time; nothing on a Unix socket.
+   *
+   * @param keepAlive `false` to switch it off again.
+   */
+  setKeepAlive(keepAlive = true): void {
+    this.#transport.setKeepAlive?.(keepAlive);
+  }
+
+  /**
+   * Finishes the TLS handshake, which {@linkcode TLSServer} has done before a handler runs.
+   *
+   * @returns What was agreed on, such as `alpnProtocol`; `null` on a connection without TLS.
+   */
+  async handshake(): Promise<Deno.TlsHandshakeInfo | null> {
+    return await this.#transport.handshake?.() ?? null;
+  }
+
+  /** Makes a pending read keep the program alive, as it does from the start. */
+  ref(): void {
+    this.#transport.ref();
+  }
+
+  /** Makes a pending read not keep the program alive. */
+  unref(): void {
+    this.#transport.unref();
+  }
+
+  /** Calls what blocks, and notes what it throws. */
+  #noting<T>(operation: () => T): T {
+    try {
+      return operation();
+    } catch (error) {
+      throw noteSource(error, this);
+    }
+  }
+
+  async #writeAll(bytes: Uint8Array): Promise<void> {
+    const { length } = bytes; // 0 as soon as somebody transfers the memory
+    let sent = 0;
+    try {
+      while (sent < length) {
+        sent += await this.#writeSome(sent === 0 ? bytes : bytes.subarray(sent));
+      }
+    } catch (error) {
+      if (sent > 0 && !this.#closed && error instanceof Error) this.#writeFailed = error;
+      throw error;
+    }
+  }
+
+  #writeSome(bytes: Uint8Array): Promise<number> {
+    const fault = this.#writeFault();
+    if (fault !== null) return Promise.reject(fault);
+    return this.#timed(this.#transport.write(bytes));
+  }
+
+  #endWriting(): Promise<void> {
+    const fault = this.#writeFault();
+    if (fault !== null) return Promise.reject(fault);
+    return this.#timed(this.#transport.closeWrite());
+  }
+
+  /** Keeps an error from ending the program when nobody awaits it. */
+  #outlive(error: unknown, what: LeftBehind): void {
+    noteSource(error, this);
+    outlive(error, () => this.#warn(what));
+  }
+
+  /** For writes whose promises a stream hands out. */
+  async #outliving(writing: Promise<void>): Promise<void> {
+    try {
+      await writing;
+    } catch (error) {
+      this.#outlive(error, "write");
+      throw error;
+    }
+  }
+
+  #warn(what: LeftBehind): void {
+    if (this.#leftBehind !== null) return;
+    this.#leftBehind = what;
+    const client = formatAddress(this.remoteAddr as SocketAddress);
+    const line =
+      `Handler of client "${client}" left a ${what} behind, which failed: await it, or catch`;
+    logTo(this.#logger, "warn", `${line} its error`);
+  }
+
+  /** Why nothing can be written any more, if so. */
+  #writeFault(): Error | null {
+    if (!this.#closed || this.#writeFailed !== null) return this.#writeFailed;
+    return new Deno.errors.BadResource("Cannot write to client: the connection is closed");
+  }
+
+  /** Checks that a call that writes may block. */
+  #assertBlocking(method: string): void {
+    const call = `${method}Sync()`;
+    if (!this.canBlock) throw cannotBlock(call, `await ${method}()`);
+    if (this.#writes.busy) throw cannotBlockYet(call, "write");
+    const fault = this.#writeFault();
+    if (fault !== null) throw fault;
+  }
+
+  /** Gives an operation the time limit, if there is one. */
+  #timed<T>(operation: Promise<T>): Promise<T> {
+    const limit = this.#timeout;
+    // Nothing would stop the timer of a watchdog that begins after close().
+    if (limit === null || this.#closed) return operation;
+    return this.#watched(operation, limit);
+  }
+
+  /** On its own because a closure in `#timed()` would cost every write its context. */
+  async #watched<T>(operation: Promise<T>, limit: number): Promise<T> {
+    this.#watchdog ??= new Watchdog();
+    try {
+      return await this.#watchdog.watch(operation, limit, () => {
+        const error = new Deno.errors.TimedOut(
+          `Cannot write to client: no progress in ${limit} ms`,
+        );
+        this.#writeFailed = error;
+        this.close();
+        return error;
+      });
+    } catch (error) {
+      // The bytes are the transport's until the close has ended what it does with them.
+      if (error === this.#writeFailed) await settlement(operation);
+      throw error;
+    }
+  }
+}
+
+/** Resolves when an operation has settled, however it did. */
+function settlement(operation: Promise<unknown>): Promise<void> {
+  return operation.then(() => {}, () => {});
+}
+
+/** The bytes of a reader as a stream, which ends with them and does nothing else at the end. */
+export function streamOf(
+  source: { read(p: Uint8Array): Promise<number | null> },
+  cancel: () => void,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  return new ReadableStream({
+    type: "bytes",
+    autoAllocateChunkSize: DEFAULT_RECV,
+    async pull(controller) {
+      const request = controller.byobRequest;
+      if (request?.view == null) return;
+      const { buffer, byteOffset, byteLength } = request.view;
+      const count = await source.read(new Uint8Array(buffer, byteOffset, byteLength));
+      if (count === null) controller.close();
+      request.respond(count ?? 0);
+    },
+    cancel,
+  });
+}

@@ -1,0 +1,191 @@
+/**
+ * A Unix datagram socket that can send while it receives.
+ *
+ * Deno locks its `unixpacket` socket for the length of an operation: `send()` during a pending `receive()`
+ * throws `Deno.errors.Busy`, and so does a second `send()`. A server receives all the time, so here a send
+ * that finds a receive under way wakes it with a datagram of our own, goes first, and lets it resume.
+ *
+ * @module
+ */
+
+import { MAX_PATH_BYTES } from "../base/address.ts";
+import { bindSocketFile, isStillThere, type SocketFile } from "../servers/unix_path.ts";
+
+/** How many random bytes tell our wake-up datagram from a client's. */
+const TOKEN_BYTES = 16;
+
+/** A send that waits for its turn. */
+interface QueuedSend {
+  data: Uint8Array;
+  address: Deno.Addr;
+  settle: PromiseWithResolvers<number>;
+}
+
+/** A `Deno.DatagramConn` on a Unix path on which sends and one receive may be under way at once. */
+export class UnixDatagramConn implements Deno.DatagramConn {
+  /** The file that the bind made; null for an abstract name. */
+  readonly file: SocketFile | null;
+  readonly #conn: Deno.DatagramConn;
+  readonly #token: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
+  /** Bound to no path, and made when it is first needed: it sends the wake-ups. */
+  #unnamed: Deno.DatagramConn | null = null;
+  /** Whether Deno's socket is locked by a receive, and whether its wake-up has been sent. */
+  #receiving = false;
+  #woken = false;
+  #sends: QueuedSend[] = [];
+  /** Settles when the queue has been sent; null while nothing is being sent. */
+  #sending: Promise<void> | null = null;
+  #lastUnnamed: Promise<number> | null = null;
+  #closed = false;
+
+  /**
+   * Binds.
+   *
+   * @param path Where to.
+   * @param mode The permissions of the file; null for what the umask leaves.
+   * @throws {Deno.errors.AddrInUse} When a live server has the path, or it is not a socket.
+   */
+  constructor(path: string, mode: number | null = null) {
+    const { socket, file } = bindSocketFile(path, {
+      bind: (path) => Deno.listenDatagram({ transport: "unixpacket", path }),
+      mode,
+      removedByDeno: false,
+    });
+    this.#conn = socket;
+    this.file = file;
+  }
+
+  get addr(): Deno.Addr {
+    return this.#conn.addr;
+  }
+
+  async receive(
+    p: Uint8Array = new Uint8Array(65507),
+  ): Promise<[Uint8Array<ArrayBuffer>, Deno.Addr]> {
+    const buffer = p.length < TOKEN_BYTES ? new Uint8Array(TOKEN_BYTES) : p;
+    while (true) {
+      while (this.#sending !== null) await this.#sending;
+      this.#receiving = true;
+      let data: Uint8Array<ArrayBuffer>;
+      let address: Deno.Addr;
+      try {
+        [data, address] = await this.#conn.receive(buffer);
+      } finally {
+        this.#receiving = false;
+        if (this.#sends.length > 0) this.#startSending();
+      }
+      if (this.#isWakeUp(data, address)) {
+        this.#woken = false;
+        continue;
+      }
+      if (buffer === p) return [data, address];
+      p.set(data.subarray(0, p.length));
+      return [p.subarray(0, Math.min(data.length, p.length)) as Uint8Array<ArrayBuffer>, address];
+    }
+  }
+
+  send(data: Uint8Array, address: Deno.Addr): Promise<number> {
+    if (this.#closed) return Promise.reject(closedError());
+    if (!this.#receiving && this.#sending === null && this.#sends.length === 0) {
+      return this.#sendAlone(data, address);
+    }
+    if (this.#receiving && !this.#isReachable()) return this.#sendUnnamed(data, address);
+    const settle = Promise.withResolvers<number>();
+    this.#sends.push({ data, address, settle });
+    if (this.#receiving) this.#wakeReceive();
+    return settle.promise;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#conn.close();
+    this.#unnamed?.close();
+    for (const { settle } of this.#sends.splice(0)) settle.reject(closedError());
+  }
+
+  async *[Symbol.asyncIterator](): AsyncIterableIterator<[Uint8Array<ArrayBuffer>, Deno.Addr]> {
+    while (!this.#closed) yield await this.receive();
+  }
+
+  joinMulticastV4(): Promise<Deno.MulticastV4Membership> {
+    return Promise.reject(new Deno.errors.NotSupported("Cannot join multicast on a Unix socket"));
+  }
+
+  joinMulticastV6(): Promise<Deno.MulticastV6Membership> {
+    return Promise.reject(new Deno.errors.NotSupported("Cannot join multicast on a Unix socket"));
+  }
+
+  /** Sends with nothing else under way, and holds back what comes meanwhile. */
+  async #sendAlone(data: Uint8Array, address: Deno.Addr): Promise<number> {
+    const sent = this.#conn.send(data, address);
+    const settled = sent.then(() => {}, () => {}).then(() => {
+      this.#sending = null;
+      if (this.#sends.length > 0 && !this.#receiving) this.#startSending();
+    });
+    this.#sending = settled;
+    return await sent;
+  }
+
+  #startSending(): void {
+    if (this.#sending === null) this.#sending = this.#sendQueued();
+  }
+
+  async #sendQueued(): Promise<void> {
+    for (let next = this.#sends.shift(); next !== undefined; next = this.#sends.shift()) {
+      const { data, address, settle } = next;
+      try {
+        settle.resolve(await this.#conn.send(data, address));
+      } catch (error) {
+        settle.reject(this.#closed ? closedError() : error);
+      }
+    }
+    this.#sending = null;
+  }
+
+  #wakeReceive(): void {
+    if (this.#woken) return;
+    this.#woken = true;
+    this.#sendUnnamed(this.#token, this.#ownAddress()).catch(() => {
+      this.#woken = false; // the queue is full, so that the receive ends without us
+    });
+  }
+
+  /** Where to send to ourselves, also when the working directory has changed. */
+  #ownAddress(): Deno.Addr {
+    const path = this.file?.path;
+    return path === undefined || new TextEncoder().encode(path).length > MAX_PATH_BYTES
+      ? this.#conn.addr
+      : { transport: "unixpacket", path };
+  }
+
+  /** Whether what is sent to our path comes to us, and not to a successor or to nobody. */
+  #isReachable(): boolean {
+    return this.file === null || isStillThere(this.file);
+  }
+
+  /**
+   * Sends from a socket without a name, one datagram after the other. For a reply that is better than nothing,
+   * though the client cannot answer it.
+   */
+  #sendUnnamed(data: Uint8Array, address: Deno.Addr): Promise<number> {
+    const sent = (this.#lastUnnamed ?? Promise.resolve(0)).catch(() => 0).then(() => {
+      if (this.#closed) throw closedError();
+      return (this.#unnamed ??= Deno.listenDatagram({ transport: "unixpacket" })).send(
+        data,
+        address,
+      );
+    });
+    this.#lastUnnamed = sent;
+    return sent;
+  }
+
+  #isWakeUp(data: Uint8Array, address: Deno.Addr): boolean {
+    return "path" in address && !address.path && data.length === TOKEN_BYTES &&
+      data.every((byte, index) => byte === this.#token[index]);
+  }
+}
+
+function closedError(): Error {
+  return new Deno.errors.BadResource("Cannot send datagram: the server is closed");
+}

@@ -1,0 +1,94 @@
+/**
+ * What a server does while there are no descriptors for the units that its clients wait for.
+ *
+ * @module
+ */
+import { RateLimit } from "../base/log.ts";
+import { describeLack, type Lack, type ShortageListener } from "./descriptor_gate.ts";
+
+/** How long a unit waits for descriptors before that is logged, in milliseconds. */
+const LOG_DELAY = 500;
+
+/** For the lines that say so, of which one is enough for all. */
+const lines = new RateLimit();
+
+/** What a {@linkcode Shortage} is made with. */
+export interface ShortageOptions {
+  /** What messages call a unit. */
+  kind: string;
+  /** Writes a warning. */
+  log: (line: string) => void;
+  /** How many clients may wait for a unit while there are no descriptors. */
+  maxWaiting?: number;
+  /** Whether there is room for a client who waits, beside what the next unit needs; `true` when left out. */
+  hasRoom?: () => boolean;
+}
+
+/**
+ * Says that there are too few descriptors, and keeps a server from accepting clients who would take those that the units
+ * need for whom they wait: where all are taken so, no unit ever starts, and no client ever leaves.
+ */
+export class Shortage {
+  readonly #options: ShortageOptions;
+  /** How many starts have had to wait and are not over. */
+  #starts = 0;
+  /** Those of them that wait, by what they lack. */
+  readonly #waiting = new Set<Readonly<Lack>>();
+  #logTimer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: ShortageOptions) {
+    this.#options = options;
+  }
+
+  /** Who is to be told of one start. */
+  listener(): ShortageListener {
+    let waiting: Readonly<Lack> | undefined;
+    const stop = () => {
+      if (waiting !== undefined) this.#waiting.delete(waiting);
+      if (this.#waiting.size === 0) this.#stopTimer();
+    };
+    return {
+      waits: (lack = { needs: Infinity, has: 0 }) => {
+        waiting = lack;
+        this.#starts++;
+        this.#waiting.add(lack);
+        this.#logTimer ??= setInterval(() => this.#log(), LOG_DELAY);
+      },
+      begins: stop,
+      ended: () => {
+        stop();
+        this.#starts--;
+      },
+    };
+  }
+
+  /**
+   * Throws when no client may be accepted now.
+   *
+   * @param waiting How many wait for a unit.
+   * @throws {Error} With the code "EMFILE", as when the system has no descriptor for the client itself.
+   */
+  check(waiting: () => number): void {
+    if (this.#starts === 0) return;
+    const { kind, maxWaiting = Infinity, hasRoom } = this.#options;
+    if (waiting() < maxWaiting && hasRoom?.() !== false) return;
+    const message = `no descriptors are left for another ${kind}`;
+    throw Object.assign(new Error(message), { code: "EMFILE" });
+  }
+
+  /** Says what is missing, once, if it is: a start may only wait for others to come up. */
+  #log(): void {
+    const lack = [...this.#waiting].find(({ needs, has }) => has < needs);
+    if (lack === undefined) return;
+    this.#stopTimer();
+    if (lines.take(performance.now()) === null) return;
+    const { kind, log } = this.#options;
+    const reason = lack.needs === Infinity ? "the system has no room for it" : describeLack(lack);
+    log(`Cannot start another ${kind} yet: ${reason}`);
+  }
+
+  #stopTimer(): void {
+    clearInterval(this.#logTimer);
+    this.#logTimer = undefined;
+  }
+}

@@ -1,0 +1,295 @@
+/**
+ * Serving a server's requests in units instead of in the main isolate.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../base/address.ts";
+import type { DatagramRequest } from "../sockets/datagram_socket.ts";
+import { noteSource, ServerExit } from "../base/errors.ts";
+import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
+import type { ServeOptions } from "../base/options.ts";
+import type { AnyServer } from "../core/request_handler.ts";
+import { ENDED, type ServerStats } from "../core/request_tracker.ts";
+import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
+import { packContext } from "./context.ts";
+import { Relay, type RemoteRequest } from "./relay.ts";
+import type { ShortageListener } from "./descriptor_gate.ts";
+import { Shortage } from "./accept_gate.ts";
+import type { Unit } from "./worker.ts";
+import { UnitPool, type UnitPoolOptions } from "./worker_pool.ts";
+
+/** How long units may go on starting for requests under way when the server closes, in milliseconds. */
+const CLOSE_GRACE = 5000;
+/** How many units a request is given at the most, all but the last of which had ended before they took it. */
+const MAX_UNITS = 3;
+/**
+ * How many clients that have ended their streams without a word may wait for units, at least; a quarter of the units
+ * may be so many. One may want to be told something; most have gone, and the system does not say which.
+ */
+const MIN_MUTE = 4;
+/** How much is read of a client that waits for a unit, in bytes. */
+const LOOK_BYTES = 16 * 1024;
+
+const NEVER = new AbortController().signal;
+
+/** What {@linkcode UnitRequests} is made with; all settings are read each time, so that they may change. */
+export interface UnitRequestsOptions<U extends Unit>
+  extends Omit<UnitPoolOptions<U>, "start" | "onStartError" | "onFailure"> {
+  /** What messages call a unit. */
+  kind: string;
+  /** How many requests may wait for units for which there are no descriptors; the next client is not accepted. */
+  maxWaiting: number;
+  /** Starts a unit. */
+  start: (conditions: StartConditions) => Promise<U>;
+  /** Whether there is room for a client beside what the next unit needs, when so many will end; where that is known. */
+  hasRoom?: (ending: number) => boolean;
+  /** Writes a line to the server's log. */
+  log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
+}
+
+/** What the start of a unit has to heed. */
+export interface StartConditions {
+  /** Aborted when no unit is wanted any more. */
+  signal: AbortSignal;
+  /** Whether the server has no other unit. */
+  isFirst: () => boolean;
+  /** To be told when the start has to wait for descriptors. */
+  shortage: ShortageListener;
+}
+
+/** Serves a server's requests in the units of a pool of its own. */
+export class UnitRequests<U extends Unit> {
+  readonly #pool: UnitPool<U>;
+  readonly #shortage: Shortage;
+  readonly #kind: string;
+  readonly #log: UnitRequestsOptions<U>["log"];
+  readonly #exitLines = new KindLimit();
+  readonly #active = new Set<U>();
+  /** How many clients wait for a unit though they have ended their streams without a word. */
+  #mute = 0;
+  readonly #maxMute: () => number;
+  /** Aborted when no unit is wanted any more. */
+  readonly #closing = new AbortController();
+  /** The loops of the server; aborted when no unit comes up. */
+  readonly #loops = new Set<AbortController>();
+  readonly #noneLeft = Promise.withResolvers<void>();
+  #closeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param options How to start a unit, and the settings. */
+  constructor(options: UnitRequestsOptions<U>) {
+    const { kind, maxWaiting, hasRoom, start, log, ...settings } = options;
+    this.#kind = kind;
+    this.#maxMute = () => Math.max(MIN_MUTE, settings.max() / 4);
+    this.#log = log;
+    this.#shortage = new Shortage({
+      kind,
+      maxWaiting,
+      hasRoom: () => {
+        const { spare, busy } = this.#pool.stats();
+        const staying = settings.maxRequests() === 0 ? spare + busy : 0; // they serve who waits, one after the other
+        return hasRoom === undefined || staying > 0 || hasRoom(busy);
+      },
+      log: (line) => log("warn", line),
+    });
+    const { signal } = this.#closing;
+    const isFirst = () => {
+      const { spare, busy } = this.#pool.stats();
+      return spare + busy === 0;
+    };
+    this.#pool = new UnitPool({
+      ...settings,
+      start: () => start({ signal, isFirst, shortage: this.#shortage.listener() }),
+      onStartError: (error) => {
+        log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
+        log("debug", `Why no ${kind} is ready`, error);
+      },
+      onFailure: (error) => this.#loops.forEach((loop) => loop.abort(error)),
+    });
+  }
+
+  /** The units that serve a request. */
+  get active(): ReadonlySet<U> {
+    return this.#active;
+  }
+
+  /** Resolves when the server is closed and no unit is left. */
+  get noneLeft(): Promise<void> {
+    return this.#noneLeft.promise;
+  }
+
+  /** What a server with these units has as its `stats()`. */
+  stats(server: ServerStats): ServerStats {
+    return { ...server, units: this.#pool.stats() };
+  }
+
+  /** To be called when there may be more units than before, for the requests that wait for one. */
+  limitChanged(): void {
+    this.#pool.limitChanged();
+  }
+
+  /** How many of the server's requests wait for a unit. */
+  waiting(server: ServerStats): number {
+    return server.active - this.#pool.stats().busy;
+  }
+
+  /**
+   * Throws when no client may be accepted now.
+   *
+   * @throws {Error} With the code "EMFILE", while there are no descriptors for the units of those who wait.
+   */
+  checkShortage(stats: () => ServerStats): void {
+    this.#shortage.check(() => this.waiting(stats()));
+  }
+
+  /**
+   * Runs a loop of the server, as {@linkcode UnitPool.during} does.
+   *
+   * @param options What the loop is called with; its signal also ends it when no unit ever comes up.
+   * @throws {unknown} Why none does: the first error of three starts that have failed in a row.
+   */
+  async serve(
+    options: ServeOptions,
+    loop: (options: ServeOptions) => Promise<void>,
+  ): Promise<void> {
+    const failure = new AbortController();
+    const { signal } = options;
+    const signals = signal === undefined ? [failure.signal] : [failure.signal, signal];
+    this.#loops.add(failure);
+    try {
+      const forLoop = { ...options, signal: AbortSignal.any(signals) };
+      await this.#pool.during(true, () => loop(forLoop));
+    } finally {
+      this.#loops.delete(failure);
+    }
+    failure.signal.throwIfAborted();
+  }
+
+  /** Runs a loop of the server that serves one request. */
+  async handleOne(loop: () => Promise<void>): Promise<void> {
+    await this.#pool.during(false, loop);
+  }
+
+  /**
+   * Makes and runs the handler of one request in a unit, waiting for that if need be.
+   *
+   * @param begun Told of the unit; of another one where the one before had ended when it was to begin.
+   * @throws {unknown} What the handler threw, or why there is no unit.
+   */
+  async finish(
+    server: AnyServer,
+    request: unknown,
+    clientAddress: SocketAddress,
+    begun?: (unit: U) => void,
+  ): Promise<void> {
+    const pool = this.#pool;
+    // All that may fail comes before the lease, which must be given back.
+    const remote = await describe(server, request, clientAddress);
+    if (remote.signal === ENDED) {
+      if ("closed" in remote.client && remote.client.closed) return; // it was cut off, and given up on
+      remote.signal = NEVER; // it is served later than processRequest(), which has only queued it
+    }
+    for (let left = MAX_UNITS - 1;; left--) {
+      const unit = await this.#lease(remote);
+      this.#active.add(unit);
+      begun?.(unit);
+      const relay = new Relay(unit, remote);
+      try {
+        return await relay.run();
+      } catch (error) {
+        // As in Python, where SystemExit ends only the thread or the process that raised it.
+        if (error instanceof ServerExit) return this.#noteExit(error);
+        if (!relay.untaken || left === 0) throw error;
+      } finally {
+        this.#active.delete(unit);
+        if (relay.poisoned) pool.poison(unit);
+        else pool.release(unit, relay.reusable);
+      }
+    }
+  }
+
+  /** Waits for a unit, but not for longer than the client is there. */
+  async #lease(remote: RemoteRequest): Promise<U> {
+    const { client, signal } = remote;
+    if ("packet" in client || this.#pool.hasSpare) return await this.#pool.lease(signal);
+    const gone = new AbortController();
+    let isMute = false;
+    const reads = internals.reads(client);
+    const bytes = new Uint8Array(LOOK_BYTES);
+    // It may go on while the unit runs; the relay's reads come after it.
+    remote.look = reads.readAhead(bytes).then((count) => {
+      if (count !== null) return reads.unread(bytes.slice(0, count));
+      if (gone.signal.aborted) return; // it waits no more
+      isMute = this.#mute < this.#maxMute();
+      if (isMute) this.#mute++;
+      else gone.abort(noteSource(muteError(this.#kind), client));
+    });
+    remote.look.catch((error) => gone.abort(noteSource(error, client)));
+    try {
+      return await this.#pool.lease(AbortSignal.any([signal, gone.signal]));
+    } finally {
+      gone.abort();
+      if (isMute) this.#mute--;
+    }
+  }
+
+  #noteExit(exit: ServerExit): void {
+    const more = this.#exitLines.take("exit");
+    if (more === null) return;
+    this.#log(
+      "warn",
+      `${exit.message} ends only its request: it was thrown in a ${this.#kind}${more}`,
+    );
+  }
+
+  /**
+   * Closes the server, and ends the units when no request is under way any more, each of which may still need one.
+   *
+   * @param closeServer Closes the server itself.
+   * @param over Resolves when nothing of the server runs any more.
+   */
+  async close(closeServer: () => Promise<void>, over: Promise<void>): Promise<void> {
+    // A request under way may wait for a unit that never comes up.
+    this.#closeTimer ??= setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
+    void over.then(() => this.end());
+    await closeServer();
+  }
+
+  /** Gives no units any more: ends the idle ones at once, the others when their requests have ended. */
+  end(): void {
+    clearTimeout(this.#closeTimer);
+    void this.#pool.close().then(this.#noneLeft.resolve); // it never rejects
+    this.#closing.abort();
+  }
+}
+
+async function describe(
+  server: AnyServer,
+  request: unknown,
+  clientAddress: SocketAddress,
+): Promise<RemoteRequest> {
+  const { context, serverAddress } = server;
+  const shared = {
+    context: packContext(context),
+    signal: server.requestSignal(request),
+  };
+  const start = { clientAddress, serverAddress };
+  // Servers have no other kinds of requests, and the mix-ins take no other servers.
+  if (Array.isArray(request)) {
+    const [packet, socket] = request as DatagramRequest;
+    return { ...shared, start: { ...start, connection: null }, client: { packet, socket } };
+  }
+  const client = request as StreamSocket;
+  const { localAddr, remoteAddr } = client;
+  const alpnProtocol = (await client.handshake())?.alpnProtocol ?? null;
+  return {
+    ...shared,
+    start: { ...start, connection: { localAddr, remoteAddr, alpnProtocol } },
+    client,
+  };
+}
+
+function muteError(kind: string): Error {
+  return new Deno.errors.ConnectionAborted(
+    `Cannot wait for another ${kind}: the client has ended its stream without a word, as others who wait have`,
+  );
+}

@@ -1,0 +1,113 @@
+/**
+ * Where a unit finds a handler, as far as the server can check that.
+ *
+ * @module
+ */
+import { isHandlerClass, type RequestHandlerLike } from "../core/request_handler.ts";
+import type { SocketAddress } from "../base/address.ts";
+import { errorCode, nameOf } from "../base/errors.ts";
+import { refuseWhileImporting } from "../base/import_guard.ts";
+import { AMBIGUOUS } from "./inside/load_handler.ts";
+import type { Init } from "../channel/messages.ts";
+
+/** How long it may take to look at a module that is loaded already, in milliseconds. */
+const LOOK_LIMIT = 500;
+
+/** A handler class, and how units can load it. */
+export class HandlerModule {
+  readonly #Handler: unknown;
+  #init: Init;
+
+  constructor(Handler: unknown, init: Init) {
+    this.#Handler = Handler;
+    this.#init = init;
+  }
+
+  /** What units are told. */
+  get init(): Init {
+    return this.#init;
+  }
+
+  /** Starts a unit, and once more where it could not tell which class is meant and we can. */
+  async start<Unit>(start: (init: Init) => Promise<Unit>): Promise<Unit> {
+    try {
+      return await start(this.#init);
+    } catch (error) {
+      if (!await this.mend(error)) throw error;
+      return await start(this.#init);
+    }
+  }
+
+  /**
+   * Looks for the export that is the handler class, after a start has failed.
+   *
+   * The module is loaded here, though the program may be in the middle of it, where it waits for this very server. Only
+   * who has to looks: a `moduleUrl` may name a module that the program wants to be loaded in units alone.
+   *
+   * @param error Why the start failed.
+   * @returns Whether there is reason to start again.
+   */
+  async mend(error: unknown): Promise<boolean> {
+    if (errorCode(error) !== AMBIGUOUS) return false;
+    if (this.#init.exportName !== undefined) return true;
+    const { promise: timeIsUp, resolve } = Promise.withResolvers<undefined>();
+    const timer = setTimeout(() => resolve(undefined), LOOK_LIMIT);
+    const exportName = await Promise.race([this.#findExport(), timeIsUp]);
+    clearTimeout(timer);
+    if (exportName === undefined) return false;
+    this.#init = { ...this.#init, exportName };
+    return true;
+  }
+
+  async #findExport(): Promise<string | undefined> {
+    try {
+      const exported: Record<string, unknown> = await import(this.#init.moduleUrl);
+      const names = Object.getOwnPropertyNames(exported);
+      return names.find((name) => this.#isExportedAs(exported, name));
+    } catch {
+      return undefined; // the unit's error stands
+    }
+  }
+
+  #isExportedAs(exported: Record<string, unknown>, name: string): boolean {
+    try {
+      return exported[name] === this.#Handler;
+    } catch {
+      return false; // the module has not come so far
+    }
+  }
+}
+
+/**
+ * Finds out how a unit can load a handler.
+ *
+ * @param server The name of the server class, for the message.
+ * @throws {TypeError} When it cannot; the message says what to write.
+ * @throws {Deno.errors.NotSupported} When a unit imports a module that makes the server.
+ */
+export function handlerModule<Request, Addr extends SocketAddress>(
+  server: string,
+  Handler: RequestHandlerLike<Request, Addr>,
+): HandlerModule {
+  refuseWhileImporting(); // before what is wrong with the handler there: nothing may be at home
+  if (!isHandlerClass(Handler)) {
+    throw new TypeError(
+      `Cannot use a function as request handler of ${server}: ` +
+        "it runs elsewhere; export a handler class with 'moduleUrl'",
+    );
+  }
+  const { name: className } = Handler;
+  // Its own, because an inherited one names the module of the base class.
+  const moduleUrl = Object.hasOwn(Handler, "moduleUrl")
+    ? (Handler as { moduleUrl?: unknown }).moduleUrl
+    : undefined;
+  if (typeof moduleUrl !== "string" || !URL.canParse(moduleUrl)) {
+    throw new TypeError(
+      `Cannot use handler "${
+        nameOf(Handler)
+      }" with ${server}: it runs elsewhere and must be importable; ` +
+        "export the class and add 'static override readonly moduleUrl = import.meta.url;' to it",
+    );
+  }
+  return new HandlerModule(Handler, { moduleUrl, className });
+}

@@ -1,0 +1,308 @@
+/**
+ * What a handler's sockets are made of in a unit: frames to the main isolate, which has the real ones.
+ *
+ * @module
+ */
+import type { SocketAddress } from "../../base/address.ts";
+import type { StreamTransport } from "../../sockets/stream_socket.ts";
+import type { BlockingChannel } from "../../channel/channel.ts";
+import {
+  type ErrorMessage,
+  fromErrorMessage,
+  type SocketOption,
+  type Start,
+  type Wait,
+} from "../../channel/messages.ts";
+import {
+  FRAME,
+  type FrameReader,
+  type FrameType,
+  type FrameWriter,
+  MAX_DATA,
+  MAX_DATAGRAM,
+  pack,
+  unpack,
+} from "../../channel/frames.ts";
+
+/** A unit's end of the frames. */
+export interface UnitFrames {
+  readonly channel: BlockingChannel;
+  readonly reader: FrameReader<BlockingChannel>;
+  readonly writer: FrameWriter<BlockingChannel>;
+  /** Tells the main isolate, past all frames, that the handler has closed the connection. */
+  readonly tellClosed: () => void;
+}
+
+/** The client's stream, seen from a unit. */
+export class RemoteTransport implements StreamTransport {
+  readonly localAddr: Deno.Addr;
+  readonly remoteAddr: Deno.Addr;
+  readonly #frames: UnitFrames;
+  readonly #alpnProtocol: string | null;
+  /** How many frames of DATA and END have come. */
+  #seen = 0;
+  #ended = false;
+  #closed = false;
+  /** Rejects the read that waits for a frame, if any. */
+  #endRead: ((error: Error) => void) | null = null;
+  /** Rejects the write that waits for room, if any. */
+  #endWrite: ((error: Error) => void) | null = null;
+  /** Whether the main isolate has said that the client is cut off. */
+  #gone = false;
+  /** The last read of a payload. */
+  #reading: Promise<unknown> | null = null;
+
+  constructor(frames: UnitFrames, connection: NonNullable<Start["connection"]>) {
+    this.#frames = frames;
+    this.localAddr = connection.localAddr;
+    this.remoteAddr = connection.remoteAddr;
+    this.#alpnProtocol = connection.alpnProtocol;
+  }
+
+  async read(p: Uint8Array): Promise<number | null> {
+    const { reader } = this.#frames;
+    try {
+      while (reader.left === 0 && !this.#ended && !this.#closed) {
+        this.#meet(reader.nextNow() ?? await this.#untilReleased(reader.next()));
+      }
+      this.#assertOpen("read from");
+      if (this.#ended) return null;
+      return reader.readNow(p) || await (this.#reading = reader.read(p));
+    } catch (error) {
+      throw fromChannel(error);
+    }
+  }
+
+  readSync(p: Uint8Array, timeout: number | null): number | null {
+    this.#assertOpen("read from");
+    const { reader, channel } = this.#frames;
+    try {
+      if (reader.left === 0 && !this.#ended && timeout !== null && !channel.canTimeOut) {
+        this.#writeSync(FRAME.WAIT, pack({ timeout, seen: this.#seen } satisfies Wait));
+      }
+      while (reader.left === 0 && !this.#ended) this.#meet(reader.nextSync(timeout));
+      return this.#ended ? null : reader.readSync(p, timeout);
+    } catch (error) {
+      throw fromChannel(error);
+    }
+  }
+
+  async write(p: Uint8Array): Promise<number> {
+    this.#assertOpen("write to");
+    const part = p.length > MAX_DATA ? p.subarray(0, MAX_DATA) : p;
+    const { writer } = this.#frames;
+    const written = writer.write(FRAME.DATA, part);
+    await (writer.writing ? this.#untilClosed(written) : written);
+    return part.length;
+  }
+
+  writeSync(p: Uint8Array): number {
+    this.#assertOpen("write to");
+    const part = p.length > MAX_DATA ? p.subarray(0, MAX_DATA) : p;
+    this.#writeSync(FRAME.DATA, part);
+    return part.length;
+  }
+
+  async closeWrite(): Promise<void> {
+    this.#assertOpen("write to");
+    await this.#frames.writer.write(FRAME.END);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#endRead?.(closedError("read from"));
+    this.#endWrite?.(closedError("write to"));
+    this.#tell(FRAME.CLOSE);
+    this.#frames.tellClosed();
+  }
+
+  /** Ends the use of the frames, for the next request; the connection stays the main isolate's. */
+  async release(): Promise<void> {
+    this.#closed = true;
+    this.#endRead?.(closedError("read from")); // the frame is for who reads next
+    await this.#reading?.catch(() => {}); // whoever left that read behind
+  }
+
+  setNoDelay(noDelay = true): void {
+    this.#setOption({ noDelay });
+  }
+
+  setKeepAlive(keepAlive = true): void {
+    this.#setOption({ keepAlive });
+  }
+
+  /** Lets the main isolate heed the time limit of writes, which it is that waits for the client. */
+  setTimeout(timeout: number | null): void {
+    this.#setOption({ timeout });
+  }
+
+  handshake(): Promise<Deno.TlsHandshakeInfo> {
+    return Promise.resolve({ alpnProtocol: this.#alpnProtocol });
+  }
+
+  /** A unit lives as long as its server says. */
+  ref(): void {}
+
+  /** A unit lives as long as its server says. */
+  unref(): void {}
+
+  /** Waits for a frame, but not after the connection was closed. */
+  #untilReleased(next: Promise<FrameType | null>): Promise<FrameType | null> {
+    return new Promise((resolve, reject) => {
+      this.#endRead = reject;
+      next.then(resolve, reject);
+    });
+  }
+
+  /** Waits for a write, but not after the connection was closed. */
+  #untilClosed(written: Promise<void>): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#endWrite = reject;
+      written.then(resolve, reject);
+    });
+  }
+
+  /** Takes note of a frame that is not the stream's bytes themselves. */
+  #meet(type: FrameType | null): void {
+    if (type === FRAME.DATA) {
+      this.#seen++;
+    } else if (type === FRAME.END) {
+      this.#seen++;
+      this.#ended = true;
+    } else if (type === FRAME.CLOSE) {
+      this.#gone = true;
+      throw goneError();
+    } else if (type === null) {
+      throw new Deno.errors.ConnectionReset("Cannot read from client: the server has gone");
+    } else if (type === FRAME.EXPIRED) {
+      throw new Deno.errors.TimedOut("Cannot read from client: no progress in time");
+    }
+  }
+
+  #setOption(option: SocketOption): void {
+    if (!this.#closed) this.#tell(FRAME.SET_OPTION, pack(option));
+  }
+
+  /** Writes a frame that nobody waits for, at once where that can be: what follows may block. */
+  #tell(type: FrameType, payload?: Uint8Array): void {
+    const { writer } = this.#frames;
+    if (!writer.writing) this.#writeSync(type, payload);
+    else writer.write(type, payload).catch(() => {}); // without the server there is nobody to tell
+  }
+
+  #writeSync(type: FrameType, payload?: Uint8Array): void {
+    this.#frames.writer.writeSync(type, payload);
+  }
+
+  #assertOpen(action: string): void {
+    if (this.#closed) throw closedError(action);
+    if (this.#gone || this.#frames.channel.interrupted) throw goneError();
+  }
+}
+
+/** The server's datagram socket, seen from a unit. */
+export class RemoteDatagramConn {
+  readonly addr: SocketAddress;
+  readonly #frames: UnitFrames;
+  /** The sends whose outcome has not been told; first come, first told. */
+  readonly #untold: PromiseWithResolvers<void>[] = [];
+  #listening = false;
+  #released = false;
+
+  constructor(frames: UnitFrames, addr: SocketAddress) {
+    this.#frames = frames;
+    this.addr = addr;
+  }
+
+  async send(data: Uint8Array, address: Deno.Addr): Promise<number> {
+    this.#assertOpen();
+    const payload = datagram(data, address);
+    const told = Promise.withResolvers<void>();
+    this.#untold.push(told);
+    const written = this.#frames.writer.write(FRAME.SEND_TO, payload);
+    written.then(() => this.#listen(), (error) => this.#fail(error));
+    await told.promise;
+    return data.length;
+  }
+
+  sendSync(data: Uint8Array, address: Deno.Addr): number {
+    this.#assertOpen();
+    const { reader, writer } = this.#frames;
+    try {
+      writer.writeSync(FRAME.SEND_TO, datagram(data, address));
+      for (let type = reader.nextSync(null); type !== FRAME.SENT; type = reader.nextSync(null)) {
+        if (type === null) throw goneServer();
+      }
+      if (reader.left > 0) throw sendFault(reader.payloadSync());
+    } catch (error) {
+      throw fromChannel(error);
+    }
+    return data.length;
+  }
+
+  /** Ends the use of the frames, for the next request, when the outcome of all sends is known. */
+  async release(): Promise<void> {
+    while (this.#untold.length > 0) await this.#untold[0]!.promise.catch(() => {}); // its caller's
+    this.#released = true;
+  }
+
+  /** Hears what became of the sends, also after the request was cut off. */
+  async #listen(): Promise<void> {
+    if (this.#listening) return;
+    this.#listening = true;
+    const { reader } = this.#frames;
+    try {
+      while (this.#untold.length > 0) {
+        const type = await reader.next(false);
+        if (type === null) throw goneServer();
+        if (type !== FRAME.SENT) continue;
+        const fault = reader.left > 0 ? { error: sendFault(await reader.payload()) } : null;
+        const told = this.#untold.shift()!;
+        if (fault === null) told.resolve();
+        else told.reject(fault.error);
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#listening = false;
+  }
+
+  #fail(error: unknown): void {
+    for (const { reject } of this.#untold.splice(0)) reject(error);
+  }
+
+  #assertOpen(): void {
+    if (!this.#released) return;
+    throw new Deno.errors.BadResource("Cannot send datagram: the request has ended");
+  }
+}
+
+/** The payload of a SEND_TO. */
+function datagram(data: Uint8Array, address: Deno.Addr): Uint8Array {
+  if (data.length <= MAX_DATAGRAM) return pack(address, data);
+  // As the system would say it.
+  throw Object.assign(new Error("Message too long"), { code: "EMSGSIZE" });
+}
+
+/** What the server could not send. */
+function sendFault(payload: Uint8Array<ArrayBuffer>): unknown {
+  return fromErrorMessage(unpack<ErrorMessage>(payload).value);
+}
+
+function goneServer(): Error {
+  return new Deno.errors.ConnectionReset("Cannot reach client: the server has gone");
+}
+
+/** Says in the words of a connection what happened to the channel. */
+function fromChannel(error: unknown): unknown {
+  return error instanceof Deno.errors.Interrupted ? goneError() : error;
+}
+
+function closedError(action: string): Error {
+  return new Deno.errors.BadResource(`Cannot ${action} client: the connection is closed`);
+}
+
+function goneError(): Error {
+  return new Deno.errors.ConnectionReset("Cannot reach client: the connection was cut off");
+}

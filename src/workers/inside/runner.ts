@@ -1,0 +1,134 @@
+/**
+ * The handler side: loads a handler in a Worker or a subprocess and serves one request after the other with it.
+ *
+ * @module
+ */
+import { deserialize } from "node:v8";
+import { DatagramSocket } from "../../sockets/datagram_socket.ts";
+import { isOfClient } from "../../base/errors.ts";
+import type { ServerLogger } from "../../base/log.ts";
+import { type AnyServer, runHandler } from "../../core/request_handler.ts";
+import { internals, StreamSocket } from "../../sockets/stream_socket.ts";
+import type { BlockingChannel } from "../../channel/channel.ts";
+import { type HandlerClass, loadHandler } from "./load_handler.ts";
+import { type Init, type Outcome, type Start, toErrorMessage } from "../../channel/messages.ts";
+import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT, unpack } from "../../channel/frames.ts";
+import { RemoteDatagramConn, RemoteTransport, type UnitFrames } from "./remote_sockets.ts";
+import { UnitServer } from "./server_stub.ts";
+
+/** How many turns of the event loop later at the most a rejection that nobody awaits is reported. */
+const REPORT_TURNS = 3;
+/** Of a unit: the main isolate says what there is to say. */
+const SILENT: ServerLogger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** Runs the requests of a unit. */
+export class Runner {
+  readonly #frames: UnitFrames;
+  /** How many requests have begun. */
+  #count = 0;
+  /** Which of them was cut off last; it may not have begun yet. */
+  #aborted = 0;
+  #server: UnitServer | null = null;
+  #key = "";
+
+  /**
+   * Makes it for one end of a channel.
+   *
+   * @param channel The unit's end.
+   * @param tellClosed Tells the main isolate the number of a request whose connection its handler has closed, and
+   * with it the key that came with INIT.
+   */
+  constructor(channel: BlockingChannel, tellClosed: (number: number, key: string) => void) {
+    const [reader, writer] = [new FrameReader(channel, TO_UNIT), new FrameWriter(channel)];
+    const frames = { channel, reader, writer };
+    this.#frames = { ...frames, tellClosed: () => tellClosed(this.#count, this.#key) };
+  }
+
+  /**
+   * Aborts the signal of a request, which may be told before the request itself has come.
+   *
+   * @param number Which request is meant, counted from 1; when it is left out the one under way, or else the next.
+   */
+  abort(number: number = this.#server === null ? this.#count + 1 : this.#count): void {
+    this.#aborted = number;
+    if (number === this.#count) this.#server?.abort();
+  }
+
+  /** Loads the handler and serves until the channel is closed. */
+  async run(): Promise<void> {
+    const { reader, writer } = this.#frames;
+    if (await reader.next() !== FRAME.INIT) return;
+    const { key = "", ...init } = unpack<Init>(await reader.payload()).value;
+    this.#key = key;
+    writer.useKey(key);
+    let Handler: HandlerClass;
+    try {
+      Handler = await loadHandler(init);
+    } catch (error) {
+      await writer.write(FRAME.ERROR, pack(toErrorMessage(error)));
+      return;
+    }
+    await writer.write(FRAME.READY);
+    let hasNext = await this.#nextStart();
+    while (hasNext) {
+      const outcome = await this.#serve(Handler, await reader.payload());
+      // In this order: else a read that the handler left behind could take the next request, which comes after DONE.
+      const next = this.#nextStart();
+      [hasNext] = await Promise.all([next, writer.write(FRAME.DONE, pack(outcome))]);
+    }
+  }
+
+  /** Drops what is left of the last request. Resolves to false when the channel is closed. */
+  async #nextStart(): Promise<boolean> {
+    while (true) {
+      try {
+        // What interrupts now is meant for the last request or the next, which has to come all the same.
+        const type = await this.#frames.reader.next(false);
+        if (type === FRAME.START) return true;
+        if (type === null) return false;
+      } catch (error) {
+        // Of a read that a handler left behind, and that this one joined.
+        if (!(error instanceof Deno.errors.Interrupted)) throw error;
+      }
+    }
+  }
+
+  async #serve(Handler: HandlerClass, payload: Uint8Array<ArrayBuffer>): Promise<Outcome> {
+    this.#count++;
+    const { value: start, parts: [context, packet] } = unpack<Start>(payload);
+    const { clientAddress, serverAddress, connection } = start;
+    const transport = connection === null ? null : new RemoteTransport(this.#frames, connection);
+    const socket = transport === null ? null : new StreamSocket(transport, SILENT);
+    const conn = socket === null ? new RemoteDatagramConn(this.#frames, serverAddress) : null;
+    const request = socket ?? [packet!, new DatagramSocket(conn!)];
+    const outcome: Outcome = {};
+    try {
+      const server = this.#server = new UnitServer(
+        serverAddress,
+        context === undefined || context.length === 0 ? undefined : deserialize(context),
+      );
+      if (this.#aborted === this.#count) server.abort();
+      // What a handler may use of its server is there; the rest says why not.
+      const handler = new Handler(request, clientAddress, server as unknown as AnyServer);
+      await runHandler(handler);
+    } catch (error) {
+      outcome.error = toErrorMessage(error);
+      outcome.ofClient = isOfClient(error, request, clientAddress);
+    }
+    await socket?.settled();
+    const reads = socket !== null && internals.reads(socket).busy;
+    await (transport ?? conn!).release();
+    if (socket !== null) {
+      socket.close();
+      let leftBehind = internals.leftBehind(socket);
+      // A read that the handler left behind has failed now, which is reported some turns of the event loop later.
+      for (let turns = reads ? REPORT_TURNS : 0; turns > 0 && leftBehind === null; turns--) {
+        await new Promise((resolve) => setTimeout(resolve, 0));
+        leftBehind = internals.leftBehind(socket);
+      }
+      if (leftBehind !== null) outcome.leftBehind = leftBehind;
+    }
+    this.#server = null;
+    return outcome;
+  }
+}

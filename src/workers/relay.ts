@@ -1,0 +1,338 @@
+/**
+ * The main side of a request that runs in a unit: relays the client's socket and collects the result.
+ *
+ * @module
+ */
+import { formatAddress } from "../base/address.ts";
+import type { DatagramSocket } from "../sockets/datagram_socket.ts";
+import { isInstance, isPeerGone, noteSource, propertyOf } from "../base/errors.ts";
+import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
+import {
+  fromErrorMessage,
+  type Outcome,
+  type SocketOption,
+  type Start,
+  toErrorMessage,
+  type Wait,
+} from "../channel/messages.ts";
+import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA, pack, unpack } from "../channel/frames.ts";
+import type { Unit } from "./worker.ts";
+
+/** How long a handler has to end after its request was cut off, in milliseconds; then its unit is killed. */
+const ABORT_GRACE = 100;
+/** How long a unit may go on sending after it has heard that its client is gone, in milliseconds. */
+const DEAF_TIME = 1000;
+/** How long a client may take to receive what was sent before its handler closed the connection, in milliseconds. */
+const LINGER = 1000;
+/** How many buffers are kept for later requests. */
+const MAX_SPARE_BUFFERS = 64;
+
+const EMPTY = new Uint8Array(0);
+const spareBuffers: Uint8Array<ArrayBuffer>[] = [];
+
+/** A request for a unit. */
+export interface RemoteRequest {
+  start: Start;
+  /** The serialized context of the server; empty for none. */
+  context: Uint8Array;
+  /** Aborted when the server cuts the request off. */
+  signal: AbortSignal;
+  /** The client's connection, or else the datagram and the socket to answer with. */
+  client: StreamSocket | { packet: Uint8Array; socket: DatagramSocket };
+  /** A read of the connection that was begun before; what it has read has gone back, and only it may know a reset. */
+  look?: Promise<void>;
+}
+
+/** Runs requests in units. */
+export class Relay {
+  readonly #unit: Unit;
+  readonly #request: RemoteRequest;
+  /** The connection; null for a datagram. */
+  readonly #client: StreamSocket | null;
+  #over = false;
+  /** Whether the unit has ended before the request. */
+  #died = false;
+  #untaken = false;
+  /** Why the client can be reached no more; in a box because an error may be any value. */
+  #writeFault: { error: unknown } | null = null;
+  #readFault: { error: unknown } | null = null;
+  /** Whether the client has ended its stream. */
+  #sawEnd = false;
+  /** Whether a datagram could not be sent. */
+  #sendFailed = false;
+  /** How many frames of DATA and END have been sent. */
+  #sent = 0;
+  #expiry: ReturnType<typeof setTimeout> | undefined;
+  #grace: ReturnType<typeof setTimeout> | undefined;
+  /** Closes the connection after the handler has; runs from then on. */
+  #linger: ReturnType<typeof setTimeout> | undefined;
+  #aborted = false;
+  /** When the unit was told so, by the clock of `performance.now()`. */
+  #abortedAt = Infinity;
+  #killed = false;
+  /** Gives up on the datagram that is on its way out; null for none. */
+  #giveUpSending: (() => void) | null = null;
+
+  constructor(unit: Unit, request: RemoteRequest) {
+    this.#unit = unit;
+    this.#request = request;
+    this.#client = "packet" in request.client ? null : request.client;
+  }
+
+  /** Whether the unit may serve another request, which is known when `run()` has settled. */
+  get reusable(): boolean {
+    return this.#over && !this.#killed && (!this.#aborted || this.#unit.outlivesAbort);
+  }
+
+  /**
+   * Whether the unit had ended before it took the request, so that another may run it; known when `run()` has
+   * rejected.
+   */
+  get untaken(): boolean {
+    return this.#untaken;
+  }
+
+  /** Whether the unit did not heed being cut off, and may go on for ever though it was killed. */
+  get poisoned(): boolean {
+    return this.#killed && !this.#unit.isMortal;
+  }
+
+  /**
+   * Runs the handler.
+   *
+   * @throws {UnitDiedError} When the unit ended before.
+   * @throws {unknown} What the handler threw, as far as it can be sent.
+   */
+  async run(): Promise<void> {
+    const { start, context, signal, client } = this.#request;
+    const unit = this.#unit;
+    const { writer } = unit;
+    const cutOff = () => {
+      this.#abort();
+      this.#grace = setTimeout(() => {
+        this.#killed = true;
+        unit.kill();
+        this.#giveUpSending?.();
+      }, ABORT_GRACE);
+    };
+    if (signal.aborted) {
+      this.#over = true;
+      return;
+    }
+    signal.addEventListener("abort", cutOff, { once: true });
+    try {
+      unit.count++;
+      unit.onClosed = () => this.#closeSoon();
+      const packet = "packet" in client ? client.packet : EMPTY;
+      const outcome = await this.#converse(pack(start, context, packet));
+      this.#over = true;
+      this.#conclude(outcome);
+    } finally {
+      signal.removeEventListener("abort", cutOff);
+      clearTimeout(this.#grace);
+      clearTimeout(this.#expiry);
+      clearTimeout(this.#linger);
+      unit.onClosed = null;
+      await writer.settled(); // a frame must be whole before the next request's
+      if (this.#aborted && !this.#died) unit.clearAbort();
+      this.#over = true;
+    }
+  }
+
+  /** Sends the request and serves the unit until it has ended that. */
+  async #converse(start: Uint8Array): Promise<Outcome> {
+    const unit = this.#unit;
+    let isWritten = false;
+    try {
+      await unit.writer.write(FRAME.START, start);
+      isWritten = true;
+      if (this.#client !== null) void this.#relayIn(this.#client);
+      return await this.#relayOut();
+    } catch (cause) {
+      this.#died = true;
+      this.#untaken = this.#sent === 0 && !this.#aborted &&
+        (!isWritten || unit.unread >= HEADER_BYTES + start.length);
+      // Whatever went wrong with the channel, the unit is of no use any more.
+      unit.kill();
+      const died = await unit.diedError(cause);
+      throw cause === this.#writeFault?.error ? cause : died;
+    }
+  }
+
+  /** From the client to the unit. */
+  async #relayIn(client: StreamSocket): Promise<void> {
+    const { writer } = this.#unit;
+    const reads = internals.reads(client);
+    const frame = spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
+    const data = frame.subarray(HEADER_BYTES);
+    /** How much of the frame the channel has; it may keep that for as long as the unit lives when a write fails. */
+    let writing = 0;
+    try {
+      if (this.#request.look !== undefined) await this.#request.look;
+      while (!this.#over) {
+        const count = await reads.readAhead(data);
+        if (this.#over || this.#died) {
+          if (count !== null) reads.unread(data.slice(0, count)); // for who serves this client next
+          break;
+        }
+        this.#sent++;
+        clearTimeout(this.#expiry);
+        if (count === null) {
+          this.#sawEnd = true;
+          await writer.write(FRAME.END);
+          break;
+        }
+        writing = count;
+        await writer.writeInPlace(frame, count);
+        writing = 0;
+      }
+    } catch (error) {
+      if (writing > 0) reads.unread(data.slice(0, writing));
+      if (!this.#over) {
+        this.#readFault = { error: noteSource(error, client) };
+        this.#abort();
+      }
+    }
+    if (writing === 0 && spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(frame);
+  }
+
+  /** From the unit, to the end of the request. */
+  async #relayOut(): Promise<Outcome> {
+    const { reader } = this.#unit;
+    while (true) {
+      const type = reader.nextNow() ?? await reader.next();
+      if (type === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (type === FRAME.DATA) await this.#sendData();
+      else if (type === FRAME.DONE) return unpack<Outcome>(await reader.payload()).value;
+      else await this.#obey(type);
+    }
+  }
+
+  async #sendData(): Promise<void> {
+    const { reader, buffer } = this.#unit;
+    while (reader.left > 0) {
+      const count = reader.readNow(buffer) || await reader.read(buffer);
+      if (count === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (this.#writeFault !== null) {
+        // A handler that awaits has heard of it by then; one that only blocks, in a process, never will.
+        if (performance.now() - this.#abortedAt > DEAF_TIME) throw this.#writeFault.error;
+        continue; // the unit must not wait for a client that has gone
+      }
+      try {
+        await this.#client?.sendAll(buffer.subarray(0, count));
+      } catch (error) {
+        this.#writeFault = { error };
+        if (this.#linger === undefined) this.#abort();
+      }
+    }
+  }
+
+  /** Does what only the owner of the socket can do. */
+  async #obey(type: FrameType): Promise<void> {
+    const payload = await this.#unit.reader.payload();
+    const client = this.#client;
+    if (type === FRAME.WAIT) return this.#startExpiry(unpack<Wait>(payload).value);
+    if (type === FRAME.SEND_TO) return await this.#sendTo(payload);
+    const option = type === FRAME.SET_OPTION ? unpack<SocketOption>(payload).value : {};
+    try {
+      if (type === FRAME.END) await client?.closeWrite();
+      else if (type === FRAME.CLOSE) client?.close();
+      else this.#setOption(option);
+    } catch (error) {
+      this.#writeFault ??= { error };
+    }
+  }
+
+  #setOption({ noDelay, keepAlive, timeout }: SocketOption): void {
+    const client = this.#client;
+    if (client === null) return;
+    if (noDelay !== undefined) client.setNoDelay(noDelay);
+    if (keepAlive !== undefined) client.setKeepAlive(keepAlive);
+    if (timeout !== undefined) client.timeout = timeout;
+  }
+
+  /** Sends a datagram and tells the unit what became of it; the next one waits until then. */
+  async #sendTo(payload: Uint8Array<ArrayBuffer>): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
+    this.#giveUpSending = () => resolve(EMPTY);
+    this.#send(payload).then(() => resolve(EMPTY), (error) => {
+      // The unit's socket says the same of what the system said.
+      this.#sendFailed = true;
+      const said = error instanceof Error && error.cause !== undefined ? error.cause : error;
+      resolve(pack(toErrorMessage(said)));
+    });
+    const outcome = await promise;
+    this.#giveUpSending = null;
+    await this.#unit.writer.write(FRAME.SENT, outcome);
+  }
+
+  async #send(payload: Uint8Array<ArrayBuffer>): Promise<void> {
+    const { client } = this.#request;
+    if (!("packet" in client)) return;
+    const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
+    if (!this.#maySendTo(address)) throw notAllowed(address);
+    await client.socket.sendTo(data, address);
+  }
+
+  /** Whether a datagram may go to an address: to the client it always may. */
+  #maySendTo(address: Deno.Addr): boolean {
+    const { clientAddress } = this.#request.start;
+    return formatAddress(address) === formatAddress(clientAddress) || this.#unit.maySendTo(address);
+  }
+
+  /** Ends a read that blocks in the unit, unless something has been sent to it since it began to wait. */
+  #startExpiry({ timeout, seen }: Wait): void {
+    clearTimeout(this.#expiry);
+    if (seen < this.#sent || !(timeout >= 0)) return;
+    const expire = () => {
+      this.#unit.writer.write(FRAME.EXPIRED).catch(() => {}); // the unit has ended
+    };
+    this.#expiry = setTimeout(expire, timeout);
+  }
+
+  /** The handler has closed the connection: what it sent before is on its way, but not for as long as it takes. */
+  #closeSoon(): void {
+    if (this.#over) return;
+    this.#linger ??= setTimeout(() => this.#client?.close(), LINGER);
+  }
+
+  #abort(): void {
+    if (this.#aborted || this.#over) return;
+    this.#aborted = true;
+    this.#abortedAt = performance.now();
+    this.#unit.abort();
+  }
+
+  /** Throws what the request failed with, if anything. */
+  #conclude({ error, ofClient = false, leftBehind }: Outcome): void {
+    if (leftBehind && this.#client !== null) {
+      internals.warn(this.#client, leftBehind === "write" ? "write" : "read");
+    }
+    const thrown = error === undefined ? null : { error: fromErrorMessage(error) };
+    // Where the handler saw no more than that it was cut off, what happened to the client says why.
+    const sawFault = thrown === null || ofClient && isPeerGone(thrown.error) ||
+      propertyOf(thrown.error, "name") === "AbortError";
+    const writeFault = this.#linger === undefined ? this.#writeFault : null;
+    const clientFault = writeFault ?? (thrown === null ? null : this.#readFault);
+    const fault = (sawFault ? clientFault : null) ?? thrown;
+    if (fault === null) return;
+    const { client } = this.#request;
+    if (fault === thrown && ofClient && this.#isTrue(fault.error)) {
+      noteSource(fault.error, "packet" in client ? client.packet : client);
+    }
+    throw fault.error;
+  }
+
+  /** Whether what a unit says of the client may be. That it has gone is not believed: such errors are hardly shown. */
+  #isTrue(error: unknown): boolean {
+    if (!isPeerGone(error)) return true;
+    return this.#sawEnd && isInstance(error, Deno.errors.UnexpectedEof) || this.#sendFailed;
+  }
+}
+
+function notAllowed(address: Deno.Addr): Error {
+  return new Deno.errors.NotCapable(
+    `Cannot send datagram to ${formatAddress(address)}: ` +
+      "add '--allow-net' of it to 'childPermissions' of the server",
+  );
+}

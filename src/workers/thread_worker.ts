@@ -1,0 +1,114 @@
+/**
+ * A Web Worker that runs a handler.
+ *
+ * @module
+ */
+import { HandlerLoadError } from "../base/errors.ts";
+import { type StartOptions, startWithDescriptors } from "./descriptor_gate.ts";
+import { Isolate } from "./isolate.ts";
+import type { Init } from "../channel/messages.ts";
+import { RingChannel } from "../channel/shared_ring.ts";
+import { Unit, type UnitEnd } from "./worker.ts";
+import type { FromWorker, ToWorker, WorkerInit } from "./inside/thread_main.ts";
+
+/** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
+export const entryModules = (): Promise<unknown>[] => [import("./inside/thread_main.ts")];
+
+/** How long a Worker may take to load its handler, in milliseconds. */
+const START_LIMIT = 60_000;
+/** How long it may wait for descriptors before, in milliseconds. */
+const SHORTAGE_LIMIT = 30_000;
+
+let workers = 0;
+
+/** A Web Worker that runs a handler. */
+export class WorkerUnit extends Unit {
+  readonly name: string;
+  readonly ended: Promise<UnitEnd>;
+  /** What is meant for one request is told from what is meant for the next, so that nothing is left of it. */
+  readonly outlivesAbort = true;
+  /** Which request it has heard to be cut off; only one that awaits hears anything. */
+  #heard = 0;
+  readonly #isolate: Isolate<ToWorker, FromWorker>;
+  readonly #channel: RingChannel;
+
+  /**
+   * Starts a Worker, once there are descriptors for it, and loads the handler in it.
+   *
+   * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
+   * @throws {UnitDiedError} When the Worker ends meanwhile.
+   */
+  static async start(
+    init: Init,
+    options: Omit<StartOptions, "url" | "limit">,
+  ): Promise<WorkerUnit> {
+    const { signal } = options;
+    const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
+    return await startWithDescriptors(startOptions, async () => {
+      const memory = RingChannel.allocate();
+      const unit = new WorkerUnit(memory, new RingChannel(memory, "main"));
+      let reason = "";
+      const kill = (why: string) => {
+        reason = why;
+        unit.kill();
+      };
+      // A module may await for ever.
+      const timer = setTimeout(kill, START_LIMIT, `no end of that within ${START_LIMIT} ms`);
+      const abort = () => kill("no end of that before the server closed");
+      signal.addEventListener("abort", abort);
+      try {
+        await unit.init(init);
+      } catch (cause) {
+        if (reason === "") throw cause;
+        throw new HandlerLoadError(init.moduleUrl, init.className, reason, { cause });
+      } finally {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", abort);
+      }
+      return unit;
+    });
+  }
+
+  /** Starts the Worker; {@linkcode WorkerUnit.start} loads the handler as well. */
+  constructor(memory: SharedArrayBuffer, channel: RingChannel) {
+    super(channel);
+    this.name = `Thread-${++workers}`;
+    this.#channel = channel;
+    const entry = new URL("./inside/thread_main.ts", import.meta.url);
+    const init: WorkerInit = { memory };
+    this.#isolate = new Isolate(entry, this.name, init, (said) => {
+      if ("heard" in said) this.#heard = said.heard;
+      else this.closed(said.closed);
+    });
+    this.ended = this.#isolate.ended.then((end) => {
+      channel.close();
+      return end;
+    });
+  }
+
+  /** A Worker that computes goes on for ever when it is terminated. */
+  get isMortal(): boolean {
+    return this.#heard === this.count;
+  }
+
+  override get unread(): number {
+    return this.#channel.unread;
+  }
+
+  abort(): void {
+    this.#channel.interruptPeer();
+    this.#isolate.tell({ abort: this.count });
+  }
+
+  clearAbort(): void {
+    this.#channel.clearInterrupt();
+  }
+
+  close(): void {
+    this.#channel.close(); // which it reads as the end
+  }
+
+  kill(): void {
+    this.#isolate.terminate();
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * A Worker or a subprocess that runs a handler, seen from the main isolate.
+ *
+ * @module
+ */
+import { UnitDiedError, type UnitStatus } from "../base/errors.ts";
+import type { Channel } from "../channel/channel.ts";
+import { type ErrorMessage, fromErrorMessage, type Init } from "../channel/messages.ts";
+import {
+  FRAME,
+  FrameReader,
+  FrameWriter,
+  FROM_UNIT,
+  MAX_DATA,
+  pack,
+  unpack,
+} from "../channel/frames.ts";
+
+/** How a unit ended, and with which error, if that is known. */
+export interface UnitEnd extends UnitStatus {
+  error?: unknown;
+}
+
+/** What the main isolate does with a unit. */
+export abstract class Unit {
+  /** What messages call it, as in "child 123". */
+  abstract readonly name: string;
+  /** Resolves when the unit is no more, however that came; never rejects. */
+  abstract readonly ended: Promise<UnitEnd>;
+  /** Whether it may serve another request after one that was cut off. */
+  abstract readonly outlivesAbort: boolean;
+  /** Whether `kill()` is known to end it, after an abort. */
+  abstract readonly isMortal: boolean;
+  readonly reader: FrameReader;
+  readonly writer: FrameWriter;
+  /** For what comes from the unit; one request at a time uses it. */
+  readonly buffer: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_DATA);
+  /** How many requests it has been given. */
+  count = 0;
+  /** Called when the handler of the request under way has closed the connection. */
+  onClosed: (() => void) | null = null;
+
+  /** How many bytes that were written to it are known not to have been read. */
+  get unread(): number {
+    return 0;
+  }
+
+  readonly #key: string;
+
+  /**
+   * @param channel The main end.
+   * @param key What the unit is to begin each frame with, where others may write to the channel.
+   */
+  constructor(channel: Channel, key = "") {
+    this.#key = key;
+    this.reader = new FrameReader(channel, FROM_UNIT, key);
+    this.writer = new FrameWriter(channel);
+  }
+
+  /** Whether its handlers may have datagrams sent to others than their clients. */
+  maySendTo(_address: Deno.Addr): boolean {
+    return true;
+  }
+
+  /** Tells the handler of the request under way that the client is cut off; its reads and writes fail from now on. */
+  abstract abort(): void;
+
+  /** Takes back the last `abort()`, once its request has ended. */
+  abstract clearAbort(): void;
+
+  /** Notes that the handler of the request of that number has closed the connection. */
+  protected closed(number: number): void {
+    if (number === this.count) this.onClosed?.();
+  }
+
+  /** Lets the unit end by itself when it is idle. */
+  abstract close(): void;
+
+  /** Ends the unit at once. Safe to call again. */
+  abstract kill(): void;
+
+  /**
+   * Loads the handler.
+   *
+   * @throws {HandlerLoadError} When that fails in the unit.
+   * @throws {UnitDiedError} When the unit ends meanwhile.
+   */
+  async init(init: Init): Promise<void> {
+    let failure: ErrorMessage;
+    try {
+      await this.writer.write(FRAME.INIT, pack({ ...init, key: this.#key } satisfies Init));
+      const type = await this.reader.next();
+      if (type === FRAME.READY) return;
+      if (type !== FRAME.ERROR) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      failure = unpack<ErrorMessage>(await this.reader.payload()).value;
+    } catch (error) {
+      this.kill();
+      throw await this.diedError(error);
+    }
+    this.kill();
+    throw fromErrorMessage(failure);
+  }
+
+  /**
+   * The error for a request that the unit did not live to finish.
+   *
+   * @param cause What went wrong with the channel, for a unit of which no more is known.
+   */
+  async diedError(cause?: unknown): Promise<UnitDiedError> {
+    const { error = cause, ...status } = await this.ended;
+    // It was killed for that, which is no more than the consequence.
+    const broken = status.signal !== null && error instanceof Deno.errors.InvalidData;
+    const what = broken ? `${this.name} broke the protocol (${error.message}) and was` : this.name;
+    return new UnitDiedError(what, status, error === undefined ? {} : { cause: error });
+  }
+}

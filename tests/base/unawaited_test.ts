@@ -1,0 +1,123 @@
+/**
+ * What a handler leaves behind un-awaited, and what then becomes of the program: nothing.
+ *
+ * @module
+ */
+import { assertEquals } from "@std/assert";
+import {
+  BufferedWriter,
+  ConcurrentTCPServer,
+  ConcurrentTLSServer,
+  type ForkingOptions,
+  ForkingTCPServer,
+  PoolTCPServer,
+  type StreamSocket,
+  TCPServer,
+  type TCPServerOptions,
+  ThreadingTCPServer,
+  ThreadingUnixStreamServer,
+} from "@netkit/socketserver";
+import type { AnyServer, SocketAddress } from "@netkit/socketserver";
+import { LeaveBehindHandler } from "../bytes_handlers.ts";
+import { reset, resettable } from "../conversation.ts";
+import {
+  bytes,
+  connect,
+  connectTLS,
+  ListLogger,
+  LOOPBACK,
+  readAll,
+  start,
+  tempSocketPath,
+  text,
+  TLS,
+  until,
+} from "../harness.ts";
+
+/** What may be left behind. */
+const READS = [
+  ...["recv", "read", "timed", "readline", "exactly", "lines", "iterator"],
+  ...["pipeTo", "rfile", "reader", "loop", "several"],
+];
+const tls = { cert: TLS.cert, key: TLS.key };
+const Handler = LeaveBehindHandler;
+const MODES: [string, (options: TCPServerOptions & ForkingOptions) => AnyServer][] = [
+  ["TCPServer", (options) => new TCPServer(LOOPBACK, Handler, options)],
+  ["ConcurrentTCPServer", (options) => new ConcurrentTCPServer(LOOPBACK, Handler, options)],
+  [
+    "ConcurrentTLSServer",
+    (options) => new ConcurrentTLSServer(LOOPBACK, Handler, { ...options, ...tls }),
+  ],
+  ["ThreadingTCPServer", (options) => new ThreadingTCPServer(LOOPBACK, Handler, options)],
+  [
+    "ThreadingUnixStreamServer",
+    (options) => new ThreadingUnixStreamServer({ path: tempSocketPath() }, Handler, options),
+  ],
+  [
+    "ForkingTCPServer",
+    (options) => new ForkingTCPServer(LOOPBACK, Handler, { ...options, maxRequestsPerChild: 0 }),
+  ],
+];
+
+/** Says what the handler is to leave behind, then no more, and waits until the server closes. */
+async function ask(address: SocketAddress, what: string, isTLS = false): Promise<string> {
+  using conn = isTLS ? await connectTLS(address) : await connect(address);
+  await conn.write(bytes(what.padEnd(8)));
+  return text(await readAll(conn));
+}
+
+for (const [name, make] of MODES) {
+  Deno.test(`fault 12: ${name} outlives each kind of read that a handler leaves behind, and warns once`, async () => {
+    const logger = new ListLogger();
+    const server = make({ logger });
+    await using _ = start(server);
+    const isTLS = name.includes("TLS");
+    for (const what of READS) {
+      assertEquals(await ask(server.serverAddress, what, isTLS), "done");
+      await until(() => logger.lines.length > 0);
+      const lines = logger.lines.splice(0).map((line) => line.replace(/client "[^"]*"/, "client"));
+      const text = "left a read behind, which failed: await it, or catch its error";
+      assertEquals(lines, [`warn: Handler of client ${text}`], what);
+    }
+    assertEquals(await ask(server.serverAddress, "caught", isTLS), "done");
+    assertEquals(await ask(server.serverAddress, "nothing", isTLS), "done");
+    assertEquals([logger.lines, server.stats().completed], [[], READS.length + 2]);
+  });
+}
+
+Deno.test("fault 12: PoolTCPServer outlives each kind of read that a handler leaves behind", async () => {
+  const logger = new ListLogger();
+  await using server = new PoolTCPServer(LOOPBACK, Handler, { workers: 1, logger });
+  const serving = server.serveForever();
+  for (const what of READS) assertEquals(await ask(server.serverAddress, what), "done");
+  await until(() => server.stats().completed === READS.length);
+  const { units } = server.stats();
+  assertEquals([units!.started, units!.poisoned], [1, 0]);
+  const warnings = () => logger.lines.filter((line) => /^warn: .* left a read behind/.test(line));
+  await until(() => warnings().length === READS.length);
+  await server.shutdown();
+  await serving;
+});
+
+Deno.test("fault 12: a client that resets ends no program whose handler awaits none of its streams", async () => {
+  const logger = new ListLogger();
+  const gone = Promise.withResolvers<void>();
+  const handler = async (socket: StreamSocket) => {
+    void socket.recv();
+    const writers = [socket.writable, new BufferedWriter(socket).writable].map((stream) => {
+      const writer = stream.getWriter();
+      void writer.write(new Uint8Array(1 << 25));
+      return writer;
+    });
+    await gone.promise;
+    for (const writer of writers) void writer.write(new Uint8Array(1));
+  };
+  const server = new ConcurrentTCPServer(LOOPBACK, handler, { logger });
+  await using _ = start(server);
+  const client = await resettable(server.serverAddress);
+  await reset(client);
+  await until(() => logger.lines.length > 0);
+  gone.resolve();
+  await until(() => server.stats().active === 0);
+  assertEquals(logger.lines.length, 1, logger.lines.join("\n"));
+});

@@ -1,0 +1,86 @@
+/**
+ * RecvRoom: the memory that recv() receives into.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import { BaseRequestHandler, ConcurrentTCPServer } from "@netkit/socketserver";
+import { RecvRoom } from "../../src/sockets/buffer_pool.ts";
+import { bytes, connect, exchange, LOOPBACK, text } from "../harness.ts";
+
+/** A size of its own for each test, so that none finds what another has released. */
+let nextSize = 10_000;
+
+Deno.test("RecvRoom.cut() copies a small message, and take() gives the same room again", () => {
+  const [room, size] = [new RecvRoom(), nextSize++];
+  const first = room.take(size);
+  first.set(bytes("hello"));
+  const message = room.cut(first, 5);
+  assertEquals([text(message), message.buffer.byteLength], ["hello", 5]);
+  const second = room.take(100);
+  assert(second.buffer === first.buffer);
+  assertEquals(second.length, 100);
+  room.cut(second, 0);
+  assertEquals(room.take(size).length, size);
+});
+
+Deno.test("RecvRoom.cut() gives a large message away without a copy, and take() makes new room", () => {
+  const [room, size] = [new RecvRoom(), nextSize++];
+  const first = room.take(size);
+  const message = room.cut(first, size - 1);
+  assert(message.buffer === first.buffer);
+  assertEquals(message.length, size - 1);
+  assert(room.take(size).buffer !== first.buffer);
+});
+
+Deno.test("RecvRoom.release() leaves the room to other connections, without what was received in it", () => {
+  const [mine, other, size] = [new RecvRoom(), new RecvRoom(), nextSize++];
+  const first = mine.take(size);
+  first.fill(7);
+  mine.cut(first, 10);
+  mine.release();
+  const second = other.take(size);
+  assert(second.buffer === first.buffer);
+  const message = other.cut(second.fill(8, 0, size - 100), size - 100);
+  assertEquals(new Uint8Array(message.buffer, size - 100), new Uint8Array(100));
+});
+
+Deno.test("RecvRoom.release() keeps no room that a message has taken along, and no small one", () => {
+  for (const [size, count] of [[nextSize++, nextSize - 2], [100, 10]] as const) {
+    const [mine, other] = [new RecvRoom(), new RecvRoom()];
+    const room = mine.take(size);
+    mine.cut(room, count);
+    mine.release();
+    assert(other.take(size).buffer !== room.buffer);
+  }
+});
+
+Deno.test("RecvRoom.take() refuses what is no size", () => {
+  for (const size of [0, -1, 1.5, NaN]) assertThrows(() => new RecvRoom().take(size), RangeError);
+});
+
+Deno.test("recv() of one connection after the other and side by side mixes nothing up", async () => {
+  class EchoHandler extends BaseRequestHandler {
+    override async handle() {
+      const parts: Uint8Array[] = [];
+      for (let part = await this.request.recv(); part.length > 0;) {
+        parts.push(part);
+        part = await this.request.recv();
+      }
+      for (const part of parts) await this.request.sendAll(part);
+    }
+  }
+  await using server = new ConcurrentTCPServer(LOOPBACK, EchoHandler);
+  const serving = server.serveForever();
+  const waiting = await Promise.all(
+    Array.from({ length: 20 }, () => connect(server.serverAddress)),
+  );
+  for (let round = 0; round < 5; round++) {
+    const messages = Array.from({ length: 20 }, (_, n) => `${round} ${n} `.repeat(n ** 3 + 1));
+    const answers = messages.map((message) => exchange(server.serverAddress, message));
+    assertEquals(await Promise.all(answers), messages);
+  }
+  for (const conn of waiting) conn.close();
+  await server.shutdown();
+  await serving;
+});

@@ -1,0 +1,228 @@
+/**
+ * Relay: the main side of a request, with a unit in this isolate.
+ *
+ * @module
+ */
+import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
+import { UnitDiedError } from "@netkit/socketserver";
+import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
+import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
+import type { Wait } from "../../src/channel/messages.ts";
+import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT } from "../../src/channel/frames.ts";
+import { Runner } from "../../src/workers/inside/runner.ts";
+import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { Unit, type UnitEnd } from "../../src/workers/worker.ts";
+import { DatagramCommandHandler } from "../handlers.ts";
+import { bytes, text, until } from "../harness.ts";
+
+const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
+
+/** A unit that is no more than the other end of a channel. */
+class LocalUnit extends Unit implements AsyncDisposable {
+  readonly name = "local unit";
+  readonly outlivesAbort = true;
+  isMortal = true;
+  readonly ended: Promise<UnitEnd>;
+  killed = false;
+  readonly #end: (end: UnitEnd) => void;
+  readonly #main: RingChannel;
+  readonly #runner: Runner;
+  readonly #running: Promise<void>;
+  /** What waits in a ring keeps nothing alive. */
+  readonly #alive = setInterval(() => {}, 60_000);
+
+  /** The other end. */
+  readonly unitEnd: RingChannel;
+
+  /** @param runs Whether a handler runs at the other end. */
+  constructor(runs = true) {
+    const memory = RingChannel.allocate();
+    const main = new RingChannel(memory, "main");
+    super(main);
+    this.#main = main;
+    this.unitEnd = new RingChannel(memory, "unit");
+    const { promise, resolve } = Promise.withResolvers<UnitEnd>();
+    this.ended = promise;
+    this.#end = resolve;
+    this.#runner = new Runner(this.unitEnd, (number) => this.closed(number));
+    this.#running = runs ? this.#runner.run().catch(() => {}) : Promise.resolve();
+  }
+
+  static async ready(): Promise<LocalUnit> {
+    const unit = new LocalUnit();
+    const { moduleUrl, name: className } = DatagramCommandHandler;
+    await unit.init({ moduleUrl, className });
+    return unit;
+  }
+
+  abort(): void {
+    this.#main.interruptPeer();
+    this.#runner.abort(this.count);
+  }
+
+  clearAbort(): void {
+    this.#main.clearInterrupt();
+  }
+
+  close(): void {
+    this.kill();
+  }
+
+  kill(): void {
+    this.killed = true;
+    this.#main.close();
+    this.#end({ code: null, signal: null });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill();
+    await this.#running;
+    clearInterval(this.#alive);
+  }
+}
+
+/** A request for a datagram handler, whose answers go where `send` says. */
+function request(
+  command: string,
+  send: (data: Uint8Array) => Promise<number>,
+  signal: AbortSignal = new AbortController().signal,
+): RemoteRequest {
+  return {
+    start: { clientAddress: ADDRESS, serverAddress: ADDRESS, connection: null },
+    context: new Uint8Array(),
+    signal,
+    client: { packet: bytes(command), socket: new DatagramSocket({ addr: ADDRESS, send }) },
+  };
+}
+
+Deno.test("Relay.run() sends one datagram at a time, and is over when all have been sent", async () => {
+  await using unit = await LocalUnit.ready();
+  const sent: string[] = [];
+  const pending: (() => void)[] = [];
+  const send = async (data: Uint8Array) => {
+    sent.push(text(data));
+    await new Promise<void>((resolve) => pending.push(resolve));
+    return data.length;
+  };
+  let isOver = false;
+  const relay = new Relay(unit, request("not-awaited", send));
+  const running = relay.run().then(() => isOver = true);
+  for (const expected of [["one"], ["one", "two"], ["one", "two", "three"]]) {
+    await until(() => pending.length > 0);
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    assertEquals([sent, isOver], [expected, false]);
+    pending.shift()!();
+  }
+  await running;
+  assert(relay.reusable);
+});
+
+Deno.test("Relay.run() ends when its request is cut off though a datagram does not go out", async () => {
+  await using unit = await LocalUnit.ready();
+  const controller = new AbortController();
+  const send = () => {
+    controller.abort();
+    return new Promise<never>(() => {});
+  };
+  const relay = new Relay(unit, request("echo x", send, controller.signal));
+  assertInstanceOf(await assertRejects(() => relay.run()), UnitDiedError);
+  assertEquals([unit.killed, relay.reusable, relay.poisoned], [true, false, false]);
+  unit.isMortal = false;
+  assert(relay.poisoned);
+});
+
+Deno.test("Relay.run() lets a handler send on that was cut off", async () => {
+  await using unit = await LocalUnit.ready();
+  const controller = new AbortController();
+  const sent: string[] = [];
+  const send = (data: Uint8Array) => {
+    sent.push(text(data));
+    if (sent.length === 1) controller.abort();
+    return Promise.resolve(data.length);
+  };
+  const relay = new Relay(unit, request("bye", send, controller.signal));
+  await relay.run();
+  assertEquals(sent, ["holding", "bye"]);
+  assert(relay.reusable);
+});
+
+Deno.test("Relay.run() leaves a unit alone when its request was cut off before", async () => {
+  await using unit = await LocalUnit.ready();
+  const sent: string[] = [];
+  const send = (data: Uint8Array) => Promise.resolve(sent.push(text(data)));
+  const late = new Relay(unit, request("echo late", send, AbortSignal.abort()));
+  await late.run();
+  assert(late.reusable);
+  await new Relay(unit, request("echo next", send)).run();
+  assertEquals([sent, unit.count, unit.killed], [["next"], 1, false]);
+});
+
+/** A unit whose other end is the test's. */
+class RawUnit extends LocalUnit {
+  readonly frames: { reader: FrameReader; writer: FrameWriter };
+  readonly others: boolean;
+
+  constructor(others = true) {
+    super(false);
+    this.others = others;
+    const { unitEnd } = this;
+    this.frames = { reader: new FrameReader(unitEnd, TO_UNIT), writer: new FrameWriter(unitEnd) };
+  }
+
+  override maySendTo(): boolean {
+    return this.others;
+  }
+}
+
+Deno.test("fault 5: Relay.run() keeps the time of the last WAIT only", async () => {
+  await using unit = new RawUnit();
+  const relay = new Relay(unit, request("", () => Promise.resolve(0)));
+  const running = relay.run();
+  const { reader, writer } = unit.frames;
+  assertEquals(await reader.next(), FRAME.START);
+  for (let n = 0; n < 1000; n++) {
+    await writer.write(FRAME.WAIT, pack({ timeout: 20, seen: 0 } satisfies Wait));
+  }
+  assertEquals(await reader.next(), FRAME.EXPIRED);
+  let isMore = false;
+  const more = reader.next().then((type) => isMore = type !== null);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assertEquals(isMore, false);
+  await writer.write(FRAME.DONE, pack({}));
+  await running;
+  unit.kill();
+  await more;
+});
+
+Deno.test("fault 5: Relay.run() ends a unit that sends what is no message, at once", async () => {
+  for (const type of [FRAME.WAIT, FRAME.SET_OPTION, FRAME.DONE] as const) {
+    await using unit = new RawUnit();
+    const relay = new Relay(unit, request("", () => Promise.resolve(0)));
+    const running = relay.run();
+    await unit.frames.writer.write(type, new Uint8Array(60_000));
+    const error = await assertRejects(() => running, UnitDiedError);
+    assertInstanceOf(error.cause, Deno.errors.InvalidData);
+    assert(unit.killed);
+  }
+});
+
+Deno.test("fault 8: Relay.run() sends a datagram of a unit that is shut in to its client only", async () => {
+  const other = { ...ADDRESS, port: 2 };
+  for (const mayReach of [true, false]) {
+    await using unit = new RawUnit(mayReach);
+    let sent = 0;
+    const relay = new Relay(unit, request("", () => Promise.resolve(++sent)));
+    const running = relay.run();
+    const { reader, writer } = unit.frames;
+    assertEquals(await reader.next(), FRAME.START);
+    const outcomes: boolean[] = [];
+    for (const address of [ADDRESS, other, null]) {
+      await writer.write(FRAME.SEND_TO, pack(address, bytes("data")));
+      assertEquals(await reader.next(), FRAME.SENT);
+      outcomes.push(reader.left === 0);
+    }
+    await writer.write(FRAME.DONE, pack({}));
+    await running;
+    assertEquals([outcomes, sent], mayReach ? [[true, true, false], 2] : [[true, false, false], 1]);
+  }
+});
