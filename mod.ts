@@ -148,8 +148,8 @@ export {
   LineTooLongError,
   ServerExit,
   TLSHandshakeError,
-  UnitDiedError,
-  type UnitStatus,
+  WorkerDiedError,
+  type WorkerStatus,
 } from "./src/base/errors.ts";
 export {
   type Forking,
@@ -203,7 +203,7 @@ export {
   runHandler,
   StreamRequestHandler,
 } from "./src/core/request_handler.ts";
-export type { ServerState, ServerStats, UnitStats } from "./src/core/request_tracker.ts";
+export type { ServerState, ServerStats, WorkerStats } from "./src/core/request_tracker.ts";
 export { StreamSocket, type StreamTransport } from "./src/sockets/stream_socket.ts";
 export { TCPServer, type TCPServerOptions } from "./src/servers/tcp_server.ts";
 export { TLSServer, type TLSServerOptions } from "./src/servers/tls_server.ts";

@@ -227,13 +227,13 @@ const worker = globalThis as unknown as {
 };
 if ("WorkerGlobalScope" in globalThis) {
   worker.onmessage = async ({ data: { job, buffer } }) => {
-    const socket = new StreamSocket(new RingTransport(new RingChannel(buffer, "unit")));
+    const socket = new StreamSocket(new RingTransport(new RingChannel(buffer, "worker")));
     worker.postMessage(await JOBS[job](socket));
   };
 }
 
 /** A Worker with a client's end of its socket; terminated at the end of the scope. */
-class Unit {
+class HandlerWorker {
   readonly channel: RingChannel;
   /** What the job returned. */
   readonly result: Promise<unknown>;
@@ -560,38 +560,38 @@ Deno.test("BufferedReader and BufferedWriter name what a source or a sink lacks 
 });
 
 Deno.test("A Worker blocks in readline, while the main isolate goes on", async () => {
-  using unit = new Unit("echoLines");
+  using worker = new HandlerWorker("echoLines");
   for (let turn = 0; turn < 50; turn++) {
-    await unit.channel.write(bytes(`line ${turn}\n`));
-    assertEquals(await unit.receive(7), `line ${turn}\n`);
+    await worker.channel.write(bytes(`line ${turn}\n`));
+    assertEquals(await worker.receive(7), `line ${turn}\n`);
   }
-  unit.channel.close();
-  assertEquals(await unit.result, { lines: 50, timerRan: false });
+  worker.channel.close();
+  assertEquals(await worker.result, { lines: 50, timerRan: false });
 });
 
 Deno.test("A Worker blocks until a frame larger than the ring has come", async () => {
-  using unit = new Unit("frame");
-  await unit.channel.write(bytes("100000;"));
+  using worker = new HandlerWorker("frame");
+  await worker.channel.write(bytes("100000;"));
   for (let sent = 0; sent < 100_000; sent += 1000) {
-    await unit.channel.write(new Uint8Array(1000).fill(1));
+    await worker.channel.write(new Uint8Array(1000).fill(1));
   }
-  assertEquals(await unit.receive(6), "100000");
-  assertEquals(await unit.result, 100_000);
+  assertEquals(await worker.receive(6), "100000");
+  assertEquals(await worker.result, 100_000);
 });
 
 Deno.test("A Worker that blocks runs out of time, and loses nothing", async () => {
-  using unit = new Unit("timeOut");
-  assertEquals(await unit.receive(4), "late");
-  await unit.channel.write(bytes("now"));
-  assertEquals(await unit.result, [
+  using worker = new HandlerWorker("timeOut");
+  assertEquals(await worker.receive(4), "late");
+  await worker.channel.write(bytes("now"));
+  assertEquals(await worker.result, [
     "TimedOut: Cannot read from client: no progress in 30 ms",
     "now",
   ]);
 });
 
 Deno.test("A Worker may mix reads that block with reads that do not", async () => {
-  using unit = new Unit("mix");
-  assertEquals(await unit.receive(4), "late");
-  await unit.channel.write(bytes("abcdefgh."));
-  assertEquals(await unit.result, ["TimedOut", "Busy", "a", "b", "cdefgh."]);
+  using worker = new HandlerWorker("mix");
+  assertEquals(await worker.receive(4), "late");
+  await worker.channel.write(bytes("abcdefgh."));
+  assertEquals(await worker.result, ["TimedOut", "Busy", "a", "b", "cdefgh."]);
 });

@@ -483,9 +483,9 @@ Deno.test("untrusted_code.ts answers what code gives, and limits its rights and 
   const memory = runCode(port, hoard); // 320 MB
   assertEquals(await runCode(port, "1 + 1"), "2\n"); // meanwhile
   assertEquals(await memory, "");
-  await server.line(/got no answer: UnitDiedError$/);
+  await server.line(/got no answer: WorkerDiedError$/);
   assertEquals(await runCode(port, "Deno.exit(3)"), "");
-  await server.line(/got no answer: UnitDiedError$/);
+  await server.line(/got no answer: WorkerDiedError$/);
   await server.leave(/^/); // what V8 says about the memory goes to the log
 });
 
@@ -585,8 +585,8 @@ Deno.test("pub_sub.ts tells subscribers and nobody else", async () => {
 Deno.test("pub_sub.ts cuts off who never reads, and the others go on", async () => {
   await using server = new Recipe("pub_sub.ts", { port: 0 });
   const port = await server.port();
-  using deaf = await dial(port);
-  await say(deaf, "sub news\n", "ok\n");
+  using unresponsive = await dial(port);
+  await say(unresponsive, "sub news\n", "ok\n");
   using ann = await dial(port);
   const line = bytes(`pub news ${"x".repeat(9000)}\n`);
   let answer = "";
@@ -596,7 +596,7 @@ Deno.test("pub_sub.ts cuts off who never reads, and the others go on", async () 
   }
   assertEquals(answer, "ok 0\n");
   ann.close();
-  deaf.close();
+  unresponsive.close();
   await server.leave();
 });
 

@@ -296,7 +296,7 @@ for (const { name, modes, dial } of STREAMS) {
         const { aborted } = await server.drain({ timeout: 0 });
         assertEquals(aborted, 1);
         assertEquals(await readAll(conn).catch(() => new Uint8Array()), new Uint8Array());
-        assertEquals(server.stats().units?.poisoned ?? 0, 0);
+        assertEquals(server.stats().workers?.poisoned ?? 0, 0);
         assertEquals(errors, []);
       });
     });
@@ -385,7 +385,7 @@ for (const { name, modes } of DATAGRAMS) {
       await t.step("is told by its signal when the server cuts it off", async () => {
         assertEquals(await ask("hold"), "holding");
         assertEquals((await server.drain({ timeout: 0 })).aborted, 1);
-        assertEquals(server.stats().units?.poisoned ?? 0, 0);
+        assertEquals(server.stats().workers?.poisoned ?? 0, 0);
         assertEquals(errors, []);
       });
     });

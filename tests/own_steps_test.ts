@@ -15,7 +15,7 @@ import {
   ThreadingMixIn,
   ThreadingTCPServer,
   ThreadingUDPServer,
-  UnitDiedError,
+  WorkerDiedError,
 } from "@netkit/socketserver";
 import type { AnyServer, SocketAddress } from "@netkit/socketserver";
 import { DatagramCommandHandler, StreamCommandHandler, UnitCommandHandler } from "./handlers.ts";
@@ -62,7 +62,7 @@ for (const Server of STREAM_SERVERS) {
         const options = { [isThreading ? "minSpareThreads" : "minSpareChildren"]: spare, logger };
         await using server = new ClosingServer(LOOPBACK, StreamCommandHandler, options);
         const serving = server.serveForever();
-        if (spare > 0) await until(() => server.stats().units!.spare === spare, 20_000);
+        if (spare > 0) await until(() => server.stats().workers!.spare === spare, 20_000);
         assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
         await serving;
         await server.finished;
@@ -72,14 +72,14 @@ for (const Server of STREAM_SERVERS) {
     });
   }
 
-  Deno.test(`fault 29: ${Server.name} loses no byte when finishRequest() is called again after UnitDiedError`, async () => {
+  Deno.test(`fault 29: ${Server.name} loses no byte when finishRequest() is called again after WorkerDiedError`, async () => {
     const died = Promise.withResolvers<void>();
     class RetryingServer extends Server {
       override async finishRequest(request: StreamSocket, address: TCPAddr): Promise<void> {
         try {
           await super.finishRequest(request, address);
         } catch (error) {
-          assertInstanceOf(error, UnitDiedError);
+          assertInstanceOf(error, WorkerDiedError);
           died.resolve();
           await super.finishRequest(request, address);
         }

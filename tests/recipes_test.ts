@@ -186,7 +186,7 @@ for (const name of ["echo_threading.ts", "echo_forking.ts", "echo_pool.ts"] as c
     await say(second, "second\n");
     await say(first, "first again\n");
     for (const conn of [first, second]) assertEquals(await exchangeOn(conn, "bye\n"), "bye\n");
-    // What a subprocess prints goes to the log; a pool tells when a busy machine keeps a Worker from its orders
+    // What a subprocess prints goes to the log; a pool tells when a busy machine keeps a Worker from its commands
     const complaint = {
       "echo_threading.ts": /^$/,
       "echo_forking.ts": /^INFO Got/,
@@ -359,15 +359,15 @@ Deno.test("chat.ts cuts off who never reads, and the others go on", async () => 
   const port = await server.port();
   using ann = await dial(port);
   await say(ann, "ann\n", "* ann has come, we are 1\n");
-  using deaf = await dial(port);
-  await writeAll(deaf, bytes("deaf\n"));
-  await say(ann, "", "* deaf has come, we are 2\n");
+  using unresponsive = await dial(port);
+  await writeAll(unresponsive, bytes("unresponsive\n"));
+  await say(ann, "", "* unresponsive has come, we are 2\n");
   const line = bytes(`${"x".repeat(900)}\n`);
   let isGone = false;
-  const gone = say(ann, "", "* deaf has gone, we are 1\n").then(() => isGone = true);
+  const gone = say(ann, "", "* unresponsive has gone, we are 1\n").then(() => isGone = true);
   for (let lines = 0; lines < 50_000 && !isGone; lines++) await writeAll(ann, line);
   await gone;
-  const { port: peer } = deaf.localAddr as Deno.NetAddr;
+  const { port: peer } = unresponsive.localAddr as Deno.NetAddr;
   await server.line(new RegExp(`^127\\.0\\.0\\.1:${peer} was cut off: too slow to read$`));
   await server.leave();
 });

@@ -172,7 +172,7 @@ export class TLSHandshakeError extends Error {
 }
 
 /** How a process or Worker ended. */
-export interface UnitStatus {
+export interface WorkerStatus {
   /** The exit code; `null` where there is none, as after a signal, or for a Worker that failed. */
   code: number | null;
   /** The signal that ended a process, such as "SIGKILL"; `null` for none. */
@@ -184,19 +184,19 @@ export interface UnitStatus {
  *
  * @example Tell a crash from an error of the handler
  * ```ts
- * import { TCPServer, UnitDiedError } from "@netkit/socketserver";
+ * import { TCPServer, WorkerDiedError } from "@netkit/socketserver";
  *
  * class WatchingServer extends TCPServer {
  *   crashes: string[] = [];
  *   override handleError(error: unknown): void {
- *     if (error instanceof UnitDiedError) this.crashes.push(error.status.signal ?? "exit");
+ *     if (error instanceof WorkerDiedError) this.crashes.push(error.status.signal ?? "exit");
  *   }
  * }
  * ```
  */
-export class UnitDiedError extends Error {
+export class WorkerDiedError extends Error {
   /** How it ended. */
-  readonly status: UnitStatus;
+  readonly status: WorkerStatus;
 
   /**
    * Makes the error.
@@ -205,7 +205,7 @@ export class UnitDiedError extends Error {
    * @param status How it ended.
    * @param options The `cause`: the error that ended a Worker.
    */
-  constructor(what: string, status: UnitStatus, options?: ErrorOptions) {
+  constructor(what: string, status: WorkerStatus, options?: ErrorOptions) {
     const { code, signal } = status;
     const how = signal !== null
       ? `killed by ${signal}`
@@ -215,7 +215,7 @@ export class UnitDiedError extends Error {
       ? `failed with ${options.cause.message}`
       : "ended";
     super(`Cannot finish request: ${what} ${how}`, options);
-    this.name = "UnitDiedError";
+    this.name = "WorkerDiedError";
     this.status = status;
   }
 }

@@ -1,7 +1,7 @@
 /**
- * Keeps a handler's module from starting a server when a unit imports it.
+ * Keeps a handler's module from starting a server when a worker imports it.
  *
- * Such a server would start units of its own, which import the module again, without end.
+ * Such a server would start workers of its own, which import the module again, without end.
  *
  * @module
  */
@@ -11,13 +11,13 @@ const KEY = Symbol.for("@netkit/socketserver: importing");
 
 const global = globalThis as { [KEY]?: string | null };
 
-/** Says which handler module a unit imports now; null for none. */
+/** Says which handler module a worker imports now; null for none. */
 export function setImporting(moduleUrl: string | null): void {
   global[KEY] = moduleUrl;
 }
 
 /**
- * Throws while a unit imports a handler's module.
+ * Throws while a worker imports a handler's module.
  *
  * @throws {Deno.errors.NotSupported} When it does.
  */

@@ -119,7 +119,7 @@ export interface ForkingOptions {
   childEnv?: Readonly<Record<string, string>>;
   /**
    * How large the heap of a subprocess may become, in MiB (V8's `--max-old-space-size`, 16 or more); `null` for as
-   * large as V8 lets it. Beyond, the subprocess ends, and its request fails with a `UnitDiedError`. What the buffers of
+   * large as V8 lets it. Beyond, the subprocess ends, and its request fails with a `WorkerDiedError`. What the buffers of
    * typed arrays hold does not count: for that, limit the memory of the server's whole control group.
    *
    * @default {null}

@@ -5,7 +5,7 @@
  */
 
 /** Runs operations one after the other, in the order of the calls. */
-export class Turns {
+export class SerialQueue {
   /** Settles when the last operation so far has; null when none is under way. */
   #last: Promise<unknown> | null = null;
   readonly #onError: ((error: unknown) => void) | undefined;

@@ -1,5 +1,5 @@
 /**
- * What a byte transport between the main isolate and a unit (a Web Worker or a subprocess) looks like.
+ * What a byte transport between the main isolate and a worker (a Web Worker or a subprocess) looks like.
  *
  * @module
  */
@@ -35,7 +35,7 @@ export interface Channel {
   close(): void;
 }
 
-/** A unit's end of a channel, on which it may also block. */
+/** A worker's end of a channel, on which it may also block. */
 export interface BlockingChannel extends Channel {
   /** Whether `readSync()` heeds its time limit. */
   readonly canTimeOut: boolean;

@@ -1,10 +1,10 @@
 /**
- * What the main isolate and a unit say to each other: frames of a type and a payload, on any byte transport.
+ * What the main isolate and a worker say to each other: frames of a type and a payload, on any byte transport.
  *
- * A unit is told once which handler it runs (INIT, answered by READY or ERROR). Each request then goes from START to
- * DONE. In between the client's bytes travel as DATA and END both ways, and a unit may ask for what only the owner
+ * A worker is told once which handler it runs (INIT, answered by READY or ERROR). Each request then goes from START to
+ * DONE. In between the client's bytes travel as DATA and END both ways, and a worker may ask for what only the owner
  * of the socket can do: SEND_TO (answered by SENT), SET_OPTION, CLOSE. WAIT and EXPIRED are the time limit of a read that blocks.
- * After DONE a unit drops what still comes, up to the next START.
+ * After DONE a worker drops what still comes, up to the next START.
  *
  * @module
  */
@@ -12,31 +12,31 @@ import type { BlockingChannel, Channel } from "./channel.ts";
 
 /** The types of frames. */
 export const FRAME = {
-  /** To a unit: the handler to run; an {@linkcode Init}. */
+  /** To a worker: the handler to run; an {@linkcode Init}. */
   INIT: 1,
-  /** From a unit: the handler is there. */
+  /** From a worker: the handler is there. */
   READY: 2,
-  /** To a unit: a request; a {@linkcode Start}, then its context and its datagram. */
+  /** To a worker: a request; a {@linkcode Start}, then its context and its datagram. */
   START: 3,
   /** Either way: bytes of the stream. */
   DATA: 4,
   /** Either way: the end of the stream. */
   END: 5,
-  /** From a unit: a datagram; the address, then the bytes. */
+  /** From a worker: a datagram; the address, then the bytes. */
   SEND_TO: 6,
-  /** From a unit: an option of the socket; a {@linkcode SocketOption}. */
+  /** From a worker: an option of the socket; a {@linkcode SocketOption}. */
   SET_OPTION: 7,
-  /** From a unit: close the connection at once. To a unit: the client is cut off. */
+  /** From a worker: close the connection at once. To a worker: the client is cut off. */
   CLOSE: 8,
-  /** From a unit: it blocks until there is more to read; a {@linkcode Wait}. */
+  /** From a worker: it blocks until there is more to read; a {@linkcode Wait}. */
   WAIT: 9,
-  /** To a unit: the time of the {@linkcode Wait} of this number is up. */
+  /** To a worker: the time of the {@linkcode Wait} of this number is up. */
   EXPIRED: 10,
-  /** From a unit: the handler could not be loaded; an error. */
+  /** From a worker: the handler could not be loaded; an error. */
   ERROR: 11,
-  /** From a unit: the request has ended; an {@linkcode Outcome}. */
+  /** From a worker: the request has ended; an {@linkcode Outcome}. */
   DONE: 12,
-  /** To a unit: what became of its earliest SEND_TO so far; an error, or nothing. */
+  /** To a worker: what became of its earliest SEND_TO so far; an error, or nothing. */
   SENT: 13,
 } as const;
 
@@ -55,7 +55,7 @@ const MAX_START = 256 * 1024 * 1024;
 const MAX_ERROR = 4 * 1024 * 1024;
 /** The longest payload of a frame with a few settings in it, in bytes. */
 const MAX_SETTINGS = 64 * 1024;
-/** The longest datagram that a unit asks to be sent, in bytes; no system sends one as long as that. */
+/** The longest datagram that a worker asks to be sent, in bytes; no system sends one as long as that. */
 export const MAX_DATAGRAM = 1024 * 1024;
 /** How many parts a payload has at the most. */
 const MAX_PARTS = 3;
@@ -63,7 +63,7 @@ const MAX_PARTS = 3;
 /** The types of frames that an end reads, each with its longest payload in bytes. */
 export type FrameLimits = Readonly<Partial<Record<FrameType, number>>>;
 
-/** What a unit reads. */
+/** What a worker reads. */
 export const TO_UNIT: FrameLimits = {
   [FRAME.INIT]: MAX_SETTINGS,
   [FRAME.START]: MAX_START,

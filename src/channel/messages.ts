@@ -14,7 +14,7 @@ import {
 } from "../base/errors.ts";
 import type { LeftBehind } from "../sockets/stream_socket.ts";
 
-/** Which handler a unit runs. */
+/** Which handler a worker runs. */
 export interface Init {
   /** The module that exports the class. */
   moduleUrl: string;
@@ -22,7 +22,7 @@ export interface Init {
   className: string;
   /** What it is exported as, where the name of the class does not tell. */
   exportName?: string;
-  /** What the unit begins its frames with, and tells nobody. */
+  /** What the worker begins its frames with, and tells nobody. */
   key?: string;
 }
 
@@ -41,19 +41,19 @@ export interface SocketOption {
   timeout?: number | null;
 }
 
-/** A read that blocks in a unit, whose transport has no time limit of its own. */
+/** A read that blocks in a worker, whose transport has no time limit of its own. */
 export interface Wait {
   /** How long, in milliseconds. */
   timeout: number;
-  /** How many frames of DATA and END the unit has seen: the wait is over when more have been sent. */
+  /** How many frames of DATA and END the worker has seen: the wait is over when more have been sent. */
   seen: number;
 }
 
-/** How a request ended in a unit. */
+/** How a request ended in a worker. */
 export interface Outcome {
   /** What the handler threw, if anything; a {@linkcode ServerExit} is no error. */
   error?: ErrorMessage;
-  /** Whether the unit says that the error is the client's. */
+  /** Whether the worker says that the error is the client's. */
   ofClient?: boolean;
   /** What the handler did not await, where that has failed. */
   leftBehind?: LeftBehind;
@@ -123,7 +123,7 @@ function fromError(error: Error, causes: number): ErrorMessage {
 /**
  * Makes the error anew: its class where both sides know that, its name, message, stack and causes.
  *
- * @param sent What came; of a unit that breaks the protocol it may be anything.
+ * @param sent What came; of a worker that breaks the protocol it may be anything.
  */
 export function fromErrorMessage(sent: ErrorMessage, causes = MAX_CAUSES): unknown {
   const { thrown, className, name, message, stack, cause } = sent ?? {};

@@ -9,8 +9,8 @@
 import { checkInteger } from "../base/options.ts";
 import type { BlockingChannel } from "./channel.ts";
 
-/** Which end of a channel: that of the main isolate or that of the unit. */
-export type RingSide = "main" | "unit";
+/** Which end of a channel: that of the main isolate or that of the worker. */
+export type RingSide = "main" | "worker";
 
 /**
  * How many bytes each direction holds when nobody says. With room for two frames of 64 KiB one is written while
@@ -28,7 +28,7 @@ const WRITER_WAITS = 1;
 const READ = 16;
 /** 1 while the reader waits; who wakes it sets 0. */
 const READER_WAITS = 17;
-/** How many words a direction has; those of the direction to the main end follow those to the unit. */
+/** How many words a direction has; those of the direction to the main end follow those to the worker. */
 const DIRECTION_WORDS = 32;
 /** Where the words of the ends begin, after those of the directions. */
 const ENDS = 64;

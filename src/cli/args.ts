@@ -60,7 +60,7 @@ const MODES_OF: Partial<Record<ValueFlag, readonly Mode[]>> = {
 const MAX_TIMER = 2_147_483_647;
 /** The most that a server takes as its number of connections. */
 const MAX_CONNECTIONS = 2 ** 20;
-/** The same, and its number of units. */
+/** The same, and its number of workers. */
 const MAX_OF: Record<Mode, number> = {
   sync: 1,
   concurrent: MAX_CONNECTIONS,
@@ -92,7 +92,7 @@ export interface Command {
   className: string | null;
   listen: Listen;
   mode: Mode;
-  /** The most requests or units at once; `null` for the default of the mode. */
+  /** The most requests or workers at once; `null` for the default of the mode. */
   max: number | null;
   maxPerSource: number | null;
   /** In milliseconds; `null` for none. */

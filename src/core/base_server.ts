@@ -11,7 +11,7 @@ import {
   isPeerGone,
   TLSHandshakeError,
 } from "../base/errors.ts";
-import { LifeCycle, type ServerSocket } from "./lifecycle.ts";
+import { Lifecycle, type ServerSocket } from "./lifecycle.ts";
 import {
   checkLogger,
   defaultLogger,
@@ -102,7 +102,7 @@ export abstract class BaseServer<
   /** Where log lines go. */
   readonly logger: ServerLogger;
 
-  readonly #life: LifeCycle<Request, Addr>;
+  readonly #life: Lifecycle<Request, Addr>;
   readonly #clientLines = new KindLimit();
 
   /**
@@ -128,7 +128,7 @@ export abstract class BaseServer<
     const { timeout } = this.constructor as typeof BaseServer;
     this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
-    this.#life = new LifeCycle(this);
+    this.#life = new Lifecycle(this);
   }
 
   /** The stage of the server's life. */

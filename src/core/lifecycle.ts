@@ -9,8 +9,8 @@ import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
 import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import { ABORT_GRACE, RequestSteps, type SteppedServer } from "./request_pipeline.ts";
-import type { RequestTable, ServerState } from "./request_tracker.ts";
+import { ABORT_GRACE, type PipelineHost, RequestPipeline } from "./request_pipeline.ts";
+import type { RequestTracker, ServerState } from "./request_tracker.ts";
 
 /** How long a drain takes from the accept queue at the most, in milliseconds: clients may keep coming. */
 const QUEUE_LIMIT = 1000;
@@ -19,7 +19,7 @@ const QUEUE_LIMIT = 1000;
 export type ServerSocket = Deno.Listener | Deno.DatagramConn;
 
 /** What the life cycle needs of its server. */
-export interface LivingServer<Request, Addr> extends SteppedServer<Request, Addr> {
+export interface LifecycleHost<Request, Addr> extends PipelineHost<Request, Addr> {
   readonly serverAddress: Addr;
   readonly socket: ServerSocket | undefined;
   readonly queueLimit: number;
@@ -66,11 +66,11 @@ export function admitMore(server: object): void {
 }
 
 /** Runs a server's loop and ends it. */
-export class LifeCycle<Request, Addr extends SocketAddress> {
+export class Lifecycle<Request, Addr extends SocketAddress> {
   /** The requests under way. */
-  readonly requests: RequestTable<Request>;
-  readonly #server: LivingServer<Request, Addr>;
-  readonly #steps: RequestSteps<Request, Addr>;
+  readonly requests: RequestTracker<Request>;
+  readonly #server: LifecycleHost<Request, Addr>;
+  readonly #steps: RequestPipeline<Request, Addr>;
   /** Serves one request; rejects with nothing but a `ServerExit`. */
   readonly #serve = (request: Request, clientAddress: Addr): Promise<void> =>
     this.#steps.serve(request, clientAddress);
@@ -96,9 +96,9 @@ export class LifeCycle<Request, Addr extends SocketAddress> {
   #ref = true;
 
   /** @param server The server whose life this is. */
-  constructor(server: LivingServer<Request, Addr>) {
+  constructor(server: LifecycleHost<Request, Addr>) {
     this.#server = server;
-    this.#steps = new RequestSteps(server, () => this.#acceptor.resume());
+    this.#steps = new RequestPipeline(server, () => this.#acceptor.resume());
     this.requests = this.#steps.requests;
     this.#acceptor = new Acceptor({
       accept: () => server.getRequest(),

@@ -6,13 +6,13 @@
 import { type SocketAddress, sourceOf } from "../base/address.ts";
 import { isInstance, ServerExit } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
-import { RequestTable } from "./request_tracker.ts";
+import { RequestTracker } from "./request_tracker.ts";
 
 /** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
 export const ABORT_GRACE = 100;
 
 /** What the course of a request needs of its server. */
-export interface SteppedServer<Request, Addr> {
+export interface PipelineHost<Request, Addr> {
   readonly logger: ServerLogger;
   readonly maxConnectionsPerSource: number | null;
   readonly requestTimeout: number | null;
@@ -24,17 +24,17 @@ export interface SteppedServer<Request, Addr> {
 }
 
 /** Takes the requests of a server through their steps. */
-export class RequestSteps<Request, Addr extends SocketAddress> {
+export class RequestPipeline<Request, Addr extends SocketAddress> {
   /** The requests under way. */
-  readonly requests: RequestTable<Request> = new RequestTable();
-  readonly #server: SteppedServer<Request, Addr>;
+  readonly requests: RequestTracker<Request> = new RequestTracker();
+  readonly #server: PipelineHost<Request, Addr>;
   readonly #freed: () => void;
 
   /**
    * @param server The server with the hooks.
    * @param freed Called when the place of a request becomes free that is not waited for any more.
    */
-  constructor(server: SteppedServer<Request, Addr>, freed: () => void) {
+  constructor(server: PipelineHost<Request, Addr>, freed: () => void) {
     this.#server = server;
     this.#freed = freed;
   }

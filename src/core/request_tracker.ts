@@ -35,11 +35,11 @@ export interface ServerStats {
    */
   acceptErrors: Record<string, number>;
   /** The Workers or subprocesses of a server that has them. */
-  units?: UnitStats;
+  workers?: WorkerStats;
 }
 
 /** A snapshot of the Workers or subprocesses of a server. */
-export interface UnitStats {
+export interface WorkerStats {
   /** Those that are ready. */
   spare: number;
   /** Those that serve a request. */
@@ -70,7 +70,7 @@ interface ActiveRequest {
 }
 
 /** The requests under way, and the counters. */
-export class RequestTable<Request> {
+export class RequestTracker<Request> {
   readonly #active = new Map<Request, ActiveRequest>();
   readonly #ended: Record<Outcome, number> = { completed: 0, failed: 0, rejected: 0, aborted: 0 };
   readonly #acceptErrors = new Map<string, number>();

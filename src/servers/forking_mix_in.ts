@@ -20,10 +20,10 @@ import {
   orDefault,
   type ServeOptions,
 } from "../base/options.ts";
-import { ChildUnit } from "../workers/process_worker.ts";
+import { ProcessWorker } from "../workers/process_worker.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
-import { UnitRequests } from "../workers/executor.ts";
+import { Executor } from "../workers/executor.ts";
 import type { AnyServer } from "../core/request_handler.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
 
@@ -101,7 +101,7 @@ const ENV_NAMES = [
  * must be exported and say where, `static override readonly moduleUrl = import.meta.url`, and memory is not shared: what
  * the handler needs of its server comes by `requestContext()`. A spare subprocess hides the start. What a handler prints
  * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
- * owns the sockets; a subprocess that dies is a `UnitDiedError` with the exit code or the signal. None outlives the
+ * owns the sockets; a subprocess that dies is a `WorkerDiedError` with the exit code or the signal. None outlives the
  * server, even one that was killed, by more than 2 s, except where a handler computes without awaiting: that ends first.
  * Needs `--allow-run` of Deno itself (`Deno.execPath()`). Where three starts in a row fail and no subprocess has ever been
  * of use, `serveForever()` rejects with the first error; later failures are logged.
@@ -142,7 +142,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     static childEnv: Readonly<Record<string, string>> | undefined = undefined;
     static childMemoryLimit: number | null = null;
     readonly #settings: Required<ForkingOptions>;
-    readonly #units: UnitRequests<ChildUnit>;
+    readonly #executor: Executor<ProcessWorker>;
     /** Called when no subprocess serves a request any more. */
     #whenNoneActive: (() => void)[] = [];
 
@@ -158,11 +158,11 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       this.#settings = settings;
       const log = (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) =>
         logTo(this.logger, level, line, ...errors);
-      this.#units = new UnitRequests({
+      this.#executor = new Executor({
         kind: "child",
         maxWaiting: MAX_WAITING,
         start: async (conditions) => {
-          if (this.#units.waiting(super.stats()) <= 0) {
+          if (this.#executor.waiting(super.stats()) <= 0) {
             await new Promise((resolve) => setTimeout(resolve, SPARE_DELAY));
           }
           const options = {
@@ -173,7 +173,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
             clearEnv: mayReadEnv(),
             onLine: (line: string) => log("info", line),
           };
-          return await handler.start((init) => ChildUnit.start(init, options));
+          return await handler.start((init) => ProcessWorker.start(init, options));
         },
         max: () => this.maxChildren,
         minSpare: () => this.minSpareChildren,
@@ -193,7 +193,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     set maxChildren(value: number) {
       this.#settings.maxChildren = checkInteger("maxChildren", value, 1, 4096);
-      this.#units.limitChanged();
+      this.#executor.limitChanged();
       admitMore(this);
     }
 
@@ -246,45 +246,45 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     }
 
     get activeChildren(): ReadonlySet<number> {
-      return new Set(Array.from(this.#units.active, ({ pid }) => pid));
+      return new Set(Array.from(this.#executor.active, ({ pid }) => pid));
     }
 
     async collectChildren({ blocking = false }: { blocking?: boolean } = {}): Promise<void> {
-      if (!blocking || this.#units.active.size === 0) return;
+      if (!blocking || this.#executor.active.size === 0) return;
       await new Promise<void>((resolve) => this.#whenNoneActive.push(resolve));
     }
 
     override get finished(): Promise<void> {
-      return super.finished.then(() => this.#units.noneLeft);
+      return super.finished.then(() => this.#executor.noneLeft);
     }
 
     override stats(): ServerStats {
-      return this.#units.stats(super.stats());
+      return this.#executor.stats(super.stats());
     }
 
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
-      this.#units.checkShortage(() => super.stats());
+      this.#executor.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
-      this.checkSettings(); // before any unit starts
-      await this.#units.serve(options, (options) => super.serveForever(options));
+      this.checkSettings(); // before any worker starts
+      await this.#executor.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
-      this.checkSettings(); // before any unit starts
-      await this.#units.handleOne(() => super.handleRequest());
+      this.checkSettings(); // before any worker starts
+      await this.#executor.handleOne(() => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
       try {
-        await this.#units.finish(this, request, clientAddress, (child) => child.ref());
+        await this.#executor.finish(this, request, clientAddress, (child) => child.ref());
       } catch (error) {
         nameSetting(error);
         throw error;
       } finally {
-        if (this.#units.active.size === 0) {
+        if (this.#executor.active.size === 0) {
           for (const resolve of this.#whenNoneActive.splice(0)) resolve();
         }
       }
@@ -292,10 +292,10 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     override async serverClose(): Promise<void> {
       try {
-        await this.#units.close(() => super.serverClose(), super.finished);
+        await this.#executor.close(() => super.serverClose(), super.finished);
       } finally {
         // With a request under way this was called by one of its hooks, which it would wait for.
-        if (this.blockOnClose && super.stats().active === 0) await this.#units.noneLeft;
+        if (this.blockOnClose && super.stats().active === 0) await this.#executor.noneLeft;
       }
     }
   }

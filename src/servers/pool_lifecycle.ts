@@ -12,7 +12,7 @@ import type { ServerState, ServerStats } from "../core/request_tracker.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/stream_transport.ts";
 import { fromErrorMessage, toErrorMessage } from "../channel/messages.ts";
-import { PoolCrew } from "./pool_supervisor.ts";
+import { PoolSupervisor } from "./pool_supervisor.ts";
 import type {
   PoolAnswer,
   PoolInit,
@@ -21,7 +21,7 @@ import type {
   PoolSettings,
 } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
-import { Shortage } from "../workers/accept_gate.ts";
+import { AcceptGate } from "../workers/accept_gate.ts";
 
 /** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
 const FREE_LIMIT = 1000;
@@ -42,8 +42,8 @@ export interface PoolHost {
   handleError(error: unknown, request: StreamSocket, clientAddress: TCPAddr): void | Promise<void>;
 }
 
-/** What a {@linkcode PoolLife} is made with. */
-export interface PoolLifeOptions {
+/** What a {@linkcode PoolLifecycle} is made with. */
+export interface PoolLifecycleOptions {
   /** What Workers are started with; called when the server is bound. */
   init: () => Omit<PoolInit, "counters">;
   /** How Workers serve; called each time they are to. */
@@ -66,18 +66,18 @@ interface Run {
 
 /** A call of a hook on behalf of a Worker, which waits for it. */
 interface HookCall {
-  readonly life: PoolLife;
+  readonly life: PoolLifecycle;
   running: boolean;
 }
 
 const hookCalls = new AsyncLocalStorage<HookCall>();
 
 /** Runs the Workers of a pool and ends them. */
-export class PoolLife {
+export class PoolLifecycle {
   readonly #server: PoolHost;
-  readonly #options: PoolLifeOptions;
-  readonly #crew: PoolCrew;
-  readonly #shortage: Shortage;
+  readonly #options: PoolLifecycleOptions;
+  readonly #supervisor: PoolSupervisor;
+  readonly #shortage: AcceptGate;
   readonly #finished = Promise.withResolvers<void>();
   #state: ServerState = "idle";
   #run: Run | null = null;
@@ -87,14 +87,14 @@ export class PoolLife {
   /** Resolves when the port is free again; null while the server is open. */
   #closing: Promise<void> | null = null;
 
-  constructor(server: PoolHost, options: PoolLifeOptions) {
+  constructor(server: PoolHost, options: PoolLifecycleOptions) {
     this.#server = server;
     this.#options = options;
-    this.#shortage = new Shortage({
+    this.#shortage = new AcceptGate({
       kind: "Worker of pool",
       log: (line) => this.#log("warn", line),
     });
-    this.#crew = new PoolCrew({
+    this.#supervisor = new PoolSupervisor({
       size: () => server.workers,
       start: () => this.#startWorker(),
       settings: options.settings,
@@ -114,12 +114,12 @@ export class PoolLife {
   }
 
   stats(): ServerStats {
-    return { state: this.#state, ...this.#crew.stats() };
+    return { state: this.#state, ...this.#supervisor.stats() };
   }
 
   /** Has the Workers take over limits that have changed. */
   limit(limits: PoolLimits): void {
-    this.#crew.limit(limits);
+    this.#supervisor.limit(limits);
   }
 
   /**
@@ -137,13 +137,13 @@ export class PoolLife {
     signal?.addEventListener("abort", stop, { once: true });
     try {
       if (signal?.aborted) stop();
-      else this.#crew.serve();
+      else this.#supervisor.serve();
       if (tick === null) await run.stop.promise;
       else await tickUntil(run.stop.promise, pollInterval, tick);
     } finally {
       signal?.removeEventListener("abort", stop);
       // Whoever drains or closes says to the Workers what to do.
-      await (this.#crewDrained ?? this.#closing ?? this.#crew.stop());
+      await (this.#crewDrained ?? this.#closing ?? this.#supervisor.stop());
       this.#run = null;
       if (this.#state === "serving") this.#state = "idle";
       run.ended.resolve();
@@ -162,7 +162,7 @@ export class PoolLife {
     await (this.#closing ??= this.#close());
     if (this.#isInside()) return;
     if (run !== null) await run.ended.promise;
-    if (this.#server.blockOnClose) await this.#crew.gone();
+    if (this.#server.blockOnClose) await this.#supervisor.gone();
   }
 
   /** Drains, or shortens the time of a drain under way. */
@@ -172,7 +172,7 @@ export class PoolLife {
       return { completed: 0, aborted: 0 };
     }
     if (this.#draining === null) this.#draining = this.#drain(timeout);
-    else if (this.#closing === null) void this.#crew.drain(timeout);
+    else if (this.#closing === null) void this.#supervisor.drain(timeout);
     if (!this.#isInside()) return await this.#draining;
     this.#draining.catch((error) => this.#log("error", "Cannot drain", error));
     return { completed: 0, aborted: 0 };
@@ -200,7 +200,7 @@ export class PoolLife {
     this.#state = "draining";
     try {
       if (!this.#isBound()) return { completed: 0, aborted: 0 };
-      this.#crewDrained = this.#crew.drain(timeout);
+      this.#crewDrained = this.#supervisor.drain(timeout);
       this.#crewDrained.catch(() => {}); // it is awaited in a moment
       const unlistened = this.#unlisten();
       this.#run?.stop.resolve();
@@ -213,7 +213,7 @@ export class PoolLife {
 
   /** Frees the port when no Worker listens any more: who comes then finds another server or none. */
   async #unlisten(): Promise<void> {
-    await this.#crew.unlistened();
+    await this.#supervisor.unlistened();
     await new Promise((resolve) => setTimeout(resolve, ACCEPT_GRACE));
     if (this.#closing !== null) return;
     this.#server.closeSocket();
@@ -224,13 +224,13 @@ export class PoolLife {
   async #close(): Promise<void> {
     this.#state = "closed";
     this.#run?.stop.resolve();
-    const deaf = await this.#crew.close();
+    const unresponsive = await this.#supervisor.close();
     // The last listener, so that Deno forgets the queue: it may not when two are closed at the same moment.
     this.#server.closeSocket();
-    void this.#crew.gone().then(this.#finished.resolve);
-    if (deaf > 0) {
-      this.#warnOfPort(deaf === 1 ? "a Worker does" : `${deaf} Workers do`);
-    } else if (this.#crew.lostOne && !await this.#portFreed()) {
+    void this.#supervisor.gone().then(this.#finished.resolve);
+    if (unresponsive > 0) {
+      this.#warnOfPort(unresponsive === 1 ? "a Worker does" : `${unresponsive} Workers do`);
+    } else if (this.#supervisor.crashed && !await this.#portFreed()) {
       this.#warnOfPort("a Worker that was given up on does");
     }
   }
@@ -258,7 +258,7 @@ export class PoolLife {
         call.running = false;
         return answer;
       },
-      isFirst: () => !this.#crew.isUp,
+      isFirst: () => !this.#supervisor.isUp,
       shortage: this.#shortage.listener(),
       onLog: (level, text) => passOn(this.#server.logger, level, text),
       onExit: (error) => this.#run?.stop.reject(error),

@@ -18,16 +18,16 @@ import { listenShared } from "./shared_listener.ts";
 import {
   type FromPoolWorker,
   type PoolAnswer,
+  type PoolCommand,
   type PoolInit,
   type PoolLimits,
-  type PoolOrder,
   type PoolQuestion,
   type PoolReply,
   type PoolSettings,
   SharedCounters,
   type ToPoolWorker,
 } from "./pool_messages.ts";
-import { UnitServer } from "../workers/inside/server_stub.ts";
+import { ServerStub } from "../workers/inside/server_stub.ts";
 
 /** How long the end of a request may take to reach the counters, in milliseconds. */
 const COUNT_DELAY = 1;
@@ -37,7 +37,7 @@ const ABORTED_COUNT_DELAY = 150;
 const STOP_INTERVAL = 2;
 
 /** What handlers see as their server, of which there is one for all requests of a Worker. */
-class PoolUnitServer extends UnitServer {
+class PoolServerStub extends ServerStub {
   readonly #server: AnyServer;
 
   constructor(server: AnyServer, context: unknown) {
@@ -51,11 +51,11 @@ class PoolUnitServer extends UnitServer {
 }
 
 /** What a server in a Worker needs of the Worker. */
-interface Post {
+interface WorkerContext {
   readonly init: PoolInit;
   readonly Handler: HandlerClass;
   readonly settings: PoolSettings | null;
-  readonly view: PoolUnitServer | null;
+  readonly view: PoolServerStub | null;
   ask(question: PoolQuestion): Promise<PoolAnswer>;
   /** Says that nobody listens here any more. */
   unlistened(): void;
@@ -66,8 +66,11 @@ interface Post {
 }
 
 /** Puts a server to work in a Worker: it listens on the shared queue, and asks the main isolate where that is wanted. */
-function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post: Post): Base {
-  abstract class AtPost extends Base {
+function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
+  Base: Base,
+  post: WorkerContext,
+): Base {
+  abstract class PooledServer extends Base {
     override openListener(): Deno.Listener {
       const { address, tls, sharing } = post.init;
       return listenShared(address, tls, sharing, (text) => logTo(this.logger, "warn", text));
@@ -117,18 +120,18 @@ function atPost<Base extends Constructor<ConcurrentTCPServer>>(Base: Base, post:
       await post.ask({ hook: "handleError", clientAddress, localAddr, error: sent, ofClient });
     }
   }
-  return AtPost;
+  return PooledServer;
 }
 
 /** A Worker of a pool, seen from inside. */
-class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
+class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
   readonly init: PoolInit;
   settings: PoolSettings | null = null;
-  view: PoolUnitServer | null = null;
+  view: PoolServerStub | null = null;
   readonly #main: MainIsolate<FromPoolWorker>;
   readonly #counters: SharedCounters;
-  /** The orders that are not carried out yet. */
-  readonly #orders = new Set<Promise<void>>();
+  /** The commands that are not carried out yet. */
+  readonly #commands = new Set<Promise<void>>();
   readonly #questions = new Map<number, (answer: PoolAnswer) => void>();
   #asked = 0;
   #acceptErrors = 0;
@@ -160,8 +163,8 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
       // The handler class is for the family, which the checker cannot know.
       const args = [address, Handler as never] as const;
       this.#server = tls === null
-        ? new (atPost(ConcurrentTCPServer, this))(...args, options)
-        : new (atPost(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
+        ? new (pooledServer(ConcurrentTCPServer, this))(...args, options)
+        : new (pooledServer(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
     } catch (error) {
       this.#main.say({ type: "failed", error: toErrorMessage(error) });
       this.#main.end(1);
@@ -169,12 +172,12 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
     }
     this.#main.say({ type: "ready" });
     await this.#server.finished;
-    while (this.#orders.size > 0) await Promise.all(this.#orders);
+    while (this.#commands.size > 0) await Promise.all(this.#commands);
     this.#main.end(0);
   }
 
   hear(told: ToPoolWorker): void {
-    if (told.type === "order") this.#order(told.id, told.order);
+    if (told.type === "order") this.#command(told.id, told.order);
     else this.#answer(told.id, told.answer);
   }
 
@@ -187,16 +190,16 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
   }
 
   /** Carries out an order. */
-  #order(id: number, order: PoolOrder): void {
+  #command(id: number, order: PoolCommand): void {
     const obeying = this.#carryOut(id, order); // never rejects
-    this.#orders.add(obeying);
-    void obeying.then(() => this.#orders.delete(obeying));
+    this.#commands.add(obeying);
+    void obeying.then(() => this.#commands.delete(obeying));
   }
 
-  async #carryOut(id: number, order: PoolOrder): Promise<void> {
+  async #carryOut(id: number, order: PoolCommand): Promise<void> {
     let reply: PoolReply = {};
     try {
-      reply = await this.#obey(this.#server!, order);
+      reply = await this.#handle(this.#server!, order);
     } catch (error) {
       reply.error = toErrorMessage(error);
     }
@@ -241,7 +244,7 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
     }
   }
 
-  async #obey(server: ConcurrentTCPServer, order: PoolOrder): Promise<PoolReply> {
+  async #handle(server: ConcurrentTCPServer, order: PoolCommand): Promise<PoolReply> {
     switch (order.name) {
       case "serve":
         this.#serve(server, order.settings);
@@ -268,7 +271,7 @@ class PoolUnit implements Post, IsolateBody<ToPoolWorker> {
 
   #configure(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.settings = settings;
-    this.view = new PoolUnitServer(server, settings.context);
+    this.view = new PoolServerStub(server, settings.context);
     this.#limit(server, settings);
   }
 
@@ -297,8 +300,8 @@ function isBusy({ active, state }: ServerStats): boolean {
 
 if (import.meta.main) {
   inIsolate<PoolInit, ToPoolWorker, FromPoolWorker>((init, main) => {
-    const unit = new PoolUnit(init, main);
-    void unit.start(); // never rejects
-    return unit;
+    const worker = new PoolWorkerMain(init, main);
+    void worker.start(); // never rejects
+    return worker;
   });
 }

@@ -38,7 +38,7 @@ export interface PoolSettings extends PoolLimits {
 }
 
 /** What a Worker is to do. */
-export type PoolOrder =
+export type PoolCommand =
   | { name: "serve"; settings: PoolSettings }
   | { name: "limit"; limits: PoolLimits }
   | { name: "stop" }
@@ -70,7 +70,7 @@ export interface PoolAnswer {
 
 /** What the main isolate tells a Worker. */
 export type ToPoolWorker =
-  | { type: "order"; id: number; order: PoolOrder }
+  | { type: "order"; id: number; order: PoolCommand }
   | { type: "answer"; id: number; answer: PoolAnswer };
 
 /** What a Worker says. */

@@ -20,7 +20,7 @@ import {
 } from "../base/options.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
-import { PoolLife } from "./pool_lifecycle.ts";
+import { PoolLifecycle } from "./pool_lifecycle.ts";
 import { holdPort, listenShared, type SharedAddress, type Sharing } from "./shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
 import type { RequestHandlerLike } from "../core/request_handler.ts";
@@ -114,7 +114,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     static requestTimeout: number | null = null;
     static blockOnClose = true;
     #settings: Settings;
-    #life: PoolLife;
+    #life: PoolLifecycle;
     #tls: TLSIdentity | null;
     #address: SharedAddress | null = null;
     #sharing: Sharing = "queue";
@@ -130,7 +130,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       this.#tls = this instanceof TLSServer
         ? { cert, key, ...(alpnProtocols === undefined ? {} : { alpnProtocols }) }
         : null;
-      this.#life = new PoolLife(this, {
+      this.#life = new PoolLifecycle(this, {
         init: () => ({
           handler: handler.init,
           address: this.#address!,

@@ -5,11 +5,11 @@
  */
 import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import type { ServerStats, UnitStats } from "../core/request_tracker.ts";
+import type { ServerStats, WorkerStats } from "../core/request_tracker.ts";
 import type { Counts, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import type { PoolWorker } from "./pool_worker.ts";
-import { StartGuard } from "../workers/start_backoff.ts";
-import type { UnitEnd } from "../workers/worker.ts";
+import { StartBackoff } from "../workers/start_backoff.ts";
+import type { WorkerEnd } from "../workers/worker.ts";
 
 /** The pause before a Worker that died is replaced, in milliseconds; it doubles with each that soon follows. */
 const MIN_PAUSE = 5;
@@ -20,8 +20,8 @@ const CLOSE_LIMIT = 1000;
 /** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
 const DRAIN_GRACE = 500;
 
-/** What a {@linkcode PoolCrew} is made with. */
-export interface PoolCrewOptions {
+/** What a {@linkcode PoolSupervisor} is made with. */
+export interface PoolSupervisorOptions {
   size: () => number;
   start: () => PoolWorker;
   /** Called when Workers are to serve. */
@@ -47,15 +47,15 @@ interface Member {
   isLeaving: boolean;
 }
 
-type Duty = "none" | "serve" | "drain" | "close";
+type Mode = "none" | "serve" | "drain" | "close";
 
 /** Keeps the Workers of a pool, and replaces those that die while it serves. */
-export class PoolCrew {
-  readonly #options: PoolCrewOptions;
+export class PoolSupervisor {
+  readonly #options: PoolSupervisorOptions;
   readonly #members = new Set<Member>();
-  #duty: Duty = "none";
+  #mode: Mode = "none";
   #settings: PoolSettings | null = null;
-  #guard: StartGuard;
+  #guard: StartBackoff;
   #started = 0;
   #poisoned = 0;
   /** What Workers that are no more have counted. */
@@ -70,11 +70,11 @@ export class PoolCrew {
   /** Called when the last has gone. */
   #whenGone: (() => void)[] = [];
   /** Whether one has ended without closing its listener, of which Deno lets go a little later. */
-  lostOne = false;
+  crashed = false;
 
-  constructor(options: PoolCrewOptions) {
+  constructor(options: PoolSupervisorOptions) {
     this.#options = options;
-    this.#guard = new StartGuard(() => this.#fill());
+    this.#guard = new StartBackoff(() => this.#fill());
   }
 
   /** Whether there are Workers. */
@@ -90,8 +90,8 @@ export class PoolCrew {
   /** Makes all serve, and starts those that are missing, now and whenever one dies. */
   serve(): void {
     const settings = this.#settings = this.#options.settings();
-    this.#duty = "serve";
-    this.#guard = new StartGuard(() => this.#fill());
+    this.#mode = "serve";
+    this.#guard = new StartBackoff(() => this.#fill());
     this.#endSurplus();
     for (const worker of this.#ready()) void worker.order({ name: "serve", settings });
     this.#fill();
@@ -99,7 +99,7 @@ export class PoolCrew {
 
   /** Takes over what may change while they serve, and how many there are to be. */
   limit(limits: PoolLimits): void {
-    if (this.#duty !== "serve") return; // the next `serve()` does
+    if (this.#mode !== "serve") return; // the next `serve()` does
     this.#settings = { ...this.#settings!, ...limits };
     this.#endSurplus();
     for (const worker of this.#ready()) void worker.order({ name: "limit", limits });
@@ -118,7 +118,7 @@ export class PoolCrew {
 
   /** Makes all stop accepting; resolves when they have. */
   async stop(): Promise<void> {
-    if (this.#duty === "serve") this.#setDuty("none");
+    if (this.#mode === "serve") this.#setMode("none");
     await Promise.all(this.#ready().map((worker) => worker.order({ name: "stop" })));
   }
 
@@ -129,24 +129,24 @@ export class PoolCrew {
    * @returns How many have not: they compute and do not listen to us.
    */
   async close(): Promise<number> {
-    this.#setDuty("close");
+    this.#setMode("close");
     this.#endWaiting();
-    const deaf = new Set(this.#members);
+    const unresponsive = new Set(this.#members);
     const { promise: timeIsUp, resolve } = Promise.withResolvers<void>();
     const timer = setTimeout(resolve, CLOSE_LIMIT);
     const closed = [...this.#members].map(async (member) => {
       if (await isUp(member)) await member.worker.order({ name: "close" });
-      deaf.delete(member);
+      unresponsive.delete(member);
     });
     await Promise.race([Promise.all(closed), timeIsUp]);
     clearTimeout(timer);
     let computing = 0;
-    for (const { worker, isReady } of deaf) {
+    for (const { worker, isReady } of unresponsive) {
       if (isReady) {
         computing++;
       } else {
         worker.terminate(); // it serves nobody who might be waited for
-        this.lostOne = true;
+        this.crashed = true;
       }
     }
     return computing;
@@ -158,9 +158,9 @@ export class PoolCrew {
    * @param timeout The time limit, in milliseconds; `null` for none.
    */
   async drain(timeout: number | null): Promise<DrainResult> {
-    const isFirst = this.#duty !== "drain";
+    const isFirst = this.#mode !== "drain";
     this.#settings ??= this.#options.settings();
-    this.#setDuty("drain");
+    this.#setMode("drain");
     this.#endWaiting();
     this.#limitDrain(timeout);
     if (isFirst && this.isEmpty) {
@@ -192,7 +192,7 @@ export class PoolCrew {
   stats(): Omit<ServerStats, "state"> {
     const sum = { ...this.#past };
     const acceptErrors = { ...this.#pastAcceptErrors };
-    const units: UnitStats = {
+    const workers: WorkerStats = {
       spare: 0,
       busy: 0,
       starting: 0,
@@ -203,9 +203,9 @@ export class PoolCrew {
       const counts = worker.counts();
       add(sum, counts);
       add(acceptErrors, worker.acceptErrors);
-      units[!isReady ? "starting" : counts.active > 0 ? "busy" : "spare"]++;
+      workers[!isReady ? "starting" : counts.active > 0 ? "busy" : "spare"]++;
     }
-    return { ...sum, acceptErrors, units };
+    return { ...sum, acceptErrors, workers };
   }
 
   /** Ends those that may never come up. */
@@ -220,7 +220,7 @@ export class PoolCrew {
 
   /** Starts what is missing, as far as failures allow: after one, one at a time. */
   #fill(): void {
-    while (this.#duty === "serve" && !this.#guard.pausing && this.#pauseTimer === undefined) {
+    while (this.#mode === "serve" && !this.#guard.pausing && this.#pauseTimer === undefined) {
       const staying = [...this.#members].filter(({ isLeaving }) => !isLeaving);
       const starting = staying.filter(({ isReady }) => !isReady).length;
       if (staying.length >= this.#options.size()) return;
@@ -254,19 +254,19 @@ export class PoolCrew {
     this.#guard.reset();
     this.#options.onReady();
     const settings = this.#settings!;
-    if (this.#duty === "serve") void worker.order({ name: "serve", settings });
+    if (this.#mode === "serve") void worker.order({ name: "serve", settings });
     this.#fill();
   }
 
   #startFailed(error: unknown, failuresBefore: number): void {
-    if (this.#duty !== "serve") return;
+    if (this.#mode !== "serve") return;
     const guard = this.#guard;
     const isCounted = failuresBefore >= guard.failures; // of those that fail side by side one is
     guard.failed(error, failuresBefore);
     if (!isCounted) {
       this.#fill();
     } else if (guard.stopped) {
-      this.#setDuty("none");
+      this.#setMode("none");
       this.#options.onFailure(guard.error);
     } else {
       this.#options.onLoss(`Cannot start Worker of pool, trying again: ${oneLine(error)}`);
@@ -274,7 +274,7 @@ export class PoolCrew {
     }
   }
 
-  #ended(member: Member, end: UnitEnd): void {
+  #ended(member: Member, end: WorkerEnd): void {
     const { worker, isReady, isLeaving, since, failuresBefore } = member;
     this.#members.delete(member);
     const counts = worker.counts();
@@ -282,8 +282,8 @@ export class PoolCrew {
     add(this.#past, { ...counts, failed: counts.failed + counts.active, active: 0 });
     add(this.#pastAcceptErrors, worker.acceptErrors);
     if (this.isEmpty) this.#whenGone.splice(0).forEach((resolve) => resolve());
-    const wasToEnd = this.#duty === "drain" || this.#duty === "close";
-    if (!wasToEnd || end.code !== 0) this.lostOne = true;
+    const wasToEnd = this.#mode === "drain" || this.#mode === "close";
+    if (!wasToEnd || end.code !== 0) this.crashed = true;
     if (!isReady || wasToEnd || isLeaving) return;
     const how = end.error ?? new Error(`it exited with code ${end.code}`);
     if (counts.accepted === 0 && performance.now() - since < MAX_PAUSE) {
@@ -299,15 +299,15 @@ export class PoolCrew {
     const isAnother = now - this.#lastDeath < MAX_PAUSE + this.#pause;
     this.#pause = isAnother ? Math.min(this.#pause * 2, MAX_PAUSE) : MIN_PAUSE;
     this.#lastDeath = now;
-    if (this.#duty !== "serve" || this.#pauseTimer !== undefined) return;
+    if (this.#mode !== "serve" || this.#pauseTimer !== undefined) return;
     this.#pauseTimer = setTimeout(() => {
       this.#pauseTimer = undefined;
       this.#fill();
     }, this.#pause);
   }
 
-  #setDuty(duty: Duty): void {
-    this.#duty = duty;
+  #setMode(mode: Mode): void {
+    this.#mode = mode;
     this.#guard.close();
     clearTimeout(this.#pauseTimer);
     this.#pauseTimer = undefined;

@@ -11,14 +11,14 @@ import {
   type Counts,
   type FromPoolWorker,
   type PoolAnswer,
+  type PoolCommand,
   type PoolInit,
-  type PoolOrder,
   type PoolQuestion,
   type PoolReply,
   SharedCounters,
   type ToPoolWorker,
 } from "./pool_messages.ts";
-import type { UnitEnd } from "../workers/worker.ts";
+import type { WorkerEnd } from "../workers/worker.ts";
 
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
 export const entryModules = (): Promise<unknown>[] => [import("./pool_main.ts")];
@@ -40,7 +40,7 @@ export interface PoolWorkerEvents {
 const RESERVE = 24;
 let workers = 0;
 
-/** A Worker of a pool: it runs a server on the shared queue, which obeys orders. */
+/** A Worker of a pool: it runs a server on the shared queue, which obeys commands. */
 export class PoolWorker {
   /** What messages call it. */
   readonly name: string = `Pool-${++workers}`;
@@ -49,7 +49,7 @@ export class PoolWorker {
   /** Resolves when it listens no more; never rejects. */
   readonly unlistened: Promise<void>;
   /** Resolves when it is no more; never rejects. */
-  readonly ended: Promise<UnitEnd>;
+  readonly ended: Promise<WorkerEnd>;
   acceptErrors: Record<string, number> = {};
   /** Null until there are descriptors for it. */
   #isolate: Isolate<ToPoolWorker, FromPoolWorker> | null = null;
@@ -59,9 +59,9 @@ export class PoolWorker {
   readonly #events: PoolWorkerEvents;
   readonly #ready = Promise.withResolvers<void>();
   readonly #unlistened = Promise.withResolvers<void>();
-  readonly #ended = Promise.withResolvers<UnitEnd>();
-  /** The orders under way. */
-  readonly #orders = new Map<number, (reply: PoolReply) => void>();
+  readonly #ended = Promise.withResolvers<WorkerEnd>();
+  /** The commands under way. */
+  readonly #commands = new Map<number, (reply: PoolReply) => void>();
   #ordered = 0;
   #isEnded = false;
 
@@ -106,11 +106,11 @@ export class PoolWorker {
    *
    * @returns How that ended; null when the Worker ended first.
    */
-  async order(order: PoolOrder): Promise<PoolReply | null> {
+  async order(order: PoolCommand): Promise<PoolReply | null> {
     if (this.#isEnded) return null;
     const { promise, resolve } = Promise.withResolvers<PoolReply>();
     const id = ++this.#ordered;
-    this.#orders.set(id, resolve);
+    this.#commands.set(id, resolve);
     this.#tell({ type: "order", id, order });
     return await Promise.race([promise, this.ended.then(() => null)]);
   }
@@ -133,8 +133,8 @@ export class PoolWorker {
         this.#unlistened.resolve();
         break;
       case "reply":
-        this.#orders.get(data.id)?.(data.reply);
-        this.#orders.delete(data.id);
+        this.#commands.get(data.id)?.(data.reply);
+        this.#commands.delete(data.id);
         break;
       case "question":
         void this.#events.onQuestion(data.question).then((answer) => { // never rejects
@@ -153,7 +153,7 @@ export class PoolWorker {
     }
   }
 
-  #end(end: UnitEnd): void {
+  #end(end: WorkerEnd): void {
     this.#isEnded = true;
     this.#ending.abort();
     this.#unlistened.resolve();

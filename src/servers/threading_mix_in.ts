@@ -24,8 +24,8 @@ import {
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
-import { UnitRequests } from "../workers/executor.ts";
-import { WorkerUnit } from "../workers/thread_worker.ts";
+import { Executor } from "../workers/executor.ts";
+import { ThreadWorker } from "../workers/thread_worker.ts";
 import type { AnyServer } from "../core/request_handler.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
 
@@ -126,7 +126,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     static maxRequestsPerThread = 0;
     static daemonThreads = false;
     #settings: Required<ThreadingOptions>;
-    readonly #units: UnitRequests<WorkerUnit>;
+    readonly #executor: Executor<ThreadWorker>;
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -137,13 +137,13 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       super(...args);
       runElsewhere(this);
       this.#settings = settings;
-      this.#units = new UnitRequests({
+      this.#executor = new Executor({
         kind: "Worker",
         maxWaiting: MAX_WAITING,
         hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
         start: (conditions) => {
-          const reserve = () => Math.min(this.maxThreads - this.#units.active.size, MAX_RESERVE);
-          return handler.start((init) => WorkerUnit.start(init, { ...conditions, reserve }));
+          const reserve = () => Math.min(this.maxThreads - this.#executor.active.size, MAX_RESERVE);
+          return handler.start((init) => ThreadWorker.start(init, { ...conditions, reserve }));
         },
         max: () => this.maxThreads,
         minSpare: () => this.minSpareThreads,
@@ -163,7 +163,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     set maxThreads(value: number) {
       this.#settings.maxThreads = checkInteger("maxThreads", value, 1, 4096);
-      this.#units.limitChanged();
+      this.#executor.limitChanged();
       admitMore(this);
     }
 
@@ -208,42 +208,42 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override get finished(): Promise<void> {
-      return super.finished.then(() => this.#units.noneLeft);
+      return super.finished.then(() => this.#executor.noneLeft);
     }
 
     override stats(): ServerStats {
-      return this.#units.stats(super.stats());
+      return this.#executor.stats(super.stats());
     }
 
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
-      this.#units.checkShortage(() => super.stats());
+      this.#executor.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
-      this.checkSettings(); // before any unit starts
-      await this.#units.serve(options, (options) => super.serveForever(options));
+      this.checkSettings(); // before any worker starts
+      await this.#executor.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
-      this.checkSettings(); // before any unit starts
-      await this.#units.handleOne(() => super.handleRequest());
+      this.checkSettings(); // before any worker starts
+      await this.#executor.handleOne(() => super.handleRequest());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
-      await this.#units.finish(this, request, clientAddress);
+      await this.#executor.finish(this, request, clientAddress);
     }
 
     override async serverClose(): Promise<void> {
       try {
-        await this.#units.close(() => super.serverClose(), super.finished);
+        await this.#executor.close(() => super.serverClose(), super.finished);
       } finally {
         if (this.daemonThreads) {
-          this.#units.end();
-          for (const worker of this.#units.active) worker.kill();
+          this.#executor.end();
+          for (const worker of this.#executor.active) worker.kill();
         }
         // With a request under way this was called by one of its hooks, which it would wait for.
-        if (this.blockOnClose && super.stats().active === 0) await this.#units.noneLeft;
+        if (this.blockOnClose && super.stats().active === 0) await this.#executor.noneLeft;
       }
     }
   }

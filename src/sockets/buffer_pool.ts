@@ -18,7 +18,7 @@ const MAX_KEPT = 16;
 const kept: Uint8Array<ArrayBuffer>[] = [];
 
 /** The room of one connection. */
-export class RecvRoom {
+export class BufferPool {
   /** One that the last `recv()` left almost empty. */
   #spare: Uint8Array<ArrayBuffer> | null = null;
 

@@ -5,7 +5,7 @@
  */
 import { cannotBlock } from "../base/blocking.ts";
 import { checkInteger } from "../base/options.ts";
-import { isSteps, ReadSteps, type Result, type Steps } from "./read_buffer.ts";
+import { isSteps, ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
 import { internals, streamOf } from "./stream_socket.ts";
 import { toBytes } from "../base/to_bytes.ts";
 
@@ -92,7 +92,7 @@ export class BufferedReader
   /** The longest line that `readline()` and the iterations accept, in bytes with its end. */
   readonly maxLineLength: number;
   readonly #source: ReadSource;
-  readonly #steps: ReadSteps;
+  readonly #steps: ReadBuffer;
   /** Whether a read is under way; a second one would tear its bytes apart. */
   #reading = false;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
@@ -107,7 +107,7 @@ export class BufferedReader
   constructor(source: ReadSource, options: BufferedReaderOptions = {}) {
     const { bufferSize = -1, maxLineLength = DEFAULT_LINE_LENGTH } = options;
     this.#source = source;
-    this.#steps = new ReadSteps(source, bufferSize);
+    this.#steps = new ReadBuffer(source, bufferSize);
     this.maxLineLength = checkInteger("maxLineLength", maxLineLength, 1, 2 ** 30);
   }
 
@@ -341,7 +341,7 @@ export class BufferedReader
   }
 
   /** Gives the buffer to a read, when no other has it. */
-  #idle(): ReadSteps {
+  #idle(): ReadBuffer {
     if (this.#reading) {
       throw new Deno.errors.Busy("Cannot read from rfile: another read is under way");
     }
@@ -349,7 +349,7 @@ export class BufferedReader
   }
 
   /** As `#idle()`, for a read that may block. */
-  #idleSync(method: string): ReadSteps {
+  #idleSync(method: string): ReadBuffer {
     const { readSync, canBlock = true } = this.#source;
     if (!canBlock) throw cannotBlock(`${method}Sync()`, `await ${method}()`);
     if (readSync === undefined) {

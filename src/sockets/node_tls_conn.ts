@@ -6,7 +6,7 @@
 import { Duplex } from "node:stream";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { streamOf } from "./stream_socket.ts";
-import { Turns } from "../base/serial_queue.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 
 /** The most that one read takes from the connection, in bytes; a record of TLS has 16 KiB. */
 const READ_SIZE = 32 * 1024;
@@ -27,7 +27,7 @@ const contexts = new WeakMap<TLSIdentity, SecureContext>();
 export class NodeTLSConn implements Deno.TlsConn {
   readonly #conn: Deno.TcpConn;
   readonly #identity: TLSIdentity;
-  readonly #reads = new Turns();
+  readonly #reads = new SerialQueue();
   /** Made when the handshake begins. */
   #socket: TLSSocket | null = null;
   #handshake: Promise<Deno.TlsHandshakeInfo> | null = null;

@@ -30,7 +30,7 @@ const MAX_FIRST_ALLOCATION = 64 * 1024;
 const EMPTY = new Uint8Array(0);
 
 /** The buffer of a reader, and its reads; one of them at a time. */
-export class ReadSteps {
+export class ReadBuffer {
   /** Where the bytes come from. */
   #source: object;
   /** How many bytes a read ahead asks for; 0 for none. */

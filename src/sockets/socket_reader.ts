@@ -5,7 +5,7 @@
  */
 import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
 import type { StreamTransport } from "./stream_transport.ts";
-import { Turns } from "../base/serial_queue.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 import { Watchdog } from "../base/deadline.ts";
 
 /** A read of the transport that a time limit may part from its caller: what comes is then for the next. */
@@ -19,7 +19,7 @@ interface LateRead extends PromiseWithResolvers<number | null> {
 const MAX_LATE_READ = 64 * 1024;
 
 /** Reads from a transport, for one socket. */
-export class ReadSide {
+export class SocketReader {
   /** The time limit of each read, in milliseconds; `null` for none. */
   timeout: number | null = null;
   readonly #transport: StreamTransport;
@@ -28,7 +28,7 @@ export class ReadSide {
   /** Data of a late read that did not fit where it was wanted. */
   #leftover: Uint8Array<ArrayBuffer> | null = null;
   /** The reads with a time limit, and those that were called while one of them waited. */
-  readonly #turns = new Turns();
+  readonly #turns = new SerialQueue();
   /** How many of the other reads wait; counted only where one could block meanwhile. */
   #direct = 0;
   /** The last of them; a transport that can block takes one at a time. */
@@ -80,7 +80,7 @@ export class ReadSide {
 
   /**
    * Reads for a relay, which does not know yet whether anybody wants it: without a time limit, in turn, and what is
-   * not wanted goes back by {@linkcode ReadSide.unread} before the next read begins.
+   * not wanted goes back by {@linkcode SocketReader.unread} before the next read begins.
    */
   readAhead(p: Uint8Array): Promise<number | null> {
     return this.#turns.runAnyway(() => this.#readHeld(p));

@@ -8,11 +8,11 @@ import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
 import { noteSource } from "../base/errors.ts";
 import { defaultLogger, logTo, type ServerLogger } from "../base/log.ts";
 import { checkTime } from "../base/options.ts";
-import { ReadSide } from "./socket_reader.ts";
-import { RecvRoom } from "./buffer_pool.ts";
+import { SocketReader } from "./socket_reader.ts";
+import { BufferPool } from "./buffer_pool.ts";
 import type { StreamTransport } from "./stream_transport.ts";
 import { toBytes } from "../base/to_bytes.ts";
-import { Turns } from "../base/serial_queue.ts";
+import { SerialQueue } from "../base/serial_queue.ts";
 import { outlive } from "../base/unawaited.ts";
 import { Watchdog } from "../base/deadline.ts";
 
@@ -30,7 +30,7 @@ export type LeftBehind = "read" | "write";
 /** What the rest of the package may do with a socket, beyond what everybody may. */
 export interface SocketInternals {
   /** The read side, for the relay, which reads ahead of the handler. */
-  reads(socket: StreamSocket): ReadSide;
+  reads(socket: StreamSocket): SocketReader;
   /** Keeps an error of a source that is a socket from ending the program when nobody awaits it. */
   outlive(source: object, error: unknown, what: LeftBehind): void;
   /** What failed without being awaited; null for nothing. */
@@ -88,16 +88,16 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   }
 
   readonly #transport: StreamTransport;
-  readonly #reads: ReadSide;
+  readonly #reads: SocketReader;
   readonly #logger: ServerLogger;
   #leftBehind: LeftBehind | null = null;
   #timeout: number | null = null;
   #closed = false;
   #writeEnded: Promise<void> | null = null;
-  readonly #room = new RecvRoom();
+  readonly #room = new BufferPool();
   /** Notes that an error is this connection's. */
   readonly #note = (error: unknown): void => void noteSource(error, this);
-  readonly #writes = new Turns(this.#note);
+  readonly #writes = new SerialQueue(this.#note);
   /** What a write failed with: nobody knows how much of it the client has got, so nothing may follow. */
   #writeFailed: Error | null = null;
   #watchdog: Watchdog | null = null;
@@ -113,7 +113,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   constructor(transport: StreamTransport, logger: ServerLogger = defaultLogger) {
     this.#transport = transport;
     this.#logger = logger;
-    this.#reads = new ReadSide(transport);
+    this.#reads = new SocketReader(transport);
   }
 
   /** This end's address. */

@@ -1,34 +1,34 @@
 /**
- * What a server does while there are no descriptors for the units that its clients wait for.
+ * What a server does while there are no descriptors for the workers that its clients wait for.
  *
  * @module
  */
 import { RateLimit } from "../base/log.ts";
 import { describeLack, type Lack, type ShortageListener } from "./descriptor_gate.ts";
 
-/** How long a unit waits for descriptors before that is logged, in milliseconds. */
+/** How long a worker waits for descriptors before that is logged, in milliseconds. */
 const LOG_DELAY = 500;
 
 /** For the lines that say so, of which one is enough for all. */
 const lines = new RateLimit();
 
-/** What a {@linkcode Shortage} is made with. */
+/** What a {@linkcode AcceptGate} is made with. */
 export interface ShortageOptions {
-  /** What messages call a unit. */
+  /** What messages call a worker. */
   kind: string;
   /** Writes a warning. */
   log: (line: string) => void;
-  /** How many clients may wait for a unit while there are no descriptors. */
+  /** How many clients may wait for a worker while there are no descriptors. */
   maxWaiting?: number;
-  /** Whether there is room for a client who waits, beside what the next unit needs; `true` when left out. */
+  /** Whether there is room for a client who waits, beside what the next worker needs; `true` when left out. */
   hasRoom?: () => boolean;
 }
 
 /**
- * Says that there are too few descriptors, and keeps a server from accepting clients who would take those that the units
- * need for whom they wait: where all are taken so, no unit ever starts, and no client ever leaves.
+ * Says that there are too few descriptors, and keeps a server from accepting clients who would take those that the workers
+ * need for whom they wait: where all are taken so, no worker ever starts, and no client ever leaves.
  */
-export class Shortage {
+export class AcceptGate {
   readonly #options: ShortageOptions;
   /** How many starts have had to wait and are not over. */
   #starts = 0;
@@ -65,7 +65,7 @@ export class Shortage {
   /**
    * Throws when no client may be accepted now.
    *
-   * @param waiting How many wait for a unit.
+   * @param waiting How many wait for a worker.
    * @throws {Error} With the code "EMFILE", as when the system has no descriptor for the client itself.
    */
   check(waiting: () => number): void {

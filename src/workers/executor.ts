@@ -1,5 +1,5 @@
 /**
- * Serving a server's requests in units instead of in the main isolate.
+ * Serving a server's requests in workers instead of in the main isolate.
  *
  * @module
  */
@@ -14,74 +14,74 @@ import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import { packContext } from "./context.ts";
 import { Relay, type RemoteRequest } from "./relay.ts";
 import type { ShortageListener } from "./descriptor_gate.ts";
-import { Shortage } from "./accept_gate.ts";
-import type { Unit } from "./worker.ts";
-import { UnitPool, type UnitPoolOptions } from "./worker_pool.ts";
+import { AcceptGate } from "./accept_gate.ts";
+import type { HandlerWorker } from "./worker.ts";
+import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";
 
-/** How long units may go on starting for requests under way when the server closes, in milliseconds. */
+/** How long workers may go on starting for requests under way when the server closes, in milliseconds. */
 const CLOSE_GRACE = 5000;
-/** How many units a request is given at the most, all but the last of which had ended before they took it. */
-const MAX_UNITS = 3;
+/** How many workers a request is given at the most, all but the last of which had ended before they took it. */
+const MAX_WORKERS = 3;
 /**
- * How many clients that have ended their streams without a word may wait for units, at least; a quarter of the units
+ * How many clients that have ended their streams without a word may wait for workers, at least; a quarter of the workers
  * may be so many. One may want to be told something; most have gone, and the system does not say which.
  */
 const MIN_MUTE = 4;
-/** How much is read of a client that waits for a unit, in bytes. */
+/** How much is read of a client that waits for a worker, in bytes. */
 const LOOK_BYTES = 16 * 1024;
 
 const NEVER = new AbortController().signal;
 
-/** What {@linkcode UnitRequests} is made with; all settings are read each time, so that they may change. */
-export interface UnitRequestsOptions<U extends Unit>
-  extends Omit<UnitPoolOptions<U>, "start" | "onStartError" | "onFailure"> {
-  /** What messages call a unit. */
+/** What {@linkcode Executor} is made with; all settings are read each time, so that they may change. */
+export interface ExecutorOptions<U extends HandlerWorker>
+  extends Omit<WorkerPoolOptions<U>, "start" | "onStartError" | "onFailure"> {
+  /** What messages call a worker. */
   kind: string;
-  /** How many requests may wait for units for which there are no descriptors; the next client is not accepted. */
+  /** How many requests may wait for workers for which there are no descriptors; the next client is not accepted. */
   maxWaiting: number;
-  /** Starts a unit. */
+  /** Starts a worker. */
   start: (conditions: StartConditions) => Promise<U>;
-  /** Whether there is room for a client beside what the next unit needs, when so many will end; where that is known. */
+  /** Whether there is room for a client beside what the next worker needs, when so many will end; where that is known. */
   hasRoom?: (ending: number) => boolean;
   /** Writes a line to the server's log. */
   log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
 
-/** What the start of a unit has to heed. */
+/** What the start of a worker has to heed. */
 export interface StartConditions {
-  /** Aborted when no unit is wanted any more. */
+  /** Aborted when no worker is wanted any more. */
   signal: AbortSignal;
-  /** Whether the server has no other unit. */
+  /** Whether the server has no other worker. */
   isFirst: () => boolean;
   /** To be told when the start has to wait for descriptors. */
   shortage: ShortageListener;
 }
 
-/** Serves a server's requests in the units of a pool of its own. */
-export class UnitRequests<U extends Unit> {
-  readonly #pool: UnitPool<U>;
-  readonly #shortage: Shortage;
+/** Serves a server's requests in the workers of a pool of its own. */
+export class Executor<U extends HandlerWorker> {
+  readonly #pool: WorkerPool<U>;
+  readonly #shortage: AcceptGate;
   readonly #kind: string;
-  readonly #log: UnitRequestsOptions<U>["log"];
+  readonly #log: ExecutorOptions<U>["log"];
   readonly #exitLines = new KindLimit();
   readonly #active = new Set<U>();
-  /** How many clients wait for a unit though they have ended their streams without a word. */
+  /** How many clients wait for a worker though they have ended their streams without a word. */
   #mute = 0;
   readonly #maxMute: () => number;
-  /** Aborted when no unit is wanted any more. */
+  /** Aborted when no worker is wanted any more. */
   readonly #closing = new AbortController();
-  /** The loops of the server; aborted when no unit comes up. */
+  /** The loops of the server; aborted when no worker comes up. */
   readonly #loops = new Set<AbortController>();
   readonly #noneLeft = Promise.withResolvers<void>();
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
 
-  /** @param options How to start a unit, and the settings. */
-  constructor(options: UnitRequestsOptions<U>) {
+  /** @param options How to start a worker, and the settings. */
+  constructor(options: ExecutorOptions<U>) {
     const { kind, maxWaiting, hasRoom, start, log, ...settings } = options;
     this.#kind = kind;
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max() / 4);
     this.#log = log;
-    this.#shortage = new Shortage({
+    this.#shortage = new AcceptGate({
       kind,
       maxWaiting,
       hasRoom: () => {
@@ -96,7 +96,7 @@ export class UnitRequests<U extends Unit> {
       const { spare, busy } = this.#pool.stats();
       return spare + busy === 0;
     };
-    this.#pool = new UnitPool({
+    this.#pool = new WorkerPool({
       ...settings,
       start: () => start({ signal, isFirst, shortage: this.#shortage.listener() }),
       onStartError: (error) => {
@@ -107,27 +107,27 @@ export class UnitRequests<U extends Unit> {
     });
   }
 
-  /** The units that serve a request. */
+  /** The workers that serve a request. */
   get active(): ReadonlySet<U> {
     return this.#active;
   }
 
-  /** Resolves when the server is closed and no unit is left. */
+  /** Resolves when the server is closed and no worker is left. */
   get noneLeft(): Promise<void> {
     return this.#noneLeft.promise;
   }
 
-  /** What a server with these units has as its `stats()`. */
+  /** What a server with these workers has as its `stats()`. */
   stats(server: ServerStats): ServerStats {
-    return { ...server, units: this.#pool.stats() };
+    return { ...server, workers: this.#pool.stats() };
   }
 
-  /** To be called when there may be more units than before, for the requests that wait for one. */
+  /** To be called when there may be more workers than before, for the requests that wait for one. */
   limitChanged(): void {
     this.#pool.limitChanged();
   }
 
-  /** How many of the server's requests wait for a unit. */
+  /** How many of the server's requests wait for a worker. */
   waiting(server: ServerStats): number {
     return server.active - this.#pool.stats().busy;
   }
@@ -135,16 +135,16 @@ export class UnitRequests<U extends Unit> {
   /**
    * Throws when no client may be accepted now.
    *
-   * @throws {Error} With the code "EMFILE", while there are no descriptors for the units of those who wait.
+   * @throws {Error} With the code "EMFILE", while there are no descriptors for the workers of those who wait.
    */
   checkShortage(stats: () => ServerStats): void {
     this.#shortage.check(() => this.waiting(stats()));
   }
 
   /**
-   * Runs a loop of the server, as {@linkcode UnitPool.during} does.
+   * Runs a loop of the server, as {@linkcode WorkerPool.during} does.
    *
-   * @param options What the loop is called with; its signal also ends it when no unit ever comes up.
+   * @param options What the loop is called with; its signal also ends it when no worker ever comes up.
    * @throws {unknown} Why none does: the first error of three starts that have failed in a row.
    */
   async serve(
@@ -170,16 +170,16 @@ export class UnitRequests<U extends Unit> {
   }
 
   /**
-   * Makes and runs the handler of one request in a unit, waiting for that if need be.
+   * Makes and runs the handler of one request in a worker, waiting for that if need be.
    *
-   * @param begun Told of the unit; of another one where the one before had ended when it was to begin.
-   * @throws {unknown} What the handler threw, or why there is no unit.
+   * @param begun Told of the worker; of another one where the one before had ended when it was to begin.
+   * @throws {unknown} What the handler threw, or why there is no worker.
    */
   async finish(
     server: AnyServer,
     request: unknown,
     clientAddress: SocketAddress,
-    begun?: (unit: U) => void,
+    begun?: (worker: U) => void,
   ): Promise<void> {
     const pool = this.#pool;
     // All that may fail comes before the lease, which must be given back.
@@ -188,11 +188,11 @@ export class UnitRequests<U extends Unit> {
       if ("closed" in remote.client && remote.client.closed) return; // it was cut off, and given up on
       remote.signal = NEVER; // it is served later than processRequest(), which has only queued it
     }
-    for (let left = MAX_UNITS - 1;; left--) {
-      const unit = await this.#lease(remote);
-      this.#active.add(unit);
-      begun?.(unit);
-      const relay = new Relay(unit, remote);
+    for (let left = MAX_WORKERS - 1;; left--) {
+      const worker = await this.#lease(remote);
+      this.#active.add(worker);
+      begun?.(worker);
+      const relay = new Relay(worker, remote);
       try {
         return await relay.run();
       } catch (error) {
@@ -200,14 +200,14 @@ export class UnitRequests<U extends Unit> {
         if (error instanceof ServerExit) return this.#noteExit(error);
         if (!relay.untaken || left === 0) throw error;
       } finally {
-        this.#active.delete(unit);
-        if (relay.poisoned) pool.poison(unit);
-        else pool.release(unit, relay.reusable);
+        this.#active.delete(worker);
+        if (relay.poisoned) pool.poison(worker);
+        else pool.release(worker, relay.reusable);
       }
     }
   }
 
-  /** Waits for a unit, but not for longer than the client is there. */
+  /** Waits for a worker, but not for longer than the client is there. */
   async #lease(remote: RemoteRequest): Promise<U> {
     const { client, signal } = remote;
     if ("packet" in client || this.#pool.hasSpare) return await this.#pool.lease(signal);
@@ -215,7 +215,7 @@ export class UnitRequests<U extends Unit> {
     let isMute = false;
     const reads = internals.reads(client);
     const bytes = new Uint8Array(LOOK_BYTES);
-    // It may go on while the unit runs; the relay's reads come after it.
+    // It may go on while the worker runs; the relay's reads come after it.
     remote.look = reads.readAhead(bytes).then((count) => {
       if (count !== null) return reads.unread(bytes.slice(0, count));
       if (gone.signal.aborted) return; // it waits no more
@@ -242,19 +242,19 @@ export class UnitRequests<U extends Unit> {
   }
 
   /**
-   * Closes the server, and ends the units when no request is under way any more, each of which may still need one.
+   * Closes the server, and ends the workers when no request is under way any more, each of which may still need one.
    *
    * @param closeServer Closes the server itself.
    * @param over Resolves when nothing of the server runs any more.
    */
   async close(closeServer: () => Promise<void>, over: Promise<void>): Promise<void> {
-    // A request under way may wait for a unit that never comes up.
+    // A request under way may wait for a worker that never comes up.
     this.#closeTimer ??= setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
     void over.then(() => this.end());
     await closeServer();
   }
 
-  /** Gives no units any more: ends the idle ones at once, the others when their requests have ended. */
+  /** Gives no workers any more: ends the idle ones at once, the others when their requests have ended. */
   end(): void {
     clearTimeout(this.#closeTimer);
     void this.#pool.close().then(this.#noneLeft.resolve); // it never rejects

@@ -1,5 +1,5 @@
 /**
- * Where a unit finds a handler, as far as the server can check that.
+ * Where a worker finds a handler, as far as the server can check that.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { Init } from "../channel/messages.ts";
 /** How long it may take to look at a module that is loaded already, in milliseconds. */
 const LOOK_LIMIT = 500;
 
-/** A handler class, and how units can load it. */
+/** A handler class, and how workers can load it. */
 export class HandlerModule {
   readonly #Handler: unknown;
   #init: Init;
@@ -23,13 +23,15 @@ export class HandlerModule {
     this.#init = init;
   }
 
-  /** What units are told. */
+  /** What workers are told. */
   get init(): Init {
     return this.#init;
   }
 
-  /** Starts a unit, and once more where it could not tell which class is meant and we can. */
-  async start<Unit>(start: (init: Init) => Promise<Unit>): Promise<Unit> {
+  /** Starts a worker, and once more where it could not tell which class is meant and we can. */
+  async start<HandlerWorker>(
+    start: (init: Init) => Promise<HandlerWorker>,
+  ): Promise<HandlerWorker> {
     try {
       return await start(this.#init);
     } catch (error) {
@@ -42,7 +44,7 @@ export class HandlerModule {
    * Looks for the export that is the handler class, after a start has failed.
    *
    * The module is loaded here, though the program may be in the middle of it, where it waits for this very server. Only
-   * who has to looks: a `moduleUrl` may name a module that the program wants to be loaded in units alone.
+   * who has to looks: a `moduleUrl` may name a module that the program wants to be loaded in workers alone.
    *
    * @param error Why the start failed.
    * @returns Whether there is reason to start again.
@@ -65,7 +67,7 @@ export class HandlerModule {
       const names = Object.getOwnPropertyNames(exported);
       return names.find((name) => this.#isExportedAs(exported, name));
     } catch {
-      return undefined; // the unit's error stands
+      return undefined; // the worker's error stands
     }
   }
 
@@ -79,11 +81,11 @@ export class HandlerModule {
 }
 
 /**
- * Finds out how a unit can load a handler.
+ * Finds out how a worker can load a handler.
  *
  * @param server The name of the server class, for the message.
  * @throws {TypeError} When it cannot; the message says what to write.
- * @throws {Deno.errors.NotSupported} When a unit imports a module that makes the server.
+ * @throws {Deno.errors.NotSupported} When a worker imports a module that makes the server.
  */
 export function handlerModule<Request, Addr extends SocketAddress>(
   server: string,

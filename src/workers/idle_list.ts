@@ -1,10 +1,10 @@
 /**
- * The idle units of a pool.
+ * The idle workers of a pool.
  *
  * @module
  */
 
-/** What the list needs to know of a unit. */
+/** What the list needs to know of a worker. */
 export interface Spare {
   /** How many requests it has served. */
   readonly served: number;
@@ -12,8 +12,8 @@ export interface Spare {
   readonly idleSince: number;
 }
 
-/** The idle units of a pool, in the order in which they became idle. */
-export class SpareList<Entry extends Spare> {
+/** The idle workers of a pool, in the order in which they became idle. */
+export class IdleList<Entry extends Spare> {
   readonly #used: Entry[] = [];
   readonly #unused: Entry[] = [];
 

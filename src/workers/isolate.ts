@@ -5,7 +5,7 @@
  *
  * @module
  */
-import type { UnitEnd } from "./worker.ts";
+import type { WorkerEnd } from "./worker.ts";
 
 /** The first message, and the only one that does not come by the port. */
 export interface Greeting<Init> {
@@ -24,10 +24,10 @@ export type FromIsolate<Said> = { said: Said } | { exitCode: number };
  */
 export class Isolate<Told, Said> {
   /** Resolves when it is no more; never rejects. */
-  readonly ended: Promise<UnitEnd>;
+  readonly ended: Promise<WorkerEnd>;
   readonly #worker: Worker;
   readonly #port: MessagePort;
-  readonly #end: (end: UnitEnd) => void;
+  readonly #end: (end: WorkerEnd) => void;
   #isEnded = false;
 
   /**
@@ -39,7 +39,7 @@ export class Isolate<Told, Said> {
    * @param onSaid Gets what it says.
    */
   constructor(entry: URL, name: string, init: unknown, onSaid: (said: Said) => void) {
-    const { promise, resolve } = Promise.withResolvers<UnitEnd>();
+    const { promise, resolve } = Promise.withResolvers<WorkerEnd>();
     this.ended = promise;
     const { port1, port2 } = new MessageChannel();
     const worker = this.#worker = new Worker(entry, { type: "module", name });

@@ -1,5 +1,5 @@
 /**
- * An own `finishRequest()` of a server whose handlers run in units.
+ * An own `finishRequest()` of a server whose handlers run in workers.
  *
  * @module
  */
@@ -18,8 +18,8 @@ const METHOD = "finishRequest";
  * Refuses a `finishRequest()` that would never be called, or that would run handlers where the server is.
  *
  * @param Server The class of the server.
- * @param MixIn The class that runs handlers in units.
- * @param kind What messages call the units, as in "Worker".
+ * @param MixIn The class that runs handlers in workers.
+ * @param kind What messages call the workers, as in "Worker".
  * @throws {TypeError} When there is one.
  */
 export function checkFinishRequest(Server: Class, MixIn: Class, kind: string): void {

@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { errorCode, HandlerLoadError, UnitDiedError } from "../base/errors.ts";
+import { errorCode, HandlerLoadError, WorkerDiedError } from "../base/errors.ts";
 import { ABORT_SIGNAL, allowsNet, CHILD_MARK, childFlags, closedMark } from "./process_contract.ts";
 import type { ShortageListener } from "./descriptor_gate.ts";
 import type { Init } from "../channel/messages.ts";
 import { PipeChannel } from "../channel/pipe.ts";
 import { FRAME, newKey } from "../channel/frames.ts";
-import { Unit, type UnitEnd } from "./worker.ts";
+import { HandlerWorker, type WorkerEnd } from "./worker.ts";
 
 /** Never called: puts what a child runs into the module graph, for `deno cache`. */
 export const entryModules = (): Promise<unknown>[] => [import("./inside/process_main.ts")];
@@ -57,15 +57,15 @@ export interface ChildOptions {
 }
 
 /** A subprocess that runs a handler. */
-export class ChildUnit extends Unit {
+export class ProcessWorker extends HandlerWorker {
   readonly name: string;
-  readonly ended: Promise<UnitEnd>;
+  readonly ended: Promise<WorkerEnd>;
   /** The process id. */
   readonly pid: number;
   /** The signal that tells of an abort may arrive late, when the child serves the next request. */
-  readonly outlivesAbort = false;
+  readonly reusableAfterAbort = false;
   /** The system sees to that. */
-  readonly isMortal = true;
+  readonly canKill = true;
   readonly #child: Deno.ChildProcess;
   readonly #onLine: (line: string) => void;
   readonly #flags: readonly string[];
@@ -83,32 +83,32 @@ export class ChildUnit extends Unit {
    * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
    * @throws {Deno.errors.NotCapable} When Deno may not run itself.
    */
-  static async start(init: Init, options: ChildOptions): Promise<ChildUnit> {
+  static async start(init: Init, options: ChildOptions): Promise<ProcessWorker> {
     const { startTimeout = START_TIMEOUT, signal } = options;
     const child = await spawn(init, options, performance.now() + startTimeout);
-    const unit = new ChildUnit(child, options.onLine, options.flags);
+    const worker = new ProcessWorker(child, options.onLine, options.flags);
     let late: string | null = null;
     const kill = (why: string) => {
       late = why;
-      unit.#signal("SIGKILL");
+      worker.#signal("SIGKILL");
     };
     const timer = setTimeout(kill, startTimeout, `no end of that within ${startTimeout} ms`);
     const abort = () => kill("no end of that before the server closed");
     signal?.addEventListener("abort", abort);
     try {
-      await unit.init(init);
+      await worker.init(init);
     } catch (error) {
-      await unit.ended; // it has been killed
-      throw unit.#explain(error, init, late);
+      await worker.ended; // it has been killed
+      throw worker.#explain(error, init, late);
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener("abort", abort);
     }
-    unit.unref();
-    return unit;
+    worker.unref();
+    return worker;
   }
 
-  /** Takes over a process; {@linkcode ChildUnit.start} makes one. */
+  /** Takes over a process; {@linkcode ProcessWorker.start} makes one. */
   constructor(
     child: Deno.ChildProcess,
     onLine: (line: string) => void,
@@ -150,7 +150,7 @@ export class ChildUnit extends Unit {
 
   abort(): void {
     this.#signal(ABORT_SIGNAL);
-    // A handler that blocks in a read hears no signal. The unit may have ended.
+    // A handler that blocks in a read hears no signal. The worker may have ended.
     this.writer.write(FRAME.CLOSE).catch(() => {});
   }
 
@@ -170,7 +170,7 @@ export class ChildUnit extends Unit {
     if (!this.#alive) clearTimeout(this.#dying);
   }
 
-  async #watch(child: Deno.ChildProcess): Promise<UnitEnd> {
+  async #watch(child: Deno.ChildProcess): Promise<WorkerEnd> {
     const { code, signal } = await child.status;
     this.#alive = false;
     clearTimeout(this.#dying);
@@ -239,7 +239,7 @@ export class ChildUnit extends Unit {
 
   /** Says why a child did not come up, of which all that is known may be what Deno printed. */
   #explain(error: unknown, { moduleUrl, className }: Init, late: string | null): unknown {
-    if (!(error instanceof UnitDiedError)) return error;
+    if (!(error instanceof WorkerDiedError)) return error;
     const output = this.#startOutput?.trim() ?? "";
     const reason = late ?? (output === "" ? error.message : output.replace(/^error: /, ""));
     return new HandlerLoadError(moduleUrl, className, reason, { cause: error });

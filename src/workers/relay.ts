@@ -1,5 +1,5 @@
 /**
- * The main side of a request that runs in a unit: relays the client's socket and collects the result.
+ * The main side of a request that runs in a worker: relays the client's socket and collects the result.
  *
  * @module
  */
@@ -16,11 +16,11 @@ import {
   type Wait,
 } from "../channel/messages.ts";
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA, pack, unpack } from "../channel/frames.ts";
-import type { Unit } from "./worker.ts";
+import type { HandlerWorker } from "./worker.ts";
 
-/** How long a handler has to end after its request was cut off, in milliseconds; then its unit is killed. */
+/** How long a handler has to end after its request was cut off, in milliseconds; then its worker is killed. */
 const ABORT_GRACE = 100;
-/** How long a unit may go on sending after it has heard that its client is gone, in milliseconds. */
+/** How long a worker may go on sending after it has heard that its client is gone, in milliseconds. */
 const DEAF_TIME = 1000;
 /** How long a client may take to receive what was sent before its handler closed the connection, in milliseconds. */
 const LINGER = 1000;
@@ -30,7 +30,7 @@ const MAX_SPARE_BUFFERS = 64;
 const EMPTY = new Uint8Array(0);
 const spareBuffers: Uint8Array<ArrayBuffer>[] = [];
 
-/** A request for a unit. */
+/** A request for a worker. */
 export interface RemoteRequest {
   start: Start;
   /** The serialized context of the server; empty for none. */
@@ -43,14 +43,14 @@ export interface RemoteRequest {
   look?: Promise<void>;
 }
 
-/** Runs requests in units. */
+/** Runs requests in workers. */
 export class Relay {
-  readonly #unit: Unit;
+  readonly #worker: HandlerWorker;
   readonly #request: RemoteRequest;
   /** The connection; null for a datagram. */
   readonly #client: StreamSocket | null;
   #over = false;
-  /** Whether the unit has ended before the request. */
+  /** Whether the worker has ended before the request. */
   #died = false;
   #untaken = false;
   /** Why the client can be reached no more; in a box because an error may be any value. */
@@ -67,51 +67,51 @@ export class Relay {
   /** Closes the connection after the handler has; runs from then on. */
   #linger: ReturnType<typeof setTimeout> | undefined;
   #aborted = false;
-  /** When the unit was told so, by the clock of `performance.now()`. */
+  /** When the worker was told so, by the clock of `performance.now()`. */
   #abortedAt = Infinity;
   #killed = false;
   /** Gives up on the datagram that is on its way out; null for none. */
   #giveUpSending: (() => void) | null = null;
 
-  constructor(unit: Unit, request: RemoteRequest) {
-    this.#unit = unit;
+  constructor(worker: HandlerWorker, request: RemoteRequest) {
+    this.#worker = worker;
     this.#request = request;
     this.#client = "packet" in request.client ? null : request.client;
   }
 
-  /** Whether the unit may serve another request, which is known when `run()` has settled. */
+  /** Whether the worker may serve another request, which is known when `run()` has settled. */
   get reusable(): boolean {
-    return this.#over && !this.#killed && (!this.#aborted || this.#unit.outlivesAbort);
+    return this.#over && !this.#killed && (!this.#aborted || this.#worker.reusableAfterAbort);
   }
 
   /**
-   * Whether the unit had ended before it took the request, so that another may run it; known when `run()` has
+   * Whether the worker had ended before it took the request, so that another may run it; known when `run()` has
    * rejected.
    */
   get untaken(): boolean {
     return this.#untaken;
   }
 
-  /** Whether the unit did not heed being cut off, and may go on for ever though it was killed. */
+  /** Whether the worker did not heed being cut off, and may go on for ever though it was killed. */
   get poisoned(): boolean {
-    return this.#killed && !this.#unit.isMortal;
+    return this.#killed && !this.#worker.canKill;
   }
 
   /**
    * Runs the handler.
    *
-   * @throws {UnitDiedError} When the unit ended before.
+   * @throws {WorkerDiedError} When the worker ended before.
    * @throws {unknown} What the handler threw, as far as it can be sent.
    */
   async run(): Promise<void> {
     const { start, context, signal, client } = this.#request;
-    const unit = this.#unit;
-    const { writer } = unit;
+    const worker = this.#worker;
+    const { writer } = worker;
     const cutOff = () => {
       this.#abort();
       this.#grace = setTimeout(() => {
         this.#killed = true;
-        unit.kill();
+        worker.kill();
         this.#giveUpSending?.();
       }, ABORT_GRACE);
     };
@@ -121,8 +121,8 @@ export class Relay {
     }
     signal.addEventListener("abort", cutOff, { once: true });
     try {
-      unit.count++;
-      unit.onClosed = () => this.#closeSoon();
+      worker.count++;
+      worker.onClosed = () => this.#closeSoon();
       const packet = "packet" in client ? client.packet : EMPTY;
       const outcome = await this.#converse(pack(start, context, packet));
       this.#over = true;
@@ -132,40 +132,40 @@ export class Relay {
       clearTimeout(this.#grace);
       clearTimeout(this.#expiry);
       clearTimeout(this.#linger);
-      unit.onClosed = null;
+      worker.onClosed = null;
       await writer.settled(); // a frame must be whole before the next request's
-      if (this.#aborted && !this.#died) unit.clearAbort();
+      if (this.#aborted && !this.#died) worker.clearAbort();
       this.#over = true;
     }
   }
 
-  /** Sends the request and serves the unit until it has ended that. */
+  /** Sends the request and serves the worker until it has ended that. */
   async #converse(start: Uint8Array): Promise<Outcome> {
-    const unit = this.#unit;
+    const worker = this.#worker;
     let isWritten = false;
     try {
-      await unit.writer.write(FRAME.START, start);
+      await worker.writer.write(FRAME.START, start);
       isWritten = true;
       if (this.#client !== null) void this.#relayIn(this.#client);
       return await this.#relayOut();
     } catch (cause) {
       this.#died = true;
       this.#untaken = this.#sent === 0 && !this.#aborted &&
-        (!isWritten || unit.unread >= HEADER_BYTES + start.length);
-      // Whatever went wrong with the channel, the unit is of no use any more.
-      unit.kill();
-      const died = await unit.diedError(cause);
+        (!isWritten || worker.unread >= HEADER_BYTES + start.length);
+      // Whatever went wrong with the channel, the worker is of no use any more.
+      worker.kill();
+      const died = await worker.diedError(cause);
       throw cause === this.#writeFault?.error ? cause : died;
     }
   }
 
-  /** From the client to the unit. */
+  /** From the client to the worker. */
   async #relayIn(client: StreamSocket): Promise<void> {
-    const { writer } = this.#unit;
+    const { writer } = this.#worker;
     const reads = internals.reads(client);
     const frame = spareBuffers.pop() ?? new Uint8Array(HEADER_BYTES + MAX_DATA);
     const data = frame.subarray(HEADER_BYTES);
-    /** How much of the frame the channel has; it may keep that for as long as the unit lives when a write fails. */
+    /** How much of the frame the channel has; it may keep that for as long as the worker lives when a write fails. */
     let writing = 0;
     try {
       if (this.#request.look !== undefined) await this.#request.look;
@@ -196,27 +196,27 @@ export class Relay {
     if (writing === 0 && spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(frame);
   }
 
-  /** From the unit, to the end of the request. */
+  /** From the worker, to the end of the request. */
   async #relayOut(): Promise<Outcome> {
-    const { reader } = this.#unit;
+    const { reader } = this.#worker;
     while (true) {
       const type = reader.nextNow() ?? await reader.next();
-      if (type === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (type === null) throw new Deno.errors.UnexpectedEof("the worker has closed its end");
       if (type === FRAME.DATA) await this.#sendData();
       else if (type === FRAME.DONE) return unpack<Outcome>(await reader.payload()).value;
-      else await this.#obey(type);
+      else await this.#handle(type);
     }
   }
 
   async #sendData(): Promise<void> {
-    const { reader, buffer } = this.#unit;
+    const { reader, buffer } = this.#worker;
     while (reader.left > 0) {
       const count = reader.readNow(buffer) || await reader.read(buffer);
-      if (count === null) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (count === null) throw new Deno.errors.UnexpectedEof("the worker has closed its end");
       if (this.#writeFault !== null) {
         // A handler that awaits has heard of it by then; one that only blocks, in a process, never will.
         if (performance.now() - this.#abortedAt > DEAF_TIME) throw this.#writeFault.error;
-        continue; // the unit must not wait for a client that has gone
+        continue; // the worker must not wait for a client that has gone
       }
       try {
         await this.#client?.sendAll(buffer.subarray(0, count));
@@ -228,8 +228,8 @@ export class Relay {
   }
 
   /** Does what only the owner of the socket can do. */
-  async #obey(type: FrameType): Promise<void> {
-    const payload = await this.#unit.reader.payload();
+  async #handle(type: FrameType): Promise<void> {
+    const payload = await this.#worker.reader.payload();
     const client = this.#client;
     if (type === FRAME.WAIT) return this.#startExpiry(unpack<Wait>(payload).value);
     if (type === FRAME.SEND_TO) return await this.#sendTo(payload);
@@ -251,19 +251,19 @@ export class Relay {
     if (timeout !== undefined) client.timeout = timeout;
   }
 
-  /** Sends a datagram and tells the unit what became of it; the next one waits until then. */
+  /** Sends a datagram and tells the worker what became of it; the next one waits until then. */
   async #sendTo(payload: Uint8Array<ArrayBuffer>): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<Uint8Array>();
     this.#giveUpSending = () => resolve(EMPTY);
     this.#send(payload).then(() => resolve(EMPTY), (error) => {
-      // The unit's socket says the same of what the system said.
+      // The worker's socket says the same of what the system said.
       this.#sendFailed = true;
       const said = error instanceof Error && error.cause !== undefined ? error.cause : error;
       resolve(pack(toErrorMessage(said)));
     });
     const outcome = await promise;
     this.#giveUpSending = null;
-    await this.#unit.writer.write(FRAME.SENT, outcome);
+    await this.#worker.writer.write(FRAME.SENT, outcome);
   }
 
   async #send(payload: Uint8Array<ArrayBuffer>): Promise<void> {
@@ -277,15 +277,16 @@ export class Relay {
   /** Whether a datagram may go to an address: to the client it always may. */
   #maySendTo(address: Deno.Addr): boolean {
     const { clientAddress } = this.#request.start;
-    return formatAddress(address) === formatAddress(clientAddress) || this.#unit.maySendTo(address);
+    return formatAddress(address) === formatAddress(clientAddress) ||
+      this.#worker.maySendTo(address);
   }
 
-  /** Ends a read that blocks in the unit, unless something has been sent to it since it began to wait. */
+  /** Ends a read that blocks in the worker, unless something has been sent to it since it began to wait. */
   #startExpiry({ timeout, seen }: Wait): void {
     clearTimeout(this.#expiry);
     if (seen < this.#sent || !(timeout >= 0)) return;
     const expire = () => {
-      this.#unit.writer.write(FRAME.EXPIRED).catch(() => {}); // the unit has ended
+      this.#worker.writer.write(FRAME.EXPIRED).catch(() => {}); // the worker has ended
     };
     this.#expiry = setTimeout(expire, timeout);
   }
@@ -300,7 +301,7 @@ export class Relay {
     if (this.#aborted || this.#over) return;
     this.#aborted = true;
     this.#abortedAt = performance.now();
-    this.#unit.abort();
+    this.#worker.abort();
   }
 
   /** Throws what the request failed with, if anything. */
@@ -323,7 +324,7 @@ export class Relay {
     throw fault.error;
   }
 
-  /** Whether what a unit says of the client may be. That it has gone is not believed: such errors are hardly shown. */
+  /** Whether what a worker says of the client may be. That it has gone is not believed: such errors are hardly shown. */
   #isTrue(error: unknown): boolean {
     if (!isPeerGone(error)) return true;
     return this.#sawEnd && isInstance(error, Deno.errors.UnexpectedEof) || this.#sendFailed;

@@ -12,7 +12,7 @@ const MAX_PAUSE = 1000;
 const MAX_FAILURES = 3;
 
 /** Counts the starts that fail in a row, and holds back the next one. */
-export class StartGuard {
+export class StartBackoff {
   readonly #resume: () => void;
   #failures = 0;
   #error: unknown;

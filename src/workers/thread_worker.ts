@@ -8,7 +8,7 @@ import { type StartOptions, startWithDescriptors } from "./descriptor_gate.ts";
 import { Isolate } from "./isolate.ts";
 import type { Init } from "../channel/messages.ts";
 import { RingChannel } from "../channel/shared_ring.ts";
-import { Unit, type UnitEnd } from "./worker.ts";
+import { HandlerWorker, type WorkerEnd } from "./worker.ts";
 import type { FromWorker, ToWorker, WorkerInit } from "./inside/thread_main.ts";
 
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
@@ -22,11 +22,11 @@ const SHORTAGE_LIMIT = 30_000;
 let workers = 0;
 
 /** A Web Worker that runs a handler. */
-export class WorkerUnit extends Unit {
+export class ThreadWorker extends HandlerWorker {
   readonly name: string;
-  readonly ended: Promise<UnitEnd>;
+  readonly ended: Promise<WorkerEnd>;
   /** What is meant for one request is told from what is meant for the next, so that nothing is left of it. */
-  readonly outlivesAbort = true;
+  readonly reusableAfterAbort = true;
   /** Which request it has heard to be cut off; only one that awaits hears anything. */
   #heard = 0;
   readonly #isolate: Isolate<ToWorker, FromWorker>;
@@ -36,28 +36,28 @@ export class WorkerUnit extends Unit {
    * Starts a Worker, once there are descriptors for it, and loads the handler in it.
    *
    * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
-   * @throws {UnitDiedError} When the Worker ends meanwhile.
+   * @throws {WorkerDiedError} When the Worker ends meanwhile.
    */
   static async start(
     init: Init,
     options: Omit<StartOptions, "url" | "limit">,
-  ): Promise<WorkerUnit> {
+  ): Promise<ThreadWorker> {
     const { signal } = options;
     const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
     return await startWithDescriptors(startOptions, async () => {
       const memory = RingChannel.allocate();
-      const unit = new WorkerUnit(memory, new RingChannel(memory, "main"));
+      const worker = new ThreadWorker(memory, new RingChannel(memory, "main"));
       let reason = "";
       const kill = (why: string) => {
         reason = why;
-        unit.kill();
+        worker.kill();
       };
       // A module may await for ever.
       const timer = setTimeout(kill, START_LIMIT, `no end of that within ${START_LIMIT} ms`);
       const abort = () => kill("no end of that before the server closed");
       signal.addEventListener("abort", abort);
       try {
-        await unit.init(init);
+        await worker.init(init);
       } catch (cause) {
         if (reason === "") throw cause;
         throw new HandlerLoadError(init.moduleUrl, init.className, reason, { cause });
@@ -65,11 +65,11 @@ export class WorkerUnit extends Unit {
         clearTimeout(timer);
         signal.removeEventListener("abort", abort);
       }
-      return unit;
+      return worker;
     });
   }
 
-  /** Starts the Worker; {@linkcode WorkerUnit.start} loads the handler as well. */
+  /** Starts the Worker; {@linkcode ThreadWorker.start} loads the handler as well. */
   constructor(memory: SharedArrayBuffer, channel: RingChannel) {
     super(channel);
     this.name = `Thread-${++workers}`;
@@ -87,7 +87,7 @@ export class WorkerUnit extends Unit {
   }
 
   /** A Worker that computes goes on for ever when it is terminated. */
-  get isMortal(): boolean {
+  get canKill(): boolean {
     return this.#heard === this.count;
   }
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { UnitDiedError, type UnitStatus } from "../base/errors.ts";
+import { WorkerDiedError, type WorkerStatus } from "../base/errors.ts";
 import type { Channel } from "../channel/channel.ts";
 import { type ErrorMessage, fromErrorMessage, type Init } from "../channel/messages.ts";
 import {
@@ -16,24 +16,24 @@ import {
   unpack,
 } from "../channel/frames.ts";
 
-/** How a unit ended, and with which error, if that is known. */
-export interface UnitEnd extends UnitStatus {
+/** How a worker ended, and with which error, if that is known. */
+export interface WorkerEnd extends WorkerStatus {
   error?: unknown;
 }
 
-/** What the main isolate does with a unit. */
-export abstract class Unit {
+/** What the main isolate does with a worker. */
+export abstract class HandlerWorker {
   /** What messages call it, as in "child 123". */
   abstract readonly name: string;
-  /** Resolves when the unit is no more, however that came; never rejects. */
-  abstract readonly ended: Promise<UnitEnd>;
+  /** Resolves when the worker is no more, however that came; never rejects. */
+  abstract readonly ended: Promise<WorkerEnd>;
   /** Whether it may serve another request after one that was cut off. */
-  abstract readonly outlivesAbort: boolean;
+  abstract readonly reusableAfterAbort: boolean;
   /** Whether `kill()` is known to end it, after an abort. */
-  abstract readonly isMortal: boolean;
+  abstract readonly canKill: boolean;
   readonly reader: FrameReader;
   readonly writer: FrameWriter;
-  /** For what comes from the unit; one request at a time uses it. */
+  /** For what comes from the worker; one request at a time uses it. */
   readonly buffer: Uint8Array<ArrayBuffer> = new Uint8Array(MAX_DATA);
   /** How many requests it has been given. */
   count = 0;
@@ -49,7 +49,7 @@ export abstract class Unit {
 
   /**
    * @param channel The main end.
-   * @param key What the unit is to begin each frame with, where others may write to the channel.
+   * @param key What the worker is to begin each frame with, where others may write to the channel.
    */
   constructor(channel: Channel, key = "") {
     this.#key = key;
@@ -73,17 +73,17 @@ export abstract class Unit {
     if (number === this.count) this.onClosed?.();
   }
 
-  /** Lets the unit end by itself when it is idle. */
+  /** Lets the worker end by itself when it is idle. */
   abstract close(): void;
 
-  /** Ends the unit at once. Safe to call again. */
+  /** Ends the worker at once. Safe to call again. */
   abstract kill(): void;
 
   /**
    * Loads the handler.
    *
-   * @throws {HandlerLoadError} When that fails in the unit.
-   * @throws {UnitDiedError} When the unit ends meanwhile.
+   * @throws {HandlerLoadError} When that fails in the worker.
+   * @throws {WorkerDiedError} When the worker ends meanwhile.
    */
   async init(init: Init): Promise<void> {
     let failure: ErrorMessage;
@@ -91,7 +91,9 @@ export abstract class Unit {
       await this.writer.write(FRAME.INIT, pack({ ...init, key: this.#key } satisfies Init));
       const type = await this.reader.next();
       if (type === FRAME.READY) return;
-      if (type !== FRAME.ERROR) throw new Deno.errors.UnexpectedEof("the unit has closed its end");
+      if (type !== FRAME.ERROR) {
+        throw new Deno.errors.UnexpectedEof("the worker has closed its end");
+      }
       failure = unpack<ErrorMessage>(await this.reader.payload()).value;
     } catch (error) {
       this.kill();
@@ -102,15 +104,15 @@ export abstract class Unit {
   }
 
   /**
-   * The error for a request that the unit did not live to finish.
+   * The error for a request that the worker did not live to finish.
    *
-   * @param cause What went wrong with the channel, for a unit of which no more is known.
+   * @param cause What went wrong with the channel, for a worker of which no more is known.
    */
-  async diedError(cause?: unknown): Promise<UnitDiedError> {
+  async diedError(cause?: unknown): Promise<WorkerDiedError> {
     const { error = cause, ...status } = await this.ended;
     // It was killed for that, which is no more than the consequence.
     const broken = status.signal !== null && error instanceof Deno.errors.InvalidData;
     const what = broken ? `${this.name} broke the protocol (${error.message}) and was` : this.name;
-    return new UnitDiedError(what, status, error === undefined ? {} : { cause: error });
+    return new WorkerDiedError(what, status, error === undefined ? {} : { cause: error });
   }
 }

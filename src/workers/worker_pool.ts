@@ -1,47 +1,47 @@
 /**
- * The units that run handlers away from the main isolate, kept ready and within bounds.
+ * The workers that run handlers away from the main isolate, kept ready and within bounds.
  *
  * @module
  */
 
-import { SpareList } from "./idle_list.ts";
-import { StartGuard } from "./start_backoff.ts";
+import { IdleList } from "./idle_list.ts";
+import { StartBackoff } from "./start_backoff.ts";
 
-/** How long a unit that is to end by itself may take, in milliseconds; then it is killed. */
+/** How long a worker that is to end by itself may take, in milliseconds; then it is killed. */
 const END_GRACE = 1000;
-/** How long a unit may be idle while its server does not serve, in milliseconds. */
+/** How long a worker may be idle while its server does not serve, in milliseconds. */
 const REST_LIMIT = 100;
 
-/** What the pool needs to know of a unit: a Worker or a subprocess that serves one request at a time. */
-export interface PooledUnit {
-  /** Resolves when the unit is no more, however that came. Never rejects. */
+/** What the pool needs to know of a worker: a Worker or a subprocess that serves one request at a time. */
+export interface PooledWorker {
+  /** Resolves when the worker is no more, however that came. Never rejects. */
   readonly ended: Promise<unknown>;
-  /** Lets the unit, which is idle, end by itself. Safe to call when it has ended. */
+  /** Lets the worker, which is idle, end by itself. Safe to call when it has ended. */
   close(): void;
-  /** Ends the unit at once. Safe to call again, and when it has ended. */
+  /** Ends the worker at once. Safe to call again, and when it has ended. */
   kill(): void;
 }
 
-/** What a {@linkcode UnitPool} is made with. All settings are read each time, so that they may change. */
-export interface UnitPoolOptions<Unit extends PooledUnit> {
-  /** Starts a unit; rejects when it does not come up, in a time of its own choice. */
-  start: () => Promise<Unit>;
-  /** The most units at once: at least 1. */
+/** What a {@linkcode WorkerPool} is made with. All settings are read each time, so that they may change. */
+export interface WorkerPoolOptions<Pooled extends PooledWorker> {
+  /** Starts a worker; rejects when it does not come up, in a time of its own choice. */
+  start: () => Promise<Pooled>;
+  /** The most workers at once: at least 1. */
   max: () => number;
-  /** How many units are kept ready once the pool is warm, within `max`. */
+  /** How many workers are kept ready once the pool is warm, within `max`. */
   minSpare: () => number;
-  /** How long a unit beyond `minSpare` may be idle, in milliseconds; `null` for ever. */
+  /** How long a worker beyond `minSpare` may be idle, in milliseconds; `null` for ever. */
   idleTimeout: () => number | null;
-  /** How many requests a unit serves; 0 for any number. */
+  /** How many requests a worker serves; 0 for any number. */
   maxRequests: () => number;
   /** Told of a start that failed while nobody waited for it, and of a spare that ended unused. */
   onStartError: (error: unknown) => void;
-  /** Told that three starts in a row have failed, with the first of their errors, before any unit was of use. */
+  /** Told that three starts in a row have failed, with the first of their errors, before any worker was of use. */
   onFailure: (error: unknown) => void;
 }
 
-/** A snapshot of a {@linkcode UnitPool}. A unit that is on its way out counts in none of these, but against `max`. */
-export interface UnitPoolStats {
+/** A snapshot of a {@linkcode WorkerPool}. A worker that is on its way out counts in none of these, but against `max`. */
+export interface WorkerPoolStats {
   /** Units that are ready. */
   spare: number;
   /** Units that are leased. */
@@ -54,9 +54,9 @@ export interface UnitPoolStats {
   started: number;
 }
 
-/** A unit that counts against `max`. */
-class Entry<Unit> {
-  readonly unit: Unit;
+/** A worker that counts against `max`. */
+class Entry<Pooled> {
+  readonly worker: Pooled;
   /** How many starts in a row had failed before this one. */
   readonly failuresBefore: number;
   state: "spare" | "busy" | "ending" = "ending";
@@ -66,14 +66,14 @@ class Entry<Unit> {
   /** Whether it has ended; a busy one keeps its place until it is released. */
   ended = false;
 
-  constructor(unit: Unit, failuresBefore: number) {
-    this.unit = unit;
+  constructor(worker: Pooled, failuresBefore: number) {
+    this.worker = worker;
     this.failuresBefore = failuresBefore;
   }
 }
 
 /**
- * Keeps units of one kind: hands them out one lease at a time, starts spares while the others run, and ends what
+ * Keeps workers of one kind: hands them out one lease at a time, starts spares while the others run, and ends what
  * is used up, surplus or idle for too long. Never more than `max` are alive, poisoned ones excepted.
  *
  * A start that fails is tried again after a pause of 5 ms, which doubles each time up to 1 s; a spare that ends
@@ -81,17 +81,17 @@ class Entry<Unit> {
  * within the pause, reject with the first of the errors as it is. The first lease after the pause tries once
  * more; when that fails, too, its error takes the place of the first, and when it succeeds all is as before.
  *
- * @typeParam Unit What is kept.
+ * @typeParam Pooled What is kept.
  */
-export class UnitPool<Unit extends PooledUnit> {
-  readonly #options: UnitPoolOptions<Unit>;
+export class WorkerPool<Pooled extends PooledWorker> {
+  readonly #options: WorkerPoolOptions<Pooled>;
   /** All that are alive, as far as anybody knows. */
-  readonly #entries = new Map<Unit, Entry<Unit>>();
+  readonly #entries = new Map<Pooled, Entry<Pooled>>();
   /** While there is one, no lease waits. */
-  readonly #spares = new SpareList<Entry<Unit>>();
-  /** The leases that wait for a unit; first come, first served. */
-  readonly #waiting = new Set<PromiseWithResolvers<Unit>>();
-  /** Whether spares are kept ready, idle units are kept as long as they may be, or nobody wants them. */
+  readonly #spares = new IdleList<Entry<Pooled>>();
+  /** The leases that wait for a worker; first come, first served. */
+  readonly #waiting = new Set<PromiseWithResolvers<Pooled>>();
+  /** Whether spares are kept ready, idle workers are kept as long as they may be, or nobody wants them. */
   #use: "warm" | "held" | "none" = "held";
   /** How many loops of the server run; a second one is on its way to fail. */
   #loops = 0;
@@ -100,40 +100,40 @@ export class UnitPool<Unit extends PooledUnit> {
   #starting = 0;
   #started = 0;
   #poisoned = 0;
-  /** Whether a unit has ever been leased. */
+  /** Whether a worker has ever been leased. */
   #isProven = false;
   /** While a start has failed and none has succeeded since, one is under way at a time. */
-  readonly #guard = new StartGuard(() => this.#fill());
+  readonly #guard = new StartBackoff(() => this.#fill());
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, by the clock of `performance.now()`. */
   #idleDue = 0;
   /** Resolves when all have ended; null while the pool is open. */
   #closing: PromiseWithResolvers<void> | null = null;
 
-  /** @param options How to start a unit, and the settings. */
-  constructor(options: UnitPoolOptions<Unit>) {
+  /** @param options How to start a worker, and the settings. */
+  constructor(options: WorkerPoolOptions<Pooled>) {
     this.#options = options;
   }
 
   /**
-   * Gives the spare that was used last, or a new unit; waits while `max` are alive and none is spare.
+   * Gives the spare that was used last, or a new worker; waits while `max` are alive and none is spare.
    *
    * @param signal Ends the wait; the promise rejects with its reason.
-   * @returns A unit, to be given back by `release()` or `poison()`.
+   * @returns A worker, to be given back by `release()` or `poison()`.
    * @throws {Deno.errors.BadResource} When the pool is closed.
    * @throws {Error} The first of the errors, after three starts in a row have failed.
    */
-  async lease(signal?: AbortSignal): Promise<Unit> {
+  async lease(signal?: AbortSignal): Promise<Pooled> {
     signal?.throwIfAborted();
     if (this.#closing !== null) throw closedError();
     const spare = this.#spares.take();
     if (spare !== undefined) {
       this.#begin(spare);
       this.#fill(); // the next comes up while this one runs
-      return spare.unit;
+      return spare.worker;
     }
     if (this.#guard.stopped && this.#guard.pausing) throw this.#guard.error;
-    const waiting = Promise.withResolvers<Unit>();
+    const waiting = Promise.withResolvers<Pooled>();
     const abort = (): void => {
       if (this.#waiting.delete(waiting)) waiting.reject(signal!.reason);
     };
@@ -148,14 +148,14 @@ export class UnitPool<Unit extends PooledUnit> {
   }
 
   /**
-   * Takes a unit back. It is killed when it is not reusable, ends by itself when it has served its number or there
-   * are too many, and is spare otherwise. Does nothing for a unit that is not leased.
+   * Takes a worker back. It is killed when it is not reusable, ends by itself when it has served its number or there
+   * are too many, and is spare otherwise. Does nothing for a worker that is not leased.
    *
-   * @param unit What `lease()` gave.
+   * @param worker What `lease()` gave.
    * @param reusable Whether it may serve another request.
    */
-  release(unit: Unit, reusable: boolean): void {
-    const entry = this.#entries.get(unit);
+  release(worker: Pooled, reusable: boolean): void {
+    const entry = this.#entries.get(worker);
     if (entry?.state !== "busy") return;
     entry.served++;
     const maxRequests = this.#options.maxRequests();
@@ -163,7 +163,7 @@ export class UnitPool<Unit extends PooledUnit> {
       this.#remove(entry);
     } else if (!reusable) {
       entry.state = "ending";
-      unit.kill();
+      worker.kill();
     } else if (maxRequests > 0 && entry.served >= maxRequests) {
       this.#retire(entry);
     } else {
@@ -172,7 +172,7 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#fill();
   }
 
-  /** Whether a lease would be given a unit at once. */
+  /** Whether a lease would be given a worker at once. */
   get hasSpare(): boolean {
     return this.#spares.length > 0;
   }
@@ -182,17 +182,17 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#fill();
   }
 
-  /** Keeps `minSpare` units ready from now on. */
+  /** Keeps `minSpare` workers ready from now on. */
   warm(): void {
     this.#use = "warm";
     this.#fill();
   }
 
   /**
-   * Runs a loop of the server. When it has ended, no unit is idle for more than a moment, because a Worker keeps the
+   * Runs a loop of the server. When it has ended, no worker is idle for more than a moment, because a Worker keeps the
    * program alive; leases are given as ever.
    *
-   * @param forever Whether `minSpare` units are kept ready meanwhile.
+   * @param forever Whether `minSpare` workers are kept ready meanwhile.
    * @param loop The loop.
    */
   async during(forever: boolean, loop: () => Promise<void>): Promise<void> {
@@ -213,22 +213,22 @@ export class UnitPool<Unit extends PooledUnit> {
   }
 
   /**
-   * Gives up on a leased unit that does not end when it is killed, such as a Worker in an endless loop: it is
+   * Gives up on a leased worker that does not end when it is killed, such as a Worker in an endless loop: it is
    * killed, takes no place of the `max` any more, and nobody waits for its end.
    *
-   * @param unit What `lease()` gave.
+   * @param worker What `lease()` gave.
    */
-  poison(unit: Unit): void {
-    const entry = this.#entries.get(unit);
+  poison(worker: Pooled): void {
+    const entry = this.#entries.get(worker);
     if (entry?.state !== "busy") return;
     this.#poisoned++;
-    unit.kill();
+    worker.kill();
     this.#remove(entry);
     this.#fill();
   }
 
   /** A snapshot of the counters. */
-  stats(): UnitPoolStats {
+  stats(): WorkerPoolStats {
     const busy = [...this.#entries.values()].filter(({ state }) => state === "busy").length;
     return {
       spare: this.#spares.length,
@@ -240,7 +240,7 @@ export class UnitPool<Unit extends PooledUnit> {
   }
 
   /**
-   * Ends the spares at once, each leased unit when it is released, and each that is coming up when it is there;
+   * Ends the spares at once, each leased worker when it is released, and each that is coming up when it is there;
    * leases that wait reject. Resolves when all have ended, poisoned ones excepted. Safe to call again.
    */
   async close(): Promise<void> {
@@ -270,9 +270,9 @@ export class UnitPool<Unit extends PooledUnit> {
   async #start(): Promise<void> {
     const failuresBefore = this.#guard.failures;
     this.#starting++;
-    let unit: Unit;
+    let worker: Pooled;
     try {
-      unit = await this.#options.start();
+      worker = await this.#options.start();
     } catch (error) {
       this.#starting--;
       this.#failed(error, failuresBefore);
@@ -283,9 +283,9 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#starting--;
     this.#started++;
     this.#guard.reset();
-    const entry = new Entry(unit, failuresBefore);
-    this.#entries.set(unit, entry);
-    void unit.ended.then((end) => this.#ended(entry, end));
+    const entry = new Entry(worker, failuresBefore);
+    this.#entries.set(worker, entry);
+    void worker.ended.then((end) => this.#ended(entry, end));
     this.#offer(entry);
     this.#fill();
   }
@@ -303,15 +303,15 @@ export class UnitPool<Unit extends PooledUnit> {
     return this.#entries.size + this.#starting;
   }
 
-  /** Finds a use for a unit that is ready. */
-  #offer(entry: Entry<Unit>): void {
+  /** Finds a use for a worker that is ready. */
+  #offer(entry: Entry<Pooled>): void {
     const [waiting] = this.#waiting;
     if (this.#closing !== null || this.#alive() > this.#options.max()) {
       this.#retire(entry);
     } else if (waiting !== undefined) {
       this.#waiting.delete(waiting);
       this.#begin(entry);
-      waiting.resolve(entry.unit);
+      waiting.resolve(entry.worker);
     } else {
       entry.state = "spare";
       entry.idleSince = performance.now();
@@ -320,29 +320,29 @@ export class UnitPool<Unit extends PooledUnit> {
     }
   }
 
-  /** Notes that a unit is leased. */
-  #begin(entry: Entry<Unit>): void {
+  /** Notes that a worker is leased. */
+  #begin(entry: Entry<Pooled>): void {
     entry.state = "busy";
     this.#isProven = true;
   }
 
-  /** Lets an idle unit end. */
-  #retire(entry: Entry<Unit>): void {
+  /** Lets an idle worker end. */
+  #retire(entry: Entry<Pooled>): void {
     entry.state = "ending";
-    entry.unit.close();
-    const timer = setTimeout(() => entry.unit.kill(), END_GRACE);
+    entry.worker.close();
+    const timer = setTimeout(() => entry.worker.kill(), END_GRACE);
     Deno.unrefTimer(timer);
-    void entry.unit.ended.then(() => clearTimeout(timer));
+    void entry.worker.ended.then(() => clearTimeout(timer));
   }
 
-  /** A unit has ended, by our wish or not. */
-  #ended(entry: Entry<Unit>, end: unknown): void {
+  /** A worker has ended, by our wish or not. */
+  #ended(entry: Entry<Pooled>, end: unknown): void {
     entry.ended = true;
-    if (entry.state === "busy" || this.#entries.get(entry.unit) !== entry) return;
+    if (entry.state === "busy" || this.#entries.get(entry.worker) !== entry) return;
     if (entry.state === "spare") {
       this.#spares.remove(entry);
       if (entry.served === 0) {
-        const message = "Cannot keep unit ready: it ended before it was used";
+        const message = "Cannot keep worker ready: it ended before it was used";
         this.#failed(new Error(message, { cause: end }), entry.failuresBefore);
       }
     }
@@ -350,8 +350,8 @@ export class UnitPool<Unit extends PooledUnit> {
     this.#fill();
   }
 
-  #remove(entry: Entry<Unit>): void {
-    this.#entries.delete(entry.unit);
+  #remove(entry: Entry<Pooled>): void {
+    this.#entries.delete(entry.worker);
     this.#checkClosed();
   }
 
@@ -377,7 +377,7 @@ export class UnitPool<Unit extends PooledUnit> {
   }
 
   /** When the spare that has been idle the longest is to end. */
-  #idleDueOf(longest: Entry<Unit>): number {
+  #idleDueOf(longest: Entry<Pooled>): number {
     const limit = this.#options.idleTimeout();
     const due = longest.idleSince + (limit ?? Infinity);
     if (this.#use === "none") {
@@ -402,5 +402,5 @@ export class UnitPool<Unit extends PooledUnit> {
 }
 
 function closedError(): Error {
-  return new Deno.errors.BadResource("Cannot lease unit: the pool is closed");
+  return new Deno.errors.BadResource("Cannot lease worker: the pool is closed");
 }

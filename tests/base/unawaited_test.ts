@@ -91,8 +91,8 @@ Deno.test("fault 12: PoolTCPServer outlives each kind of read that a handler lea
   const serving = server.serveForever();
   for (const what of READS) assertEquals(await ask(server.serverAddress, what), "done");
   await until(() => server.stats().completed === READS.length);
-  const { units } = server.stats();
-  assertEquals([units!.started, units!.poisoned], [1, 0]);
+  const { workers } = server.stats();
+  assertEquals([workers!.started, workers!.poisoned], [1, 0]);
   const warnings = () => logger.lines.filter((line) => /^warn: .* left a read behind/.test(line));
   await until(() => warnings().length === READS.length);
   await server.shutdown();

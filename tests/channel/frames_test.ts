@@ -27,7 +27,7 @@ import { bytes, text } from "../harness.ts";
 /** Two ends, for writing at one and reading at the other. */
 class Pair implements Disposable {
   readonly main: RingChannel;
-  readonly unit: RingChannel;
+  readonly worker: RingChannel;
   readonly writer: FrameWriter<RingChannel>;
   readonly reader: FrameReader<RingChannel>;
   /** What waits in a ring keeps nothing alive. */
@@ -36,9 +36,9 @@ class Pair implements Disposable {
   constructor(capacity?: number) {
     const memory = RingChannel.allocate(capacity);
     this.main = new RingChannel(memory, "main");
-    this.unit = new RingChannel(memory, "unit");
+    this.worker = new RingChannel(memory, "worker");
     this.writer = new FrameWriter(this.main);
-    this.reader = new FrameReader(this.unit, TO_UNIT);
+    this.reader = new FrameReader(this.worker, TO_UNIT);
   }
 
   [Symbol.dispose](): void {
@@ -184,13 +184,13 @@ Deno.test("fault 5: FrameReader.next() rejects frames that are longer than their
           byte & 255
         );
         await pair.main.write(Uint8Array.of(type, ...header));
-        const reader = new FrameReader(pair.unit, limits);
+        const reader = new FrameReader(pair.worker, limits);
         if (length === limit) assertEquals(await reader.next(), type);
         else await assertRejects(() => reader.next(), Deno.errors.InvalidData, "Cannot read frame");
       }
     }
   }
-  // What a unit of a server sends is never as long as what a server may keep.
+  // What a worker of a server sends is never as long as what a server may keep.
   assertLess(Math.max(...Object.values(FROM_UNIT)), 5 * 1024 * 1024);
 });
 
@@ -200,7 +200,7 @@ Deno.test("fault 6: FrameReader.next() with a key reads what is written with it,
   for (const used of [key, "", newKey(), `${key.slice(1)}${key[0]}`]) {
     using pair = new Pair();
     pair.writer.useKey(used);
-    const reader = new FrameReader(pair.unit, TO_UNIT, key);
+    const reader = new FrameReader(pair.worker, TO_UNIT, key);
     void pair.writer.write(FRAME.DATA, bytes("some text that is long enough"));
     void pair.writer.write(FRAME.END);
     if (used !== key) {

@@ -101,7 +101,7 @@ Deno.test("fault 9: fromErrorMessage() makes an error of what only looks like a 
   }
 });
 
-Deno.test("fault 9: fromErrorMessage() makes an error of whatever a unit sends", () => {
+Deno.test("fault 9: fromErrorMessage() makes an error of whatever a worker sends", () => {
   const more = JSON.parse(
     '{ "__proto__": null, "toString": "x", "message": 5, "cause": 1, "a": [1], "b": 2 }',
   );

@@ -149,7 +149,7 @@ if (import.meta.main) {
 }
 
 /** A subprocess with the parent's end of its channel; killed at the end of the scope. */
-class Unit implements AsyncDisposable {
+class HandlerWorker implements AsyncDisposable {
   readonly child: Deno.ChildProcess;
   readonly channel: PipeChannel;
   /** What the job returned. */
@@ -228,22 +228,22 @@ class FakeOutput {
 
 for (const job of ["echo", "echoBlocking"] as const) {
   Deno.test(`PipeChannel carries both directions at once when the child runs ${job}`, async () => {
-    await using unit = new Unit(job);
+    await using worker = new HandlerWorker(job);
     const data = pattern(MIB);
     const [echo] = await Promise.all([
-      receive(unit.channel, data.length, 90_000),
-      send(unit.channel, data, 90_000),
+      receive(worker.channel, data.length, 90_000),
+      send(worker.channel, data, 90_000),
     ]);
     assertEquals(echo, data);
-    unit.channel.close();
-    assertEquals(await unit.result, "end");
+    worker.channel.close();
+    assertEquals(await worker.result, "end");
   });
 }
 
 Deno.test("PipeChannel carries 8 channels in parallel", async () => {
-  await using units = new AsyncDisposableStack();
+  await using workers = new AsyncDisposableStack();
   await Promise.all(Array.from({ length: 8 }, async (_, i) => {
-    const { channel } = units.use(new Unit(i % 2 === 0 ? "echo" : "echoBlocking"));
+    const { channel } = workers.use(new HandlerWorker(i % 2 === 0 ? "echo" : "echoBlocking"));
     const data = pattern(64 * KIB + i);
     const [echo] = await Promise.all([
       receive(channel, data.length, 9000),
@@ -254,32 +254,32 @@ Deno.test("PipeChannel carries 8 channels in parallel", async () => {
 });
 
 Deno.test("PipeChannel.write() waits for a slow reader and holds no more than the pipe", async () => {
-  await using unit = new Unit("readOneMiB");
+  await using worker = new HandlerWorker("readOneMiB");
   const chunk = new Uint8Array(64 * KIB);
   let written = 0;
   const writing = assertRejects(async () => {
-    for (; written < 16 * MIB; written += chunk.length) await unit.channel.write(chunk);
+    for (; written < 16 * MIB; written += chunk.length) await worker.channel.write(chunk);
   }, Deno.errors.BrokenPipe);
-  assertEquals(text(await receive(unit.channel, 6)), "enough");
-  unit.child.kill("SIGKILL");
+  assertEquals(text(await receive(worker.channel, 6)), "enough");
+  worker.child.kill("SIGKILL");
   await writing;
   // What the child had read of the pipe without being asked comes on top.
   assertLessOrEqual(written, MIB + 2 * PIPE_BYTES);
 });
 
 Deno.test("PipeChannel fails and ends when the child is gone", async () => {
-  await using unit = new Unit("exit");
-  assertStrictEquals(await unit.channel.read(new Uint8Array(1)), null);
-  assertStrictEquals(await unit.channel.read(new Uint8Array(1)), null);
-  await unit.child.status; // its input is the last to be closed
+  await using worker = new HandlerWorker("exit");
+  assertStrictEquals(await worker.channel.read(new Uint8Array(1)), null);
+  assertStrictEquals(await worker.channel.read(new Uint8Array(1)), null);
+  await worker.child.status; // its input is the last to be closed
   for (let i = 0; i < 2; i++) {
-    await assertRejects(() => unit.channel.write(new Uint8Array(1)), Deno.errors.BrokenPipe);
+    await assertRejects(() => worker.channel.write(new Uint8Array(1)), Deno.errors.BrokenPipe);
   }
 });
 
 Deno.test("PipeChannel.close() fails what waits on this end", async () => {
-  await using unit = new Unit("readOneMiB");
-  const { channel } = unit;
+  await using worker = new HandlerWorker("readOneMiB");
+  const { channel } = worker;
   const reading = assertRejects(() => channel.read(new Uint8Array(1)), Deno.errors.BadResource);
   const writing = assertRejects(() => channel.write(pattern(8 * MIB)), Deno.errors.BadResource);
   await assertRejects(() => channel.read(new Uint8Array(1)), Deno.errors.Busy);
@@ -292,31 +292,31 @@ Deno.test("PipeChannel.close() fails what waits on this end", async () => {
 });
 
 Deno.test("PipeChannel.close() fails the writes of the child", async () => {
-  await using unit = new Unit("writeUntilFailure");
-  await receive(unit.channel, 200 * KIB);
-  unit.channel.close();
-  assertEquals(await unit.result, "BrokenPipe BrokenPipe");
+  await using worker = new HandlerWorker("writeUntilFailure");
+  await receive(worker.channel, 200 * KIB);
+  worker.channel.close();
+  assertEquals(await worker.result, "BrokenPipe BrokenPipe");
 });
 
 Deno.test("StdioChannel.close() fails what waits on this end, and the parent reads the end", async () => {
-  await using unit = new Unit("closeWhileReading");
-  assertEquals(await readText(unit.channel), "bye");
-  assertStrictEquals(await readText(unit.channel), null);
-  assertEquals(await unit.result, "BadResource BadResource");
+  await using worker = new HandlerWorker("closeWhileReading");
+  assertEquals(await readText(worker.channel), "bye");
+  assertStrictEquals(await readText(worker.channel), null);
+  assertEquals(await worker.result, "BadResource BadResource");
 });
 
 Deno.test("StdioChannel.interrupt() by a signal fails the read that waits, each time, and loses nothing", async () => {
-  await using unit = new Unit("interruptible");
-  const { channel } = unit;
+  await using worker = new HandlerWorker("interruptible");
+  const { channel } = worker;
   assertEquals(text(await receive(channel, 1)), "R");
   for (let round = 0; round < 50; round++) {
-    unit.child.kill("SIGUSR1");
+    worker.child.kill("SIGUSR1");
     assertEquals(text(await receive(channel, 2)), "IR");
     await channel.write(bytes("data"));
     assertEquals(text(await receive(channel, 4)), "data");
   }
   channel.close();
-  assertEquals(await unit.result, "end");
+  assertEquals(await worker.result, "end");
 });
 
 Deno.test("StdioChannel.interrupt() keeps what the interrupted read brings for the next", async () => {

@@ -38,20 +38,20 @@ function pattern(length: number): Uint8Array<ArrayBuffer> {
 /** Both ends of a channel, in this isolate; closed at the end of the scope. */
 class Pair {
   readonly main: RingChannel;
-  readonly unit: RingChannel;
+  readonly worker: RingChannel;
   /** What keeps the program alive: an end that waits does not. */
   readonly #timer = setInterval(() => {}, 60_000);
 
   constructor(capacity?: number, origin?: number) {
     const buffer = RingChannel.allocate(capacity, origin);
     this.main = new RingChannel(buffer, "main");
-    this.unit = new RingChannel(buffer, "unit");
+    this.worker = new RingChannel(buffer, "worker");
   }
 
   [Symbol.dispose](): void {
     clearInterval(this.#timer);
     this.main.close();
-    this.unit.close();
+    this.worker.close();
   }
 }
 
@@ -172,13 +172,13 @@ const worker = globalThis as unknown as {
 };
 if ("WorkerGlobalScope" in globalThis) {
   worker.onmessage = async ({ data: { job, buffers } }) => {
-    const channels = buffers.map((buffer) => new RingChannel(buffer, "unit"));
+    const channels = buffers.map((buffer) => new RingChannel(buffer, "worker"));
     worker.postMessage(await JOBS[job](channels as [RingChannel]));
   };
 }
 
 /** A Worker with the ends of its channels on this side; terminated at the end of the scope. */
-class Unit {
+class HandlerWorker {
   readonly channels: RingChannel[];
   /** What the job returned. */
   readonly result: Promise<unknown>;
@@ -219,13 +219,13 @@ Deno.test("RingChannel gives each end what the other wrote, past the wrap of the
   for (const origin of ORIGINS) {
     for (const capacity of [1, 8, 1 * KIB]) {
       using ends = new Pair(capacity, origin);
-      const { main, unit } = ends;
+      const { main, worker } = ends;
       const data = pattern(capacity === 1 ? 300 : 20 * KIB);
       const [there, back] = await Promise.all([
-        receive(unit, data.length, 3 * capacity),
+        receive(worker, data.length, 3 * capacity),
         receive(main, data.length, 3 * capacity),
         send(main, data, 3 * capacity),
-        send(unit, data, 2 * capacity),
+        send(worker, data, 2 * capacity),
       ]);
       assertEquals(there, data);
       assertEquals(back, data);
@@ -236,24 +236,24 @@ Deno.test("RingChannel gives each end what the other wrote, past the wrap of the
 for (const job of ["echo", "echoBlocking"] as const) {
   Deno.test(`RingChannel carries both directions at once when the Worker runs ${job}`, async () => {
     for (const origin of ORIGINS) {
-      using unit = new Unit(job, { origin });
+      using worker = new HandlerWorker(job, { origin });
       const data = pattern(512 * KIB);
       const [echo] = await Promise.all([
-        receive(unit.channel, data.length, 9000),
-        send(unit.channel, data, 9000),
+        receive(worker.channel, data.length, 9000),
+        send(worker.channel, data, 9000),
       ]);
       assertEquals(echo, data);
-      unit.channel.close();
-      assertEquals(await unit.result, "end");
+      worker.channel.close();
+      assertEquals(await worker.result, "end");
     }
   });
 }
 
 Deno.test("RingChannel carries 64 channels in parallel", async () => {
-  using units = new DisposableStack();
-  const async = units.use(new Unit("echo", { channels: 48 }));
-  const blocking = Array.from({ length: 16 }, () => units.use(new Unit("echoBlocking")));
-  const channels = [...async.channels, ...blocking.map((unit) => unit.channel)];
+  using workers = new DisposableStack();
+  const async = workers.use(new HandlerWorker("echo", { channels: 48 }));
+  const blocking = Array.from({ length: 16 }, () => workers.use(new HandlerWorker("echoBlocking")));
+  const channels = [...async.channels, ...blocking.map((worker) => worker.channel)];
   await Promise.all(channels.map(async (channel, i) => {
     const data = pattern(32 * KIB + i);
     const [echo] = await Promise.all([
@@ -266,7 +266,7 @@ Deno.test("RingChannel carries 64 channels in parallel", async () => {
 
 Deno.test("RingChannel.write() waits for a slow reader and holds no more than the ring", async () => {
   using ends = new Pair(64 * KIB);
-  const { main, unit } = ends;
+  const { main, worker } = ends;
   const [total, chunk] = [16 * MIB, new Uint8Array(64 * KIB)];
   let written = 0;
   const writing = (async () => {
@@ -275,7 +275,7 @@ Deno.test("RingChannel.write() waits for a slow reader and holds no more than th
   })();
   const buffer = new Uint8Array(3000);
   let read = 0;
-  for (let count = await unit.read(buffer); count !== null; count = await unit.read(buffer)) {
+  for (let count = await worker.read(buffer); count !== null; count = await worker.read(buffer)) {
     read += count;
     assertLessOrEqual(written - read, 64 * KIB);
   }
@@ -285,35 +285,35 @@ Deno.test("RingChannel.write() waits for a slow reader and holds no more than th
 
 Deno.test("RingChannel.read() takes nothing when it is asked for nothing", async () => {
   using ends = new Pair();
-  const { main, unit } = ends;
-  assertEquals(await unit.read(new Uint8Array(0)), 0);
+  const { main, worker } = ends;
+  assertEquals(await worker.read(new Uint8Array(0)), 0);
   await main.write(new Uint8Array(0));
   await main.write(bytes("x"));
-  assertEquals(unit.readSync(new Uint8Array(0), null), 0);
-  assertEquals(await readText(unit), "x");
+  assertEquals(worker.readSync(new Uint8Array(0), null), 0);
+  assertEquals(await readText(worker), "x");
 });
 
 Deno.test("RingChannel.readSync() throws TimedOut when nothing came, and loses nothing", async () => {
   using ends = new Pair();
-  const { main, unit } = ends;
+  const { main, worker } = ends;
   for (const timeout of [0, 5]) {
-    assertThrows(() => unit.readSync(new Uint8Array(1), timeout), Deno.errors.TimedOut);
+    assertThrows(() => worker.readSync(new Uint8Array(1), timeout), Deno.errors.TimedOut);
   }
   await main.write(bytes("later"));
   const buffer = new Uint8Array(10);
-  assertEquals(unit.readSync(buffer, 0), 5);
+  assertEquals(worker.readSync(buffer, 0), 5);
   assertEquals(text(buffer.subarray(0, 5)), "later");
 });
 
 Deno.test("RingChannel refuses a second operation of a direction while one waits", async () => {
   using ends = new Pair(8);
-  const { main, unit } = ends;
-  const reading = unit.read(new Uint8Array(1));
-  await assertRejects(() => unit.read(new Uint8Array(1)), Deno.errors.Busy);
-  assertThrows(() => unit.readSync(new Uint8Array(1), null), Deno.errors.Busy);
-  const writing = unit.write(new Uint8Array(9));
-  await assertRejects(() => unit.write(new Uint8Array(1)), Deno.errors.Busy);
-  assertThrows(() => unit.writeSync(new Uint8Array(1)), Deno.errors.Busy);
+  const { main, worker } = ends;
+  const reading = worker.read(new Uint8Array(1));
+  await assertRejects(() => worker.read(new Uint8Array(1)), Deno.errors.Busy);
+  assertThrows(() => worker.readSync(new Uint8Array(1), null), Deno.errors.Busy);
+  const writing = worker.write(new Uint8Array(9));
+  await assertRejects(() => worker.write(new Uint8Array(1)), Deno.errors.Busy);
+  assertThrows(() => worker.writeSync(new Uint8Array(1)), Deno.errors.Busy);
   await main.write(bytes("x"));
   assertEquals(await reading, 1);
   assertEquals(await main.read(new Uint8Array(9)), 8);
@@ -322,52 +322,52 @@ Deno.test("RingChannel refuses a second operation of a direction while one waits
 
 Deno.test("RingChannel.interruptPeer() fails the read that waits, and later ones until cleared", async () => {
   using ends = new Pair();
-  const { main, unit } = ends;
-  const reading = assertRejects(() => unit.read(new Uint8Array(1)), Deno.errors.Interrupted);
-  assertStrictEquals(unit.interrupted, false);
+  const { main, worker } = ends;
+  const reading = assertRejects(() => worker.read(new Uint8Array(1)), Deno.errors.Interrupted);
+  assertStrictEquals(worker.interrupted, false);
   main.interruptPeer();
   main.interruptPeer();
-  assertStrictEquals(unit.interrupted, true);
+  assertStrictEquals(worker.interrupted, true);
   assertStrictEquals(main.interrupted, false);
   await reading;
-  await assertRejects(() => unit.read(new Uint8Array(1)), Deno.errors.Interrupted);
-  assertThrows(() => unit.readSync(new Uint8Array(1), 0), Deno.errors.Interrupted);
+  await assertRejects(() => worker.read(new Uint8Array(1)), Deno.errors.Interrupted);
+  assertThrows(() => worker.readSync(new Uint8Array(1), 0), Deno.errors.Interrupted);
   main.clearInterrupt();
   main.clearInterrupt();
-  assertStrictEquals(unit.interrupted, false);
-  assertThrows(() => unit.readSync(new Uint8Array(1), 0), Deno.errors.TimedOut);
+  assertStrictEquals(worker.interrupted, false);
+  assertThrows(() => worker.readSync(new Uint8Array(1), 0), Deno.errors.TimedOut);
 });
 
 Deno.test("RingChannel.interruptPeer() loses nothing and lets writes go on", async () => {
   using ends = new Pair(8);
-  const { main, unit } = ends;
+  const { main, worker } = ends;
   await main.write(bytes("kept"));
   main.interruptPeer();
-  await assertRejects(() => unit.read(new Uint8Array(1)), Deno.errors.Interrupted);
+  await assertRejects(() => worker.read(new Uint8Array(1)), Deno.errors.Interrupted);
   const rest = main.write(bytes(" and more"));
-  const answer = unit.write(bytes("an answer"));
+  const answer = worker.write(bytes("an answer"));
   assertEquals(text(await receive(main, 9, 9)), "an answer");
   await answer;
   main.clearInterrupt();
-  assertEquals(text(await receive(unit, 13, 13)), "kept and more");
+  assertEquals(text(await receive(worker, 13, 13)), "kept and more");
   await rest;
 });
 
 Deno.test("RingChannel.interruptPeer() fails a read that waits even when cleared at once", async () => {
   using ends = new Pair();
-  const { main, unit } = ends;
-  const reading = unit.read(new Uint8Array(1));
+  const { main, worker } = ends;
+  const reading = worker.read(new Uint8Array(1));
   main.interruptPeer();
   main.clearInterrupt();
   await assertRejects(() => reading, Deno.errors.Interrupted);
   await main.write(bytes("x"));
-  assertEquals(await readText(unit), "x");
+  assertEquals(await readText(worker), "x");
 });
 
 for (const job of ["interruptible", "interruptibleBlocking"] as const) {
   Deno.test(`RingChannel.interruptPeer() reaches a Worker that runs ${job}, each time`, async () => {
-    using unit = new Unit(job);
-    const { channel } = unit;
+    using worker = new HandlerWorker(job);
+    const { channel } = worker;
     assertEquals(await readText(channel), "R");
     for (let round = 0; round < 200; round++) {
       channel.interruptPeer();
@@ -377,32 +377,32 @@ for (const job of ["interruptible", "interruptibleBlocking"] as const) {
       assertEquals(text(await receive(channel, 5, 5)), "Rdata");
     }
     channel.close();
-    assertEquals(await unit.result, "end");
+    assertEquals(await worker.result, "end");
   });
 }
 
 Deno.test("RingChannel.close() lets the other end read what is left, and then the end", async () => {
   using ends = new Pair(8, 2 ** 32 - 3);
-  const { main, unit } = ends;
+  const { main, worker } = ends;
   await main.write(bytes("left"));
   main.close();
   main.close();
-  await assertRejects(() => unit.write(bytes("x")), Deno.errors.BrokenPipe);
-  assertThrows(() => unit.writeSync(bytes("x")), Deno.errors.BrokenPipe);
-  assertEquals(await unit.read(new Uint8Array(3)), 3);
-  assertEquals(unit.readSync(new Uint8Array(3), null), 1);
-  assertStrictEquals(await unit.read(new Uint8Array(1)), null);
-  assertStrictEquals(unit.readSync(new Uint8Array(1), 0), null);
+  await assertRejects(() => worker.write(bytes("x")), Deno.errors.BrokenPipe);
+  assertThrows(() => worker.writeSync(bytes("x")), Deno.errors.BrokenPipe);
+  assertEquals(await worker.read(new Uint8Array(3)), 3);
+  assertEquals(worker.readSync(new Uint8Array(3), null), 1);
+  assertStrictEquals(await worker.read(new Uint8Array(1)), null);
+  assertStrictEquals(worker.readSync(new Uint8Array(1), 0), null);
   for (const operation of [() => main.read(new Uint8Array(1)), () => main.write(bytes("x"))]) {
     await assertRejects(operation, Deno.errors.BadResource);
   }
-  unit.close();
+  worker.close();
 });
 
 Deno.test("RingChannel.close() ends what waits on both ends", async () => {
-  for (const side of ["main", "unit"] as const) {
+  for (const side of ["main", "worker"] as const) {
     using ends = new Pair(8);
-    const [own, peer] = side === "main" ? [ends.main, ends.unit] : [ends.unit, ends.main];
+    const [own, peer] = side === "main" ? [ends.main, ends.worker] : [ends.worker, ends.main];
     // Both write more than the ring holds, so that the writes of both wait.
     const ownWrite = assertRejects(() => own.write(pattern(12)), Deno.errors.BadResource);
     const peerWrite = assertRejects(() => peer.write(pattern(12)), Deno.errors.BrokenPipe);
@@ -414,34 +414,34 @@ Deno.test("RingChannel.close() ends what waits on both ends", async () => {
     assertStrictEquals(await peer.read(new Uint8Array(1)), null);
   }
   using ends = new Pair();
-  const { main, unit } = ends;
+  const { main, worker } = ends;
   const ownRead = assertRejects(() => main.read(new Uint8Array(1)), Deno.errors.BadResource);
-  const peerRead = unit.read(new Uint8Array(1));
+  const peerRead = worker.read(new Uint8Array(1));
   main.close();
   await ownRead;
   assertStrictEquals(await peerRead, null);
 });
 
 Deno.test("RingChannel.close() fails the write in which a Worker blocks", async () => {
-  using unit = new Unit("writeUntilFailure");
-  await receive(unit.channel, 10 * KIB, 1000);
-  unit.channel.close();
-  assertEquals(await unit.result, "BrokenPipe");
+  using worker = new HandlerWorker("writeUntilFailure");
+  await receive(worker.channel, 10 * KIB, 1000);
+  worker.channel.close();
+  assertEquals(await worker.result, "BrokenPipe");
 });
 
 Deno.test("RingChannel.close() by a Worker is the end for the main isolate", async () => {
-  using unit = new Unit("writeAndClose");
-  assertEquals(await readText(unit.channel), "bye");
-  assertStrictEquals(await readText(unit.channel), null);
-  await assertRejects(() => unit.channel.write(bytes("x")), Deno.errors.BrokenPipe);
-  assertEquals(await unit.result, "BadResource");
+  using worker = new HandlerWorker("writeAndClose");
+  assertEquals(await readText(worker.channel), "bye");
+  assertStrictEquals(await readText(worker.channel), null);
+  await assertRejects(() => worker.channel.write(bytes("x")), Deno.errors.BrokenPipe);
+  assertEquals(await worker.result, "BadResource");
 });
 
 Deno.test("RingChannel lets a Worker be terminated while it blocks", async () => {
-  const unit = new Unit("echoBlocking");
-  await unit.channel.write(bytes("there?"));
-  assertEquals(text(await receive(unit.channel, 6, 6)), "there?");
-  const reading = assertRejects(() => unit.channel.read(new Uint8Array(1)));
-  unit[Symbol.dispose]();
+  const worker = new HandlerWorker("echoBlocking");
+  await worker.channel.write(bytes("there?"));
+  assertEquals(text(await receive(worker.channel, 6, 6)), "there?");
+  const reading = assertRejects(() => worker.channel.read(new Uint8Array(1)));
+  worker[Symbol.dispose]();
   await reading;
 });

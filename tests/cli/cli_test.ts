@@ -566,7 +566,7 @@ Deno.test("cli says in one line why it cannot serve", async () => {
   }
 });
 
-Deno.test("fault 25: cli ends with the reason when no unit can load the handler", async () => {
+Deno.test("fault 25: cli ends with the reason when no worker can load the handler", async () => {
   const path = await moduleOf(
     `import { StreamRequestHandler } from "@netkit/socketserver";
      if ("WorkerGlobalScope" in globalThis || Deno.mainModule === import.meta.url) {

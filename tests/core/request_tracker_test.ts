@@ -1,13 +1,13 @@
 /**
- * RequestTable: the counters always add up, and the signals follow the requests.
+ * RequestTracker: the counters always add up, and the signals follow the requests.
  *
  * @module
  */
 import { assert, assertEquals, assertFalse, assertStrictEquals } from "@std/assert";
-import { type Outcome, RequestTable } from "../../src/core/request_tracker.ts";
+import { type Outcome, RequestTracker } from "../../src/core/request_tracker.ts";
 
 /** Checks what must hold at any time, and gives the snapshot. */
-function checked(table: RequestTable<unknown>) {
+function checked(table: RequestTracker<unknown>) {
   const stats = table.stats("serving");
   const { accepted, active, completed, failed, rejected, aborted, peak } = stats;
   assertEquals(accepted, active + completed + failed + rejected + aborted);
@@ -16,8 +16,8 @@ function checked(table: RequestTable<unknown>) {
   return stats;
 }
 
-Deno.test("RequestTable.stats() starts with nothing", () => {
-  assertEquals(new RequestTable().stats("idle"), {
+Deno.test("RequestTracker.stats() starts with nothing", () => {
+  assertEquals(new RequestTracker().stats("idle"), {
     state: "idle",
     accepted: 0,
     active: 0,
@@ -30,8 +30,8 @@ Deno.test("RequestTable.stats() starts with nothing", () => {
   });
 });
 
-Deno.test("RequestTable.stats() adds up after each step of many requests", () => {
-  const table = new RequestTable<object>();
+Deno.test("RequestTracker.stats() adds up after each step of many requests", () => {
+  const table = new RequestTracker<object>();
   const outcomes: Outcome[] = ["completed", "failed", "rejected", "aborted"];
   const open: object[] = [];
   const ended = { completed: 0, failed: 0, rejected: 0, aborted: 0 };
@@ -55,8 +55,8 @@ Deno.test("RequestTable.stats() adds up after each step of many requests", () =>
   for (const outcome of outcomes) assertEquals(table.ended(outcome), ended[outcome]);
 });
 
-Deno.test("RequestTable.end() counts a request once", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.end() counts a request once", () => {
+  const table = new RequestTracker<string>();
   table.begin("a");
   table.end("a", "completed");
   table.end("a", "failed");
@@ -65,8 +65,8 @@ Deno.test("RequestTable.end() counts a request once", () => {
   assertEquals({ accepted, completed, failed }, { accepted: 1, completed: 1, failed: 0 });
 });
 
-Deno.test("RequestTable.stats() gives a snapshot that does not change", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.stats() gives a snapshot that does not change", () => {
+  const table = new RequestTracker<string>();
   const before = table.stats("serving");
   table.begin("a");
   table.countAcceptError("EMFILE");
@@ -74,14 +74,14 @@ Deno.test("RequestTable.stats() gives a snapshot that does not change", () => {
   assertEquals(before.acceptErrors, {});
 });
 
-Deno.test("RequestTable.countAcceptError() counts by code", () => {
-  const table = new RequestTable();
+Deno.test("RequestTracker.countAcceptError() counts by code", () => {
+  const table = new RequestTracker();
   for (const code of ["EMFILE", "NotConnected", "EMFILE"]) table.countAcceptError(code);
   assertEquals(checked(table).acceptErrors, { EMFILE: 2, NotConnected: 1 });
 });
 
-Deno.test("RequestTable.signal() is one for each request and aborts with it", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.signal() is one for each request and aborts with it", () => {
+  const table = new RequestTracker<string>();
   table.begin("a");
   table.begin("b");
   const signal = table.signal("a");
@@ -97,15 +97,15 @@ Deno.test("RequestTable.signal() is one for each request and aborts with it", ()
   assertEquals(checked(table).active, 2); // they have not ended yet
 });
 
-Deno.test("RequestTable.signal() is aborted already when it is first asked for after abortAll()", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.signal() is aborted already when it is first asked for after abortAll()", () => {
+  const table = new RequestTracker<string>();
   table.begin("a");
   table.abortAll(() => {});
   assert(table.signal("a").aborted);
 });
 
-Deno.test("RequestTable.signal() is aborted already when the request has ended or never was", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.signal() is aborted already when the request has ended or never was", () => {
+  const table = new RequestTracker<string>();
   table.begin("a");
   const signal = table.signal("a");
   table.end("a", "completed");
@@ -114,8 +114,8 @@ Deno.test("RequestTable.signal() is aborted already when the request has ended o
   assert(table.signal("never").aborted);
 });
 
-Deno.test("RequestTable.isAborted() tells who was cut off or is not known", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.isAborted() tells who was cut off or is not known", () => {
+  const table = new RequestTracker<string>();
   table.begin("a");
   assertFalse(table.isAborted("a"));
   table.abortAll(() => {});
@@ -125,15 +125,15 @@ Deno.test("RequestTable.isAborted() tells who was cut off or is not known", () =
   assert(table.isAborted("never"));
 });
 
-Deno.test("RequestTable.abortAll() counts those that end while they are cut off", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.abortAll() counts those that end while they are cut off", () => {
+  const table = new RequestTracker<string>();
   for (const request of ["a", "b", "c"]) table.begin(request);
   assertEquals(table.abortAll((request) => table.end(request, "aborted")), 3);
   assertEquals(checked(table).aborted, 3);
 });
 
-Deno.test("RequestTable.giveUp() counts what still runs as aborted, once", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.giveUp() counts what still runs as aborted, once", () => {
+  const table = new RequestTracker<string>();
   for (const request of ["a", "b"]) table.begin(request);
   table.abortAll(() => {});
   table.end("a", "aborted");
@@ -143,8 +143,8 @@ Deno.test("RequestTable.giveUp() counts what still runs as aborted, once", () =>
   assertEquals({ aborted, completed, active }, { aborted: 2, completed: 0, active: 0 });
 });
 
-Deno.test("RequestTable.idle() resolves when the last request has ended, for all who wait", async () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.idle() resolves when the last request has ended, for all who wait", async () => {
+  const table = new RequestTracker<string>();
   await table.idle();
   table.begin("a");
   table.begin("b");
@@ -158,8 +158,8 @@ Deno.test("RequestTable.idle() resolves when the last request has ended, for all
   assertEquals(idle, 2);
 });
 
-Deno.test("RequestTable.idle() resolves when giveUp() ends the last", async () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.idle() resolves when giveUp() ends the last", async () => {
+  const table = new RequestTracker<string>();
   table.begin("a");
   const idle = table.idle();
   table.giveUp();
@@ -167,8 +167,8 @@ Deno.test("RequestTable.idle() resolves when giveUp() ends the last", async () =
   checked(table);
 });
 
-Deno.test("RequestTable.stats() adds up when equal requests are under way at once", () => {
-  const table = new RequestTable<string>();
+Deno.test("RequestTracker.stats() adds up when equal requests are under way at once", () => {
+  const table = new RequestTracker<string>();
   table.begin("same");
   table.begin("same");
   checked(table);

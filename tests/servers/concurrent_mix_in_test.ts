@@ -162,7 +162,7 @@ async function soon<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-/** Turns of the event loop, in which a server that could go on would. */
+/** SerialQueue of the event loop, in which a server that could go on would. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
 }

@@ -28,9 +28,9 @@ import {
   StreamRequestHandler,
   TCPServer,
   UDPServer,
-  UnitDiedError,
+  WorkerDiedError,
 } from "@netkit/socketserver";
-import { ChildUnit } from "../../src/workers/process_worker.ts";
+import { ProcessWorker } from "../../src/workers/process_worker.ts";
 import { reset, resettable } from "../conversation.ts";
 import {
   BlockingFloodHandler,
@@ -390,7 +390,7 @@ Deno.test("ForkingTCPServer retains nothing after many requests", async () => {
 Deno.test("ForkingTCPServer keeps 'minSpareChildren' ready, so that a request need not wait for a start", async () => {
   await using fixture = serve(PidHandler, { minSpareChildren: 2 });
   const { server, address } = fixture;
-  const spares = () => server.stats().units!.spare;
+  const spares = () => server.stats().workers!.spare;
   await until(() => spares() === 2);
   const ready = childrenOf(Deno.pid).map(String);
   const [pid] = (await exchange(address, "")).split(" ");
@@ -401,17 +401,17 @@ Deno.test("ForkingTCPServer keeps 'minSpareChildren' ready, so that a request ne
 Deno.test("ForkingTCPServer replaces a spare child that is killed", async () => {
   await using fixture = serve(PidHandler);
   const { server, address } = fixture;
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   const [pid] = childrenOf(Deno.pid);
   Deno.kill(pid!, "SIGKILL");
   await until(() => {
-    const { spare, started } = server.stats().units!;
+    const { spare, started } = server.stats().workers!;
     return spare === 1 && started === 2;
   });
   assertNotEquals((await exchange(address, "")).split(" ")[0], String(pid));
   await until(() => fixture.lines.length > 0);
   assertEquals(fixture.lines.filter((line) => !line.startsWith("debug: ")), [
-    "error: Cannot keep child ready: Cannot keep unit ready: it ended before it was used " +
+    "error: Cannot keep child ready: Cannot keep worker ready: it ended before it was used " +
     '({ code: null, signal: "SIGKILL" })',
   ]);
 });
@@ -419,7 +419,7 @@ Deno.test("ForkingTCPServer replaces a spare child that is killed", async () => 
 Deno.test("ForkingTCPServer gives a request to another child when the one it was to have has ended before", async () => {
   await using fixture = serve(PidHandler, { maxRequestsPerChild: 0 });
   const { server, address } = fixture;
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   const [pid] = childrenOf(Deno.pid);
   server.prepareRequest = () => {
     Deno.kill(pid!, "SIGKILL");
@@ -476,7 +476,7 @@ Deno.test("ForkingTCPServer: the client of a child that is killed sees the end a
   }
   assertLess(Math.min(...times), 100);
   const [error] = errors;
-  assertInstanceOf(error, UnitDiedError);
+  assertInstanceOf(error, WorkerDiedError);
   assertEquals(error.status, { code: null, signal: "SIGKILL" });
   assertMatch(error.message, /^Cannot finish request: child \d+ killed by SIGKILL$/);
   const [conn] = await begin(address);
@@ -489,7 +489,7 @@ Deno.test("ForkingTCPServer: handleError() gets the exit code of a child that en
     assertEquals(await exchange(fixture.address, `${code}\n`), "");
     await until(() => fixture.errors.length > 0);
     const [error] = fixture.errors;
-    assertInstanceOf(error, UnitDiedError);
+    assertInstanceOf(error, WorkerDiedError);
     assertEquals(error.status, { code, signal: null });
   }
 });
@@ -504,7 +504,7 @@ Deno.test("ForkingTCPServer: an unhandled rejection in a child ends it and is in
   await using fixture = serve(LooseHandler);
   assertEquals(await exchange(fixture.address, ""), "");
   await until(() => fixture.errors.length > 0);
-  assertInstanceOf(fixture.errors[0], UnitDiedError);
+  assertInstanceOf(fixture.errors[0], WorkerDiedError);
   assert(fixture.lines.some((line) => /^info: .*nobody caught this/.test(line)));
 });
 
@@ -514,7 +514,7 @@ Deno.test("ForkingTCPServer recovers from chaos: a random child is killed every 
   const { server, address } = fixture;
   assertEquals(await exchange(address, "x\n"), "x\n");
   const isQuiet = () => {
-    const { spare, busy, starting } = server.stats().units!;
+    const { spare, busy, starting } = server.stats().workers!;
     return spare + busy + starting === 1 && childrenOf(Deno.pid).length === 1;
   };
   await until(isQuiet);
@@ -557,7 +557,7 @@ Deno.test("ForkingTCPServer recovers from chaos: a random child is killed every 
   await until(isQuiet, PATIENCE);
   await until(() => openDescriptors() - descriptors < 4, PATIENCE); // a child has four
   assertLess(residentMemory() - memory, 100 * 1024 * 1024);
-  assert(fixture.errors.every((error) => error instanceof UnitDiedError), `${fixture.errors}`);
+  assert(fixture.errors.every((error) => error instanceof WorkerDiedError), `${fixture.errors}`);
 });
 
 for (
@@ -762,7 +762,7 @@ Deno.test("fault 8: ForkingTCPServer: 'childMemoryLimit' ends a child whose heap
   for (let count = 1; count <= 2; count++) {
     assertEquals(await exchange(fixture.address, ""), "");
     await until(() => errors.length === count, 20_000);
-    assertInstanceOf(errors.at(-1), UnitDiedError);
+    assertInstanceOf(errors.at(-1), WorkerDiedError);
   }
   assertLess(residentMemory() - memory, 100 * 1024 * 1024);
   assertEquals(server.childMemoryLimit, 32);
@@ -822,7 +822,7 @@ function serverEnv(): Record<string, string> {
 Deno.test("ForkingTCPServer: after 'requestTimeout' a handler that awaits can finish in good order", async () => {
   await using fixture = serve(TidyHandler, { requestTimeout: 200 });
   const { server, address, errors, lines } = fixture;
-  await until(() => server.stats().units!.spare === 1); // its start is no part of the time
+  await until(() => server.stats().workers!.spare === 1); // its start is no part of the time
   const [conn] = await begin(address);
   using _ = conn;
   assertEquals(await conn.read(new Uint8Array(1)), null);
@@ -837,7 +837,7 @@ for (const Handler of [DeafHandler, StubbornHandler, SpinHandler]) {
   Deno.test(`ForkingTCPServer: after 'requestTimeout' a child that does not heed it is killed, as with ${Handler.name}`, async () => {
     await using fixture = serve(Handler, { requestTimeout: 200 });
     const { server, address, errors } = fixture;
-    await until(() => server.stats().units!.spare === 1);
+    await until(() => server.stats().workers!.spare === 1);
     const [conn] = await begin(address);
     using _ = conn;
     const [pid] = server.activeChildren;
@@ -883,7 +883,7 @@ for (const how of ["close", "reset"] as const) {
     }));
     assertEquals(await exchange(address, "next\n"), "next\n");
     // Some of those that wait may be given a child; it was one for each.
-    assertLess(server.stats().units!.started, 150);
+    assertLess(server.stats().workers!.started, 150);
     assertEquals(lines.filter((line) => !line.startsWith("debug: ")), []);
   });
 }
@@ -944,7 +944,7 @@ Deno.test("ForkingTCPServer: a read that blocks in a child heeds 'timeout', and 
 Deno.test("ForkingTCPServer: a handler that blocks in a read is told when it is cut off or the client is reset", async () => {
   await using fixture = serve(BlockingHandler, { requestTimeout: 200 });
   const { server, address, lines } = fixture;
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   const told = () => lines.filter((line) => line === "info: blocked: ConnectionReset").length;
   const [conn] = await begin(address);
   using _ = conn;
@@ -1099,7 +1099,7 @@ Deno.test("fault 25: ForkingTCPServer.serveForever() rejects with what a handler
     assertMatch(line, /^error: Cannot keep child ready: Cannot load handler .* no database$/);
   }
   assertEquals(server.state, "idle");
-  const { started, starting, spare } = server.stats().units!;
+  const { started, starting, spare } = server.stats().workers!;
   assertEquals([started, starting, spare], [0, 0, 0]);
   assertEquals(childrenOf(Deno.pid), []);
   await server.serverClose();
@@ -1109,11 +1109,11 @@ Deno.test("fault 25: ForkingTCPServer.serveForever() rejects with what a handler
 Deno.test("ForkingTCPServer: a module that is not there, or that does not end to load, is an error", async () => {
   const init = { moduleUrl: "file:///nowhere/module.ts", className: "AnyHandler" };
   const options = { flags: [CONFIG_FLAG], env: serverEnv(), onLine: () => {} };
-  const missing = await ChildUnit.start(init, options).catch((error) => error);
+  const missing = await ProcessWorker.start(init, options).catch((error) => error);
   assertInstanceOf(missing, HandlerLoadError);
   assertStringIncludes(missing.message, "Module not found");
   const moduleUrl = writeModule(`console.log("loading"); while (true);`);
-  const endless = await ChildUnit.start({ moduleUrl, className: "AnyHandler" }, {
+  const endless = await ProcessWorker.start({ moduleUrl, className: "AnyHandler" }, {
     ...options,
     startTimeout: 300,
   }).catch((error) => error);
@@ -1269,7 +1269,7 @@ Deno.test("ForkingTCPServer in a compiled program refuses to start itself over a
 
 Deno.test("ForkingTCPServer: an idle child costs no CPU", async () => {
   await using fixture = serve(EchoHandler);
-  await until(() => fixture.server.stats().units!.spare === 1);
+  await until(() => fixture.server.stats().workers!.spare === 1);
   const [pid] = childrenOf(Deno.pid);
   const ticks = () => {
     const stat = processStat(pid!)!;

@@ -107,7 +107,7 @@ Deno.test("PoolTCPServer.serveForever() serves clients in all Workers", async ()
 Deno.test("PoolTCPServer deals many slow clients out to all Workers", async () => {
   await using server = makePool();
   const serving = server.serveForever();
-  await until(() => server.stats().units!.spare === 2);
+  await until(() => server.stats().workers!.spare === 2);
   const counts = new Map<string, number>();
   const clients: Client[] = [];
   for (let left = 40; left > 0; left--) {
@@ -162,15 +162,15 @@ Deno.test("PoolTCPServer.stats() sums over the Workers", async () => {
     rejected: 0,
     aborted: 0,
     acceptErrors: {},
-    units: { spare: 0, busy: 0, starting: 0, poisoned: 0, started: 0 },
+    workers: { spare: 0, busy: 0, starting: 0, poisoned: 0, started: 0 },
   });
   const serving = server.serveForever();
-  await until(() => server.stats().units!.spare === 2);
+  await until(() => server.stats().workers!.spare === 2);
   await Promise.all(Array.from({ length: 20 }, () => exchange(server.serverAddress, "who\n")));
   await exchange(server.serverAddress, "fail\n");
   using held = await Client.start(server.serverAddress, "hold");
   await until(() => server.stats().completed + server.stats().failed === 21);
-  const { accepted, active, completed, failed, state, units } = server.stats();
+  const { accepted, active, completed, failed, state, workers } = server.stats();
   assertEquals({ accepted, active, completed, failed, state }, {
     accepted: 22,
     active: 1,
@@ -178,13 +178,13 @@ Deno.test("PoolTCPServer.stats() sums over the Workers", async () => {
     failed: 1,
     state: "serving",
   });
-  assertEquals(units, { spare: 1, busy: 1, starting: 0, poisoned: 0, started: 2 });
+  assertEquals(workers, { spare: 1, busy: 1, starting: 0, poisoned: 0, started: 2 });
   await held.release();
   await server.shutdown();
   await serving;
   await server.serverClose();
   assertEquals(server.stats().completed, 21); // which is known when it is closed
-  assertEquals(server.stats().units!.spare, 0);
+  assertEquals(server.stats().workers!.spare, 0);
 });
 
 Deno.test("PoolTCPServer.shutdown() is quick and serveForever() may be called again", async () => {
@@ -293,7 +293,7 @@ Deno.test("PoolTCPServer.serverClose() gives up on Workers that do not come up",
   const logger = new ListLogger();
   const server = new PoolTCPServer(LOOPBACK, Slow, { workers: 2, logger });
   const serving = server.serveForever();
-  assertEquals(server.stats().units!.starting, 2);
+  assertEquals(server.stats().workers!.starting, 2);
   await server.serverClose();
   await serving;
   await server.finished;
@@ -372,7 +372,7 @@ for (const Server of [PoolTCPServer, PoolTLSServer]) {
     );
     const address = server.serverAddress;
     const serving = server.serveForever();
-    await until(() => server.stats().units!.spare === 2); // a TLS pool resets who comes before
+    await until(() => server.stats().workers!.spare === 2); // a TLS pool resets who comes before
     using conn = Server === PoolTLSServer ? await connectTLS(address) : await connect(address);
     await conn.write(bytes("hold\n"));
     await until(() => server.stats().active === 1);
@@ -391,7 +391,7 @@ Deno.test("fault 26: PoolTCPServer.drain() stops accepting though two clients co
   const server = makePool();
   const address = server.serverAddress;
   const serving = server.serveForever();
-  await until(() => server.stats().units!.spare === 2);
+  await until(() => server.stats().workers!.spare === 2);
   using client = await Client.start(address, "hold");
   let isFreed = false;
   const deadline = performance.now() + 20_000;
@@ -496,17 +496,17 @@ Deno.test("PoolTCPServer takes settings by class, option and instance", async ()
   server.serverActivate();
   const serving = server.serveForever();
   await exchange(server.serverAddress, "who\n");
-  assertEquals(server.stats().units!.started, 1);
+  assertEquals(server.stats().workers!.started, 1);
   await server.shutdown();
   await serving;
   server.workers = 3;
   const again = server.serveForever();
-  await until(() => server.stats().units!.started === 3);
+  await until(() => server.stats().workers!.started === 3);
   await server.shutdown();
   await again;
   server.workers = 1;
   const less = server.serveForever();
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   await server.shutdown();
   await less;
 });
@@ -552,13 +552,13 @@ Deno.test("PoolTCPServer replaces a Worker that dies, and its clients see the en
   const serving = server.serveForever();
   let deaths = 0;
   for (const command of ["exit", "close", "crash"]) {
-    await until(() => server.stats().units!.spare === 2);
+    await until(() => server.stats().workers!.spare === 2);
     using bystander = await Client.start(server.serverAddress, "hold");
     using client = await Client.start(server.serverAddress, command);
     await client.rest();
     deaths++;
-    await until(() => server.stats().units!.started === 2 + deaths);
-    await until(() => server.stats().units!.busy + server.stats().units!.spare === 2);
+    await until(() => server.stats().workers!.started === 2 + deaths);
+    await until(() => server.stats().workers!.busy + server.stats().workers!.spare === 2);
     bystander[Symbol.dispose]();
     await until(() => server.stats().active === 0);
   }
@@ -658,10 +658,10 @@ for (const name of ["maxConnectionsPerWorker", "workers"] as const) {
       assertEquals(await client.release(), " released");
       client[Symbol.dispose]();
     }
-    await until(() => server.stats().units!.spare === 1 && server.stats().active === 0);
+    await until(() => server.stats().workers!.spare === 1 && server.stats().active === 0);
     assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
     server[name] = 2;
-    await until(() => server.stats().units!.spare === server.workers);
+    await until(() => server.stats().workers!.spare === server.workers);
     await server.shutdown();
     await serving;
     await server.serverClose();
@@ -813,7 +813,7 @@ Deno.test("PoolTCPServer cuts off a request that takes longer than requestTimeou
 Deno.test("PoolTCPServer serves others while a handler computes", async () => {
   await using server = makePool({ workers: 2, maxConnectionsPerWorker: 1 });
   const serving = server.serveForever();
-  await until(() => server.stats().units!.spare === 2);
+  await until(() => server.stats().workers!.spare === 2);
   using client = await Client.start(server.serverAddress, "compute");
   for (let left = 5; left > 0; left--) {
     assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
@@ -844,7 +844,7 @@ Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never st
       await conn.read(new Uint8Array(10));
       console.log(JSON.stringify(await server[method]({ timeout: 1 }) ?? lines));
       await serving;
-      console.log(server.state, server.stats().units!.poisoned);
+      console.log(server.state, server.stats().workers!.poisoned);
     }
     Deno.exit();
   `;
@@ -884,8 +884,8 @@ Deno.test("PoolTCPServer starts as many Workers as there are descriptors for, an
       let served = 0;
       for (let n = 0; n < 100; n++) if (await ask() === "hello") served++;
       console.log(await warned.promise);
-      while (server.stats().units.started < ${least}) await new Promise((resolve) => setTimeout(resolve, 10));
-      const { started, starting } = server.stats().units;
+      while (server.stats().workers.started < ${least}) await new Promise((resolve) => setTimeout(resolve, 10));
+      const { started, starting } = server.stats().workers;
       console.log(served, started >= ${least}, started < 30, starting > 0);
       const before = performance.now();
       await server.${stop}();
@@ -907,7 +907,7 @@ Deno.test("PoolTLSServer serves over TLS, in all Workers", async () => {
   const server = new PoolTLSServer(LOOPBACK, PoolCommandHandler, options);
   const address = server.serverAddress;
   const serving = server.serveForever();
-  await until(() => server.stats().units!.spare === 2);
+  await until(() => server.stats().workers!.spare === 2);
   assertEquals(await exchangeOn(await connectTLS(address), "echo\nhello\n"), "hello\n");
   const names = new Set<string>();
   while (names.size < 2) names.add(await exchangeOn(await connectTLS(address), "who\n"));
@@ -943,7 +943,7 @@ Deno.test("PoolTCPServer gives each Worker a port of its own where Deno shares n
   try {
     const server = makePool();
     const serving = server.serveForever();
-    await until(() => server.stats().units!.spare === 2);
+    await until(() => server.stats().workers!.spare === 2);
     const names = new Set<string>();
     while (names.size < 2) names.add(await exchange(server.serverAddress, "who\n"));
     await server.shutdown();

@@ -35,7 +35,7 @@ import {
   ThreadingUnixDatagramServer,
   ThreadingUnixStreamServer,
   UDPServer,
-  UnitDiedError,
+  WorkerDiedError,
 } from "@netkit/socketserver";
 import { assertSame, pattern, reset, resettable } from "../conversation.ts";
 import DefaultHandler, {
@@ -122,17 +122,17 @@ function inModule(source: string): RequestHandlerClass<StreamSocket, SocketAddre
   };
 }
 
-Deno.test("test_threading_handled: an error in a unit goes to handleError() once, and the server goes on", async () => {
+Deno.test("test_threading_handled: an error in a worker goes to handleError() once, and the server goes on", async () => {
   await using started = start(recording({ maxThreads: 1 }));
   const { server } = started;
   assertEquals(await exchange(server.serverAddress, "throw type\n"), "");
   assertInstanceOf(await server.nextError(), TypeError);
   await assertServes(server);
   assertEquals(server.errors, []);
-  assertEquals([server.stats().failed, server.stats().units!.started], [1, 1]);
+  assertEquals([server.stats().failed, server.stats().workers!.started], [1, 1]);
 });
 
-Deno.test("test_threading_not_handled: ServerExit ends the request in its unit and nothing else", async () => {
+Deno.test("test_threading_not_handled: ServerExit ends the request in its worker and nothing else", async () => {
   const logger = new ListLogger();
   await using started = start(recording({ logger }));
   const { server } = started;
@@ -155,7 +155,7 @@ for (
     ["plain", Error, "plain"],
   ] as const
 ) {
-  Deno.test(`ThreadingMixIn.handleError() gets a ${Class.name} of a unit as one`, async () => {
+  Deno.test(`ThreadingMixIn.handleError() gets a ${Class.name} of a worker as one`, async () => {
     await using started = start(recording());
     const { server } = started;
     await exchange(server.serverAddress, `throw ${name}\n`);
@@ -167,7 +167,7 @@ for (
   });
 }
 
-Deno.test("ThreadingMixIn.handleError() gets an error that only the unit knows as the nearest that both do", async () => {
+Deno.test("ThreadingMixIn.handleError() gets an error that only the worker knows as the nearest that both do", async () => {
   await using started = start(recording());
   const { server } = started;
   await exchange(server.serverAddress, "throw own\n");
@@ -200,7 +200,7 @@ Deno.test("ThreadingMixIn.maxThreads is never exceeded when 100 clients come to 
   );
   assertEquals(answers, Array.from({ length: 100 }, (_, n) => `${n}\n`));
   assertEquals([peak, server.stats().peak], [4, 4]);
-  const { started: workers, poisoned } = server.stats().units!;
+  const { started: workers, poisoned } = server.stats().workers!;
   assert(workers <= 4, `${workers} Workers`);
   assertEquals(poisoned, 0);
 });
@@ -212,7 +212,7 @@ Deno.test({
   async fn() {
     await using started = start(recording({ minSpareThreads: 4, maxThreads: 4 }));
     const { server } = started;
-    await until(() => server.stats().units!.spare === 4);
+    await until(() => server.stats().workers!.spare === 4);
     const work = async (handlers: number) => {
       const before = performance.now();
       const used = cpuUsage();
@@ -276,10 +276,10 @@ Deno.test("ThreadingMixIn retains nothing of 1,000 requests", async () => {
     await Promise.all(Array.from({ length: 10 }, () => assertServes(server)));
   }
   await until(() => server.stats().active === 0);
-  const { units, completed } = server.stats();
+  const { workers, completed } = server.stats();
   assertEquals(completed, 1001);
-  assert(units!.spare <= 4 && units!.started <= 4, Deno.inspect(units));
-  assertEquals(units!.busy, 0);
+  assert(workers!.spare <= 4 && workers!.started <= 4, Deno.inspect(workers));
+  assertEquals(workers!.busy, 0);
   // A Worker has descriptors of its own.
   assert(openDescriptors() - descriptors < 40, `${openDescriptors() - descriptors} descriptors`);
 });
@@ -288,7 +288,7 @@ Deno.test("ThreadingMixIn recovers from chaos: a Worker ends in the middle of a 
   await using started = start(recording({ maxThreads: 6, threadIdleTimeout: 50 }));
   const { server } = started;
   const isQuiet = () => {
-    const { spare, busy, starting } = server.stats().units!;
+    const { spare, busy, starting } = server.stats().workers!;
     return spare === 1 && busy + starting === 0;
   };
   await assertServes(server);
@@ -333,7 +333,7 @@ Deno.test("ThreadingMixIn recovers from chaos: a Worker ends in the middle of a 
   await until(() => openDescriptors() - descriptors < 12, PATIENCE); // a Worker has six
   const growth = Deno.memoryUsage().rss - memory;
   assert(growth < 300 * 1024 * 1024, `${growth} bytes`); // 170 MB for six Workers that come and go
-  assert(server.errors.every((error) => error instanceof UnitDiedError), `${server.errors}`);
+  assert(server.errors.every((error) => error instanceof WorkerDiedError), `${server.errors}`);
   server.errors.length = 0;
 });
 
@@ -423,8 +423,8 @@ Deno.test("ThreadingMixIn.serverClose() with daemonThreads ends a Worker that wo
   await serving;
   await hearEnd(conn);
   await server.finished;
-  assertInstanceOf(await server.nextError(), UnitDiedError);
-  assertEquals(server.stats().units!.busy, 0);
+  assertInstanceOf(await server.nextError(), WorkerDiedError);
+  assertEquals(server.stats().workers!.busy, 0);
   server.daemonThreads = false;
   await server.serverClose(); // for its Workers
 });
@@ -433,11 +433,11 @@ Deno.test("ThreadingMixIn.serverClose() does not wait for a module that never en
   const Handler = inModule("await new Promise(() => {}); export class TextHandler {}");
   const server = new RecordingServer(LOOPBACK, Handler);
   const serving = server.serveForever();
-  await until(() => server.stats().units!.starting === 1);
+  await until(() => server.stats().workers!.starting === 1);
   await server.serverClose();
   await serving;
   await server.finished;
-  assertEquals(server.stats().units!.starting, 0);
+  assertEquals(server.stats().workers!.starting, 0);
 });
 
 Deno.test("ThreadingMixIn.serverClose() does not wait for long for a module on which a client waits", async () => {
@@ -470,36 +470,36 @@ Deno.test("ThreadingMixIn.drain() aborts what runs at the time limit", async () 
 Deno.test("ThreadingMixIn.requestTimeout ends a handler that awaits, whose Worker serves on", async () => {
   await using started = start(recording({ requestTimeout: 500, maxThreads: 1 }));
   const { server } = started;
-  await until(() => server.stats().units!.spare === 1); // its start takes of the time, too
+  await until(() => server.stats().workers!.spare === 1); // its start takes of the time, too
   using conn = await client(server.serverAddress, "read", "reading");
   await hearEnd(conn);
   assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
   await assertServes(server);
-  const { units, aborted } = server.stats();
-  assertEquals([units!.started, units!.poisoned, aborted], [1, 0, 1]);
+  const { workers, aborted } = server.stats();
+  assertEquals([workers!.started, workers!.poisoned, aborted], [1, 0, 1]);
 });
 
 Deno.test("ThreadingMixIn.requestTimeout ends a handler that blocks in a read, whose Worker serves on", async () => {
   await using started = start(recording({ requestTimeout: 500, maxThreads: 1 }));
   const { server } = started;
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   using conn = await client(server.serverAddress, "block", "blocking");
   await hearEnd(conn);
   assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
   await assertServes(server);
-  assertEquals(server.stats().units!.poisoned, 0);
+  assertEquals(server.stats().workers!.poisoned, 0);
 });
 
 Deno.test("ThreadingMixIn.requestTimeout ends a Worker that does not heed it but awaits, which is not poisoned", async () => {
   await using started = start(recording({ requestTimeout: 500, maxThreads: 1 }));
   const { server } = started;
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   using conn = await client(server.serverAddress, "stick", "sticking");
   await hearEnd(conn);
   assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
   server.requestTimeout = null; // a new Worker may take long to start
   await assertServes(server);
-  const { started: workers, poisoned } = server.stats().units!;
+  const { started: workers, poisoned } = server.stats().workers!;
   assertEquals([workers, poisoned], [2, 0]);
 });
 
@@ -521,11 +521,11 @@ Deno.test("ThreadingMixIn.requestTimeout cuts off the client of a handler that s
       await conn.closeWrite().catch(() => {});
       return await new Response(conn.readable).text().catch(() => "cut off");
     };
-    while (server.stats().units.spare < 1) await new Promise((resolve) => setTimeout(resolve, 5));
+    while (server.stats().workers.spare < 1) await new Promise((resolve) => setTimeout(resolve, 5));
     console.log(await ask("spin\\n"));
     server.requestTimeout = null; // a new Worker may take long to start
     console.log(await ask("served\\n"));
-    console.log(server.stats().units.poisoned);
+    console.log(server.stats().workers.poisoned);
     await server.serverClose();
     await serving;
     console.log("closed");
@@ -551,7 +551,7 @@ Deno.test("ThreadingMixIn tells a handler by its signal and its reads that its c
   await reset(socket);
   assertEquals((await server.nextError() as Error).message, "aborted, then ConnectionReset");
   await assertServes(server);
-  assertEquals(server.stats().units!.started <= 2, true);
+  assertEquals(server.stats().workers!.started <= 2, true);
 });
 
 Deno.test("ThreadingMixIn serves on when 200 clients vanish at once after they have come", async () => {
@@ -567,7 +567,7 @@ Deno.test("ThreadingMixIn serves on when 200 clients vanish at once after they h
   }
   await until(() => server.stats().active === 0);
   await assertServes(server);
-  const { started: workers, poisoned } = server.stats().units!;
+  const { started: workers, poisoned } = server.stats().workers!;
   assert(workers <= 4 && poisoned === 0, Deno.inspect(server.stats()));
 });
 
@@ -579,18 +579,18 @@ for (
     ["throw-later", null],
   ] as const
 ) {
-  Deno.test(`ThreadingMixIn.handleError() gets UnitDiedError when a handler does "${command}"`, async () => {
+  Deno.test(`ThreadingMixIn.handleError() gets WorkerDiedError when a handler does "${command}"`, async () => {
     await using started = start(recording());
     const { server } = started;
     const heard = await exchange(server.serverAddress, `${command}\n`);
     assertEquals(heard, code === 3 ? "last words" : "");
     const error = await server.nextError();
-    assertInstanceOf(error, UnitDiedError);
+    assertInstanceOf(error, WorkerDiedError);
     assertEquals(error.status, { code, signal: null });
     if (code === null) assertStringIncludes((error.cause as Error).message, "thrown by nobody");
     await assertServes(server);
-    await until(() => server.stats().units!.spare > 0);
-    assertEquals(server.stats().units!.busy, 0);
+    await until(() => server.stats().workers!.spare > 0);
+    assertEquals(server.stats().workers!.busy, 0);
   });
 }
 
@@ -606,7 +606,7 @@ Deno.test("ThreadingMixIn gives a request to another Worker when the one it was 
   assertEquals(await exchange(server.serverAddress, "end-later\n"), "");
   isBlocked = true;
   using conn = await connect(server.serverAddress);
-  await until(() => server.stats().units!.started === 2);
+  await until(() => server.stats().workers!.started === 2);
   assertEquals(await exchangeOn(conn, "served\n"), "1");
   assertEquals([server.errors, server.stats().failed], [[], 0]);
 });
@@ -662,9 +662,9 @@ for (
       await using started = start(server);
       using conn = await connect(server.serverAddress); // where none is kept ready, somebody has to come
       const error = await started.serving.then(() => null, (error) => error);
-      assert(error instanceof HandlerLoadError || error instanceof UnitDiedError);
+      assert(error instanceof HandlerLoadError || error instanceof WorkerDiedError);
       assertStringIncludes(error.message, message);
-      assertEquals([server.state, server.stats().units!.started], ["idle", 0]);
+      assertEquals([server.state, server.stats().workers!.started], ["idle", 0]);
       await server.serverClose();
       await hearEnd(conn);
     }
@@ -691,7 +691,7 @@ Deno.test("fault 25: ThreadingMixIn serves on when the handler's module breaks l
   await Deno.writeTextFile(flag, "");
   await using _ = start(server); // which begins anew
   assertEquals(await exchange(server.serverAddress, ""), "mended");
-  await until(() => server.stats().units!.spare === 1);
+  await until(() => server.stats().workers!.spare === 1);
   logger.lines.length = 0;
   await Deno.remove(flag);
   assertEquals(await exchange(server.serverAddress, ""), "mended");
@@ -735,10 +735,10 @@ Deno.test("ThreadingMixIn.threadIdleTimeout ends the Workers beyond minSpareThre
   const conns = await Promise.all(
     Array.from({ length: 3 }, () => client(server.serverAddress, "read", "reading")),
   );
-  assert(server.stats().units!.started >= 3);
+  assert(server.stats().workers!.started >= 3);
   for (const conn of conns) conn.close();
   await until(() => {
-    const { spare, busy, starting } = server.stats().units!;
+    const { spare, busy, starting } = server.stats().workers!;
     return spare === 1 && busy === 0 && starting === 0;
   });
   await assertServes(server);
@@ -746,7 +746,7 @@ Deno.test("ThreadingMixIn.threadIdleTimeout ends the Workers beyond minSpareThre
 
 Deno.test("ThreadingMixIn.minSpareThreads are ready before the first client comes", async () => {
   await using started = start(recording({ minSpareThreads: 3 }));
-  await until(() => started.server.stats().units!.spare === 3);
+  await until(() => started.server.stats().workers!.spare === 3);
 });
 
 const SETTINGS: [keyof ThreadingOptions, unknown, unknown, unknown, unknown][] = [
@@ -815,7 +815,7 @@ Deno.test("ThreadingMixIn() makes a server of the user's own run its handlers in
   await using started = start(new OwnServer(LOOPBACK, DatagramCommandHandler));
   const { server } = started;
   assertEquals(await datagramExchange(server.serverAddress, "echo hello"), "hello");
-  assertEquals([server.maxThreads, server.stats().units!.started >= 1], [2, true]);
+  assertEquals([server.maxThreads, server.stats().workers!.started >= 1], [2, true]);
 });
 
 Deno.test("ThreadingMixIn calls the hooks in the main isolate, in their order", async () => {

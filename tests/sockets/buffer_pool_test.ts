@@ -1,18 +1,18 @@
 /**
- * RecvRoom: the memory that recv() receives into.
+ * BufferPool: the memory that recv() receives into.
  *
  * @module
  */
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { BaseRequestHandler, ConcurrentTCPServer } from "@netkit/socketserver";
-import { RecvRoom } from "../../src/sockets/buffer_pool.ts";
+import { BufferPool } from "../../src/sockets/buffer_pool.ts";
 import { bytes, connect, exchange, LOOPBACK, text } from "../harness.ts";
 
 /** A size of its own for each test, so that none finds what another has released. */
 let nextSize = 10_000;
 
-Deno.test("RecvRoom.cut() copies a small message, and take() gives the same room again", () => {
-  const [room, size] = [new RecvRoom(), nextSize++];
+Deno.test("BufferPool.cut() copies a small message, and take() gives the same room again", () => {
+  const [room, size] = [new BufferPool(), nextSize++];
   const first = room.take(size);
   first.set(bytes("hello"));
   const message = room.cut(first, 5);
@@ -24,8 +24,8 @@ Deno.test("RecvRoom.cut() copies a small message, and take() gives the same room
   assertEquals(room.take(size).length, size);
 });
 
-Deno.test("RecvRoom.cut() gives a large message away without a copy, and take() makes new room", () => {
-  const [room, size] = [new RecvRoom(), nextSize++];
+Deno.test("BufferPool.cut() gives a large message away without a copy, and take() makes new room", () => {
+  const [room, size] = [new BufferPool(), nextSize++];
   const first = room.take(size);
   const message = room.cut(first, size - 1);
   assert(message.buffer === first.buffer);
@@ -33,8 +33,8 @@ Deno.test("RecvRoom.cut() gives a large message away without a copy, and take() 
   assert(room.take(size).buffer !== first.buffer);
 });
 
-Deno.test("RecvRoom.release() leaves the room to other connections, without what was received in it", () => {
-  const [mine, other, size] = [new RecvRoom(), new RecvRoom(), nextSize++];
+Deno.test("BufferPool.release() leaves the room to other connections, without what was received in it", () => {
+  const [mine, other, size] = [new BufferPool(), new BufferPool(), nextSize++];
   const first = mine.take(size);
   first.fill(7);
   mine.cut(first, 10);
@@ -45,9 +45,9 @@ Deno.test("RecvRoom.release() leaves the room to other connections, without what
   assertEquals(new Uint8Array(message.buffer, size - 100), new Uint8Array(100));
 });
 
-Deno.test("RecvRoom.release() keeps no room that a message has taken along, and no small one", () => {
+Deno.test("BufferPool.release() keeps no room that a message has taken along, and no small one", () => {
   for (const [size, count] of [[nextSize++, nextSize - 2], [100, 10]] as const) {
-    const [mine, other] = [new RecvRoom(), new RecvRoom()];
+    const [mine, other] = [new BufferPool(), new BufferPool()];
     const room = mine.take(size);
     mine.cut(room, count);
     mine.release();
@@ -55,8 +55,8 @@ Deno.test("RecvRoom.release() keeps no room that a message has taken along, and 
   }
 });
 
-Deno.test("RecvRoom.take() refuses what is no size", () => {
-  for (const size of [0, -1, 1.5, NaN]) assertThrows(() => new RecvRoom().take(size), RangeError);
+Deno.test("BufferPool.take() refuses what is no size", () => {
+  for (const size of [0, -1, 1.5, NaN]) assertThrows(() => new BufferPool().take(size), RangeError);
 });
 
 Deno.test("recv() of one connection after the other and side by side mixes nothing up", async () => {

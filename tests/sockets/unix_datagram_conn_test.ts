@@ -157,9 +157,9 @@ Deno.test("UnixDatagramConn.close() ends a receive that waits", async () => {
 
 Deno.test("UnixDatagramConn.close() rejects the sends that wait for their turn", async () => {
   using conn = openConn();
-  using deaf = openClient();
+  using unresponsive = openClient();
   const receiving = conn.receive();
-  const sending = Array.from({ length: 1000 }, () => conn.send(bytes("x"), deaf.addr));
+  const sending = Array.from({ length: 1000 }, () => conn.send(bytes("x"), unresponsive.addr));
   const settled = Promise.allSettled(sending);
   await sending[0]!;
   conn.close();

@@ -1,5 +1,5 @@
 /**
- * How a unit finds the handler class that its server was given.
+ * How a worker finds the handler class that its server was given.
  *
  * @module
  */

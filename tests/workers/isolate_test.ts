@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals, assertInstanceOf } from "@std/assert";
-import { PoolTCPServer, ThreadingTCPServer, UnitDiedError } from "@netkit/socketserver";
+import { PoolTCPServer, ThreadingTCPServer, WorkerDiedError } from "@netkit/socketserver";
 import { connect, exchange, ListLogger, LOOPBACK, readAll, start, until } from "../harness.ts";
 import { bytes, text, writeAll } from "../harness.ts";
 import { PostingHandler } from "../posting_handlers.ts";
@@ -29,8 +29,8 @@ for (const [what, make] of [["threading", makeThreading], ["pool", makePool]] as
       assertEquals(await exchange(server.serverAddress, "hello\n"), "heard 0");
     }
     await until(() => server.stats().completed === 5);
-    const { failed, units } = server.stats();
-    assertEquals([failed, units!.started, server.state], [0, 1, "serving"]);
+    const { failed, workers } = server.stats();
+    assertEquals([failed, workers!.started, server.state], [0, 1, "serving"]);
     assertEquals((server.logger as ListLogger).lines, []);
   });
 
@@ -39,7 +39,7 @@ for (const [what, make] of [["threading", makeThreading], ["pool", makePool]] as
     const timedOut = Promise.withResolvers<unknown>();
     server.handleError = (error) => timedOut.resolve(error);
     await using _ = start<ThreadingTCPServer | PoolTCPServer>(server);
-    await until(() => server.stats().units!.spare === 1); // its start is no part of the time
+    await until(() => server.stats().workers!.spare === 1); // its start is no part of the time
     using conn = await connect(server.serverAddress);
     await writeAll(conn, bytes("wait\n"));
     assertEquals(text(await readAll(conn)), "waiting");
@@ -57,7 +57,7 @@ Deno.test("fault 4: a Worker whose handler posts is still known to have ended", 
     assertEquals(await exchange(server.serverAddress, `${command}\n`), "");
     await until(() => errors.length > 0);
     const error = errors.shift();
-    assertInstanceOf(error, UnitDiedError);
+    assertInstanceOf(error, WorkerDiedError);
     assertEquals(error.status, { code, signal: null });
     assertEquals(await exchange(server.serverAddress, "hello\n"), "heard 0");
   }

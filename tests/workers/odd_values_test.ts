@@ -20,8 +20,8 @@ for (const Server of [ThreadingTCPServer, PoolTCPServer]) {
     for (const kind of kinds) assertEquals(await exchange(server.serverAddress, `${kind}\n`), "");
     assertEquals(await exchange(server.serverAddress, "none\n"), "served");
     await until(() => server.stats().completed === 1);
-    const { failed, active, units } = server.stats();
-    assertEquals([failed, active, units!.started], [kinds.length, 0, 1]);
+    const { failed, active, workers } = server.stats();
+    assertEquals([failed, active, workers!.started], [kinds.length, 0, 1]);
     assertEquals(server.state, "serving");
     const errors = () => logger.lines.filter((line) => line.startsWith("error: "));
     await until(() => errors().length >= 1);
@@ -45,6 +45,6 @@ for (const hook of ["verifyRequest", "handleError"] as const) {
     await using _ = start(server);
     for (const _ of kinds) assertEquals(await exchange(server.serverAddress, "string\n"), "");
     assertEquals(await exchange(server.serverAddress, "none\n"), "served");
-    assertEquals([server.state, server.stats().units!.started], ["serving", 1]);
+    assertEquals([server.state, server.stats().workers!.started], ["serving", 1]);
   });
 }

@@ -1,10 +1,10 @@
 /**
- * ChildUnit: what the main isolate does with a subprocess, real ones and one that is played here.
+ * ProcessWorker: what the main isolate does with a subprocess, real ones and one that is played here.
  *
  * @module
  */
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { ChildUnit } from "../../src/workers/process_worker.ts";
+import { ProcessWorker } from "../../src/workers/process_worker.ts";
 import type { Init, Start } from "../../src/channel/messages.ts";
 import {
   FRAME,
@@ -85,31 +85,31 @@ class PlayedProcess {
   }
 }
 
-/** A unit of a process that is played, with the handler loaded, and the key it was told. */
+/** A worker of a process that is played, with the handler loaded, and the key it was told. */
 async function play(onLine: (line: string) => void) {
   const child = new PlayedProcess();
-  const unit = new ChildUnit(child as unknown as Deno.ChildProcess, onLine);
+  const worker = new ProcessWorker(child as unknown as Deno.ChildProcess, onLine);
   const channel = child.channel();
   const reader = new FrameReader(channel, TO_UNIT);
-  const ready = unit.init({ moduleUrl: "file:///h.ts", className: "Handler" });
+  const ready = worker.init({ moduleUrl: "file:///h.ts", className: "Handler" });
   assertEquals(await reader.next(), FRAME.INIT);
   const { key = "" } = unpack<Init>(await reader.payload()).value;
   const writer = new FrameWriter(channel);
   writer.useKey(key);
   await writer.write(FRAME.READY);
   await ready;
-  return { child, unit, key, writer };
+  return { child, worker, key, writer };
 }
 
-Deno.test("fault 7: ChildUnit hears of a closed connection only by the key of this child and the number of the request", async () => {
-  const { child, unit, key } = await play(() => {});
+Deno.test("fault 7: ProcessWorker hears of a closed connection only by the key of this child and the number of the request", async () => {
+  const { child, worker, key } = await play(() => {});
   const other = await play(() => {});
   assertNotEquals(other.key, key);
   other.child.end();
-  await other.unit.ended;
+  await other.worker.ended;
   let closed = 0;
-  unit.onClosed = () => closed++;
-  unit.count = 7;
+  worker.onClosed = () => closed++;
+  worker.count = 7;
   const others = [
     "\0@netkit/socketserver:closed 7\n",
     `\0${key} 6\n`,
@@ -122,17 +122,17 @@ Deno.test("fault 7: ChildUnit hears of a closed connection only by the key of th
   await until(() => closed > 0);
   assertEquals(closed, 1);
   child.end();
-  await unit.ended;
+  await worker.ended;
 });
 
-Deno.test("fault 7: ChildUnit logs all that a child prints, wherever a mark stands in that, however it is cut", async () => {
+Deno.test("fault 7: ProcessWorker logs all that a child prints, wherever a mark stands in that, however it is cut", async () => {
   const long = "x".repeat(20_000);
   for (let size = 1; size < 60; size += 7) {
     const lines: string[] = [];
     let closed = 0;
-    const { child, unit, key } = await play((line) => lines.push(line));
-    unit.onClosed = () => closed++;
-    unit.count = 1;
+    const { child, worker, key } = await play((line) => lines.push(line));
+    worker.onClosed = () => closed++;
+    worker.count = 1;
     const mark = `\0${key} 1\n`;
     const printed = `be${mark}fore\n${mark}${mark}\0\n\0${key}\n${mark}last`;
     for (let at = 0; at < printed.length; at += size) {
@@ -143,45 +143,45 @@ Deno.test("fault 7: ChildUnit logs all that a child prints, wherever a mark stan
       child.write("stderr", part);
     }
     child.end();
-    await unit.ended;
+    await worker.ended;
     const cut = lines.splice(3).join("");
     assertEquals([lines, closed, cut], [["before", "\0", `\0${key}`], 5, `last${long}`]);
   }
 });
 
-Deno.test("fault 13: ChildUnit may be told anything between the end of its process and its status", async () => {
-  const { child, unit } = await play(() => {});
+Deno.test("fault 13: ProcessWorker may be told anything between the end of its process and its status", async () => {
+  const { child, worker } = await play(() => {});
   child.dead = true;
-  unit.ref();
-  unit.unref();
-  unit.abort();
-  unit.close();
-  unit.kill();
+  worker.ref();
+  worker.unref();
+  worker.abort();
+  worker.close();
+  worker.kill();
   assertEquals(child.calls, ["ref", "unref", "SIGURG", "ref", "ref", "SIGTERM"]);
   child.end();
-  await unit.ended;
+  await worker.ended;
 });
 
-Deno.test("fault 38: ChildUnit.abort() is heard in the child, and opens no debugger", async () => {
+Deno.test("fault 38: ProcessWorker.abort() is heard in the child, and opens no debugger", async () => {
   const { moduleUrl, name: className } = TidyHandler;
-  const unit = await ChildUnit.start({ moduleUrl, className }, {
+  const worker = await ProcessWorker.start({ moduleUrl, className }, {
     flags: [],
     env: Deno.env.toObject(),
     onLine: () => {},
   });
-  unit.ref();
-  assertEquals(listeningSockets(unit.pid), 0);
-  unit.abort();
-  await unit.writer.write(FRAME.START, pack(START, new Uint8Array(), new Uint8Array()));
-  let type = await unit.reader.next();
-  if (type === FRAME.DATA) type = await unit.reader.next(); // the request was faster than the signal
+  worker.ref();
+  assertEquals(listeningSockets(worker.pid), 0);
+  worker.abort();
+  await worker.writer.write(FRAME.START, pack(START, new Uint8Array(), new Uint8Array()));
+  let type = await worker.reader.next();
+  if (type === FRAME.DATA) type = await worker.reader.next(); // the request was faster than the signal
   assertEquals(type, FRAME.DONE);
   // Deno itself listens for signals from half a second after its start on.
   for (let time = 0; time < 1000; time += 50) {
-    unit.abort();
+    worker.abort();
     await new Promise((resolve) => setTimeout(resolve, 50));
-    assertEquals(listeningSockets(unit.pid), 0);
+    assertEquals(listeningSockets(worker.pid), 0);
   }
-  unit.close();
-  await unit.ended;
+  worker.close();
+  await worker.ended;
 });

@@ -1,30 +1,30 @@
 /**
- * Relay: the main side of a request, with a unit in this isolate.
+ * Relay: the main side of a request, with a worker in this isolate.
  *
  * @module
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { UnitDiedError } from "@netkit/socketserver";
+import { WorkerDiedError } from "@netkit/socketserver";
 import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
 import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
 import type { Wait } from "../../src/channel/messages.ts";
 import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT } from "../../src/channel/frames.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
-import { Unit, type UnitEnd } from "../../src/workers/worker.ts";
+import { HandlerWorker, type WorkerEnd } from "../../src/workers/worker.ts";
 import { DatagramCommandHandler } from "../handlers.ts";
 import { bytes, text, until } from "../harness.ts";
 
 const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
 
-/** A unit that is no more than the other end of a channel. */
-class LocalUnit extends Unit implements AsyncDisposable {
-  readonly name = "local unit";
-  readonly outlivesAbort = true;
-  isMortal = true;
-  readonly ended: Promise<UnitEnd>;
+/** A worker that is no more than the other end of a channel. */
+class LocalWorker extends HandlerWorker implements AsyncDisposable {
+  readonly name = "local worker";
+  readonly reusableAfterAbort = true;
+  canKill = true;
+  readonly ended: Promise<WorkerEnd>;
   killed = false;
-  readonly #end: (end: UnitEnd) => void;
+  readonly #end: (end: WorkerEnd) => void;
   readonly #main: RingChannel;
   readonly #runner: Runner;
   readonly #running: Promise<void>;
@@ -40,19 +40,19 @@ class LocalUnit extends Unit implements AsyncDisposable {
     const main = new RingChannel(memory, "main");
     super(main);
     this.#main = main;
-    this.unitEnd = new RingChannel(memory, "unit");
-    const { promise, resolve } = Promise.withResolvers<UnitEnd>();
+    this.unitEnd = new RingChannel(memory, "worker");
+    const { promise, resolve } = Promise.withResolvers<WorkerEnd>();
     this.ended = promise;
     this.#end = resolve;
     this.#runner = new Runner(this.unitEnd, (number) => this.closed(number));
     this.#running = runs ? this.#runner.run().catch(() => {}) : Promise.resolve();
   }
 
-  static async ready(): Promise<LocalUnit> {
-    const unit = new LocalUnit();
+  static async ready(): Promise<LocalWorker> {
+    const worker = new LocalWorker();
     const { moduleUrl, name: className } = DatagramCommandHandler;
-    await unit.init({ moduleUrl, className });
-    return unit;
+    await worker.init({ moduleUrl, className });
+    return worker;
   }
 
   abort(): void {
@@ -96,7 +96,7 @@ function request(
 }
 
 Deno.test("Relay.run() sends one datagram at a time, and is over when all have been sent", async () => {
-  await using unit = await LocalUnit.ready();
+  await using worker = await LocalWorker.ready();
   const sent: string[] = [];
   const pending: (() => void)[] = [];
   const send = async (data: Uint8Array) => {
@@ -105,7 +105,7 @@ Deno.test("Relay.run() sends one datagram at a time, and is over when all have b
     return data.length;
   };
   let isOver = false;
-  const relay = new Relay(unit, request("not-awaited", send));
+  const relay = new Relay(worker, request("not-awaited", send));
   const running = relay.run().then(() => isOver = true);
   for (const expected of [["one"], ["one", "two"], ["one", "two", "three"]]) {
     await until(() => pending.length > 0);
@@ -118,21 +118,21 @@ Deno.test("Relay.run() sends one datagram at a time, and is over when all have b
 });
 
 Deno.test("Relay.run() ends when its request is cut off though a datagram does not go out", async () => {
-  await using unit = await LocalUnit.ready();
+  await using worker = await LocalWorker.ready();
   const controller = new AbortController();
   const send = () => {
     controller.abort();
     return new Promise<never>(() => {});
   };
-  const relay = new Relay(unit, request("echo x", send, controller.signal));
-  assertInstanceOf(await assertRejects(() => relay.run()), UnitDiedError);
-  assertEquals([unit.killed, relay.reusable, relay.poisoned], [true, false, false]);
-  unit.isMortal = false;
+  const relay = new Relay(worker, request("echo x", send, controller.signal));
+  assertInstanceOf(await assertRejects(() => relay.run()), WorkerDiedError);
+  assertEquals([worker.killed, relay.reusable, relay.poisoned], [true, false, false]);
+  worker.canKill = false;
   assert(relay.poisoned);
 });
 
 Deno.test("Relay.run() lets a handler send on that was cut off", async () => {
-  await using unit = await LocalUnit.ready();
+  await using worker = await LocalWorker.ready();
   const controller = new AbortController();
   const sent: string[] = [];
   const send = (data: Uint8Array) => {
@@ -140,25 +140,25 @@ Deno.test("Relay.run() lets a handler send on that was cut off", async () => {
     if (sent.length === 1) controller.abort();
     return Promise.resolve(data.length);
   };
-  const relay = new Relay(unit, request("bye", send, controller.signal));
+  const relay = new Relay(worker, request("bye", send, controller.signal));
   await relay.run();
   assertEquals(sent, ["holding", "bye"]);
   assert(relay.reusable);
 });
 
-Deno.test("Relay.run() leaves a unit alone when its request was cut off before", async () => {
-  await using unit = await LocalUnit.ready();
+Deno.test("Relay.run() leaves a worker alone when its request was cut off before", async () => {
+  await using worker = await LocalWorker.ready();
   const sent: string[] = [];
   const send = (data: Uint8Array) => Promise.resolve(sent.push(text(data)));
-  const late = new Relay(unit, request("echo late", send, AbortSignal.abort()));
+  const late = new Relay(worker, request("echo late", send, AbortSignal.abort()));
   await late.run();
   assert(late.reusable);
-  await new Relay(unit, request("echo next", send)).run();
-  assertEquals([sent, unit.count, unit.killed], [["next"], 1, false]);
+  await new Relay(worker, request("echo next", send)).run();
+  assertEquals([sent, worker.count, worker.killed], [["next"], 1, false]);
 });
 
-/** A unit whose other end is the test's. */
-class RawUnit extends LocalUnit {
+/** A worker whose other end is the test's. */
+class RawUnit extends LocalWorker {
   readonly frames: { reader: FrameReader; writer: FrameWriter };
   readonly others: boolean;
 
@@ -175,10 +175,10 @@ class RawUnit extends LocalUnit {
 }
 
 Deno.test("fault 5: Relay.run() keeps the time of the last WAIT only", async () => {
-  await using unit = new RawUnit();
-  const relay = new Relay(unit, request("", () => Promise.resolve(0)));
+  await using worker = new RawUnit();
+  const relay = new Relay(worker, request("", () => Promise.resolve(0)));
   const running = relay.run();
-  const { reader, writer } = unit.frames;
+  const { reader, writer } = worker.frames;
   assertEquals(await reader.next(), FRAME.START);
   for (let n = 0; n < 1000; n++) {
     await writer.write(FRAME.WAIT, pack({ timeout: 20, seen: 0 } satisfies Wait));
@@ -190,30 +190,30 @@ Deno.test("fault 5: Relay.run() keeps the time of the last WAIT only", async () 
   assertEquals(isMore, false);
   await writer.write(FRAME.DONE, pack({}));
   await running;
-  unit.kill();
+  worker.kill();
   await more;
 });
 
-Deno.test("fault 5: Relay.run() ends a unit that sends what is no message, at once", async () => {
+Deno.test("fault 5: Relay.run() ends a worker that sends what is no message, at once", async () => {
   for (const type of [FRAME.WAIT, FRAME.SET_OPTION, FRAME.DONE] as const) {
-    await using unit = new RawUnit();
-    const relay = new Relay(unit, request("", () => Promise.resolve(0)));
+    await using worker = new RawUnit();
+    const relay = new Relay(worker, request("", () => Promise.resolve(0)));
     const running = relay.run();
-    await unit.frames.writer.write(type, new Uint8Array(60_000));
-    const error = await assertRejects(() => running, UnitDiedError);
+    await worker.frames.writer.write(type, new Uint8Array(60_000));
+    const error = await assertRejects(() => running, WorkerDiedError);
     assertInstanceOf(error.cause, Deno.errors.InvalidData);
-    assert(unit.killed);
+    assert(worker.killed);
   }
 });
 
-Deno.test("fault 8: Relay.run() sends a datagram of a unit that is shut in to its client only", async () => {
+Deno.test("fault 8: Relay.run() sends a datagram of a worker that is shut in to its client only", async () => {
   const other = { ...ADDRESS, port: 2 };
   for (const mayReach of [true, false]) {
-    await using unit = new RawUnit(mayReach);
+    await using worker = new RawUnit(mayReach);
     let sent = 0;
-    const relay = new Relay(unit, request("", () => Promise.resolve(++sent)));
+    const relay = new Relay(worker, request("", () => Promise.resolve(++sent)));
     const running = relay.run();
-    const { reader, writer } = unit.frames;
+    const { reader, writer } = worker.frames;
     assertEquals(await reader.next(), FRAME.START);
     const outcomes: boolean[] = [];
     for (const address of [ADDRESS, other, null]) {

@@ -1,5 +1,5 @@
 /**
- * Runner and Relay: a request on its way to a unit and back, both ends of which are in this isolate.
+ * Runner and Relay: a request on its way to a worker and back, both ends of which are in this isolate.
  *
  * @module
  */
@@ -52,7 +52,7 @@ class Main implements AsyncDisposable {
     this.channel = new RingChannel(memory, "main");
     this.reader = new FrameReader(this.channel, FROM_UNIT);
     this.writer = new FrameWriter(this.channel);
-    this.runner = new Runner(new RingChannel(memory, "unit"), () => {});
+    this.runner = new Runner(new RingChannel(memory, "worker"), () => {});
     this.running = this.runner.run();
     this.running.catch(() => {}); // whoever expects it awaits it
   }

@@ -1,5 +1,5 @@
 /**
- * UnitPool: who gets which unit when, and what becomes of units that end, fail or are no longer wanted.
+ * WorkerPool: who gets which worker when, and what becomes of workers that end, fail or are no longer wanted.
  *
  * @module
  */
@@ -11,15 +11,19 @@ import {
   assertRejects,
   assertStrictEquals,
 } from "@std/assert";
-import { type PooledUnit, UnitPool, type UnitPoolOptions } from "../../src/workers/worker_pool.ts";
+import {
+  type PooledWorker,
+  WorkerPool,
+  type WorkerPoolOptions,
+} from "../../src/workers/worker_pool.ts";
 import { until } from "../harness.ts";
 
-/** A unit that ends when it is told to. */
-class FakeUnit implements PooledUnit {
+/** A worker that ends when it is told to. */
+class FakeWorker implements PooledWorker {
   readonly id: number;
   closed = false;
   killed = false;
-  /** Ends the unit. */
+  /** Ends the worker. */
   readonly end: (value?: unknown) => void;
   readonly ended: Promise<unknown>;
   isAlive = true;
@@ -51,8 +55,8 @@ class Fixture implements AsyncDisposable {
   minSpare = 0;
   idleTimeout: number | null = null;
   maxRequests = 0;
-  /** All units that have come up. */
-  readonly units: FakeUnit[] = [];
+  /** All workers that have come up. */
+  readonly workers: FakeWorker[] = [];
   readonly errors: unknown[] = [];
   /** When each start began, by the clock of `performance.now()`. */
   readonly startTimes: number[] = [];
@@ -63,15 +67,15 @@ class Fixture implements AsyncDisposable {
   #starting = 0;
   /** What becomes of a start: up at once, unless a test says otherwise. */
   onStart: (attempt: number) => void | Promise<void> = () => {};
-  makeUnit: (id: number) => FakeUnit = (id) => new FakeUnit(id);
-  readonly pool: UnitPool<FakeUnit>;
+  makeWorker: (id: number) => FakeWorker = (id) => new FakeWorker(id);
+  readonly pool: WorkerPool<FakeWorker>;
 
   constructor(settings: Partial<Fixture> = {}) {
     Object.assign(this, settings);
-    this.pool = new UnitPool(this.#options());
+    this.pool = new WorkerPool(this.#options());
   }
 
-  #options(): UnitPoolOptions<FakeUnit> {
+  #options(): WorkerPoolOptions<FakeWorker> {
     return {
       start: async () => {
         const attempt = this.startTimes.push(performance.now());
@@ -79,9 +83,9 @@ class Fixture implements AsyncDisposable {
         this.peak = Math.max(this.peak, this.alive);
         try {
           await this.onStart(attempt);
-          const unit = this.makeUnit(attempt);
-          this.units.push(unit);
-          return unit;
+          const worker = this.makeWorker(attempt);
+          this.workers.push(worker);
+          return worker;
         } finally {
           this.#starting--;
         }
@@ -97,7 +101,7 @@ class Fixture implements AsyncDisposable {
 
   /** Units that are alive or coming up, poisoned ones left out by the tests that make them. */
   get alive(): number {
-    return this.#starting + this.units.filter(({ isAlive }) => isAlive).length;
+    return this.#starting + this.workers.filter(({ isAlive }) => isAlive).length;
   }
 
   /** Resolves when so many are spare. */
@@ -110,7 +114,7 @@ class Fixture implements AsyncDisposable {
   }
 }
 
-/** Turns of the event loop in which nothing more may happen. */
+/** SerialQueue of the event loop in which nothing more may happen. */
 async function turns(): Promise<void> {
   for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
 }
@@ -122,28 +126,28 @@ async function stateOf(promise: Promise<unknown>): Promise<"pending" | "settled"
   return await Promise.race([promise.then(settled, settled), Promise.resolve("pending" as const)]);
 }
 
-Deno.test("UnitPool.lease() starts a unit when there is none, and gives it again once it is released", async () => {
+Deno.test("WorkerPool.lease() starts a worker when there is none, and gives it again once it is released", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
-  const unit = await pool.lease();
+  const worker = await pool.lease();
   assertEquals(pool.stats(), { spare: 0, busy: 1, starting: 0, poisoned: 0, started: 1 });
-  pool.release(unit, true);
+  pool.release(worker, true);
   assertEquals(pool.stats(), { spare: 1, busy: 0, starting: 0, poisoned: 0, started: 1 });
-  assertStrictEquals(await pool.lease(), unit);
-  pool.release(unit, true);
+  assertStrictEquals(await pool.lease(), worker);
+  pool.release(worker, true);
 });
 
-Deno.test("UnitPool.lease() gives the spare that was used last", async () => {
+Deno.test("WorkerPool.lease() gives the spare that was used last", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
-  const units = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
-  for (const index of [1, 2, 0]) pool.release(units[index]!, true);
+  const workers = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
+  for (const index of [1, 2, 0]) pool.release(workers[index]!, true);
   const again = [await pool.lease(), await pool.lease(), await pool.lease()];
-  assertEquals(again, [units[0]!, units[2]!, units[1]!]);
-  for (const unit of again) pool.release(unit, true);
+  assertEquals(again, [workers[0]!, workers[2]!, workers[1]!]);
+  for (const worker of again) pool.release(worker, true);
 });
 
-Deno.test("UnitPool.lease() prefers a spare that has worked to a new one", async () => {
+Deno.test("WorkerPool.lease() prefers a spare that has worked to a new one", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
   pool.warm();
@@ -155,24 +159,24 @@ Deno.test("UnitPool.lease() prefers a spare that has worked to a new one", async
   pool.release(worked, true);
 });
 
-Deno.test("UnitPool.lease() never has more than max alive, and serves first come, first served", async () => {
+Deno.test("WorkerPool.lease() never has more than max alive, and serves first come, first served", async () => {
   await using fixture = new Fixture({ max: 3, minSpare: 2, maxRequests: 2 });
   const { pool } = fixture;
   fixture.onStart = () => turns();
   pool.warm();
   const order: number[] = [];
   await Promise.all(Array.from({ length: 100 }, async (_, n) => {
-    const unit = await pool.lease();
+    const worker = await pool.lease();
     order.push(n);
-    assert(unit.isAlive);
+    assert(worker.isAlive);
     if (n % 3 === 0) await turns();
-    pool.release(unit, n % 10 !== 0);
+    pool.release(worker, n % 10 !== 0);
   }));
   assertEquals(order, Array.from({ length: 100 }, (_, n) => n));
   assertEquals(fixture.peak, 3);
 });
 
-Deno.test("UnitPool.lease() waits until a unit that was told to end has ended", async () => {
+Deno.test("WorkerPool.lease() waits until a worker that was told to end has ended", async () => {
   await using fixture = new Fixture({ max: 1, maxRequests: 1 });
   const { pool } = fixture;
   const first = await pool.lease();
@@ -187,10 +191,10 @@ Deno.test("UnitPool.lease() waits until a unit that was told to end has ended", 
   assertEquals(fixture.peak, 1);
 });
 
-Deno.test("UnitPool.lease() rejects with the signal's reason and leaves its turn to the next", async () => {
+Deno.test("WorkerPool.lease() rejects with the signal's reason and leaves its turn to the next", async () => {
   await using fixture = new Fixture({ max: 1 });
   const { pool } = fixture;
-  const unit = await pool.lease();
+  const worker = await pool.lease();
   const controller = new AbortController();
   const impatient = pool.lease(controller.signal);
   const next = pool.lease();
@@ -198,12 +202,12 @@ Deno.test("UnitPool.lease() rejects with the signal's reason and leaves its turn
   controller.abort(reason);
   assertStrictEquals(await assertRejects(() => impatient), reason);
   assertStrictEquals(await assertRejects(() => pool.lease(controller.signal)), reason);
-  pool.release(unit, true);
-  assertStrictEquals(await next, unit);
-  pool.release(unit, true);
+  pool.release(worker, true);
+  assertStrictEquals(await next, worker);
+  pool.release(worker, true);
 });
 
-Deno.test("UnitPool.lease() keeps the unit as a spare when the signal is aborted while it comes up", async () => {
+Deno.test("WorkerPool.lease() keeps the worker as a spare when the signal is aborted while it comes up", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
   const gate = Promise.withResolvers<void>();
@@ -214,161 +218,161 @@ Deno.test("UnitPool.lease() keeps the unit as a spare when the signal is aborted
   await assertRejects(() => leased, DOMException);
   gate.resolve();
   await fixture.spare(1);
-  const unit = await pool.lease(new AbortController().signal);
-  assertEquals(unit.id, 1);
-  pool.release(unit, true);
+  const worker = await pool.lease(new AbortController().signal);
+  assertEquals(worker.id, 1);
+  pool.release(worker, true);
 });
 
-Deno.test("UnitPool.warm() keeps minSpare units ready, also while others run", async () => {
+Deno.test("WorkerPool.warm() keeps minSpare workers ready, also while others run", async () => {
   await using fixture = new Fixture({ minSpare: 2 });
   const { pool } = fixture;
   assertEquals(pool.stats().starting, 0);
   pool.warm();
   assertEquals(pool.stats().starting, 2);
   await fixture.spare(2);
-  const unit = await pool.lease();
+  const worker = await pool.lease();
   assertEquals(pool.stats().starting, 1);
   await fixture.spare(2);
   assertEquals(pool.stats(), { spare: 2, busy: 1, starting: 0, poisoned: 0, started: 3 });
   const others = [await pool.lease(), await pool.lease()];
   await fixture.spare(1); // max is 4
-  for (const busy of [unit, ...others]) pool.release(busy, true);
+  for (const busy of [worker, ...others]) pool.release(busy, true);
   assertEquals(fixture.peak, 4);
 });
 
-Deno.test("UnitPool.during() keeps spares ready while the loop runs, and nothing idle afterwards", async () => {
+Deno.test("WorkerPool.during() keeps spares ready while the loop runs, and nothing idle afterwards", async () => {
   await using fixture = new Fixture({ minSpare: 2 });
-  const { pool, units } = fixture;
+  const { pool, workers } = fixture;
   for (const expected of [2, 4]) {
     const loop = Promise.withResolvers<void>();
     const running = pool.during(true, () => loop.promise);
     await pool.during(true, () => Promise.reject(new Error("busy"))).catch(() => {});
     await fixture.spare(2);
-    assertEquals(units.length, expected);
+    assertEquals(workers.length, expected);
     loop.resolve();
     await running;
     await until(() => fixture.alive === 0);
   }
-  const unit = await pool.lease();
-  pool.release(unit, true);
+  const worker = await pool.lease();
+  pool.release(worker, true);
   await pool.during(false, async () => pool.release(await pool.lease(), true));
-  assertEquals([units.length, unit.isAlive], [5, true]);
+  assertEquals([workers.length, worker.isAlive], [5, true]);
   await until(() => fixture.alive === 0);
 });
 
-Deno.test("UnitPool.during() ends with what its loop throws, and a unit that is busy then soon after its release", async () => {
+Deno.test("WorkerPool.during() ends with what its loop throws, and a worker that is busy then soon after its release", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
-  const unit = await pool.lease();
+  const worker = await pool.lease();
   await assertRejects(() => pool.during(true, () => Promise.reject(new Error("no"))), Error, "no");
   await turns();
-  assert(unit.isAlive);
-  pool.release(unit, true);
-  await until(() => !unit.isAlive);
+  assert(worker.isAlive);
+  pool.release(worker, true);
+  await until(() => !worker.isAlive);
 });
 
-Deno.test("UnitPool.release() ends a unit after maxRequests, whose spare has come up meanwhile", async () => {
+Deno.test("WorkerPool.release() ends a worker after maxRequests, whose spare has come up meanwhile", async () => {
   await using fixture = new Fixture({ maxRequests: 1, minSpare: 1 });
   const { pool } = fixture;
   pool.warm();
   for (let id = 1; id <= 20; id++) {
     await fixture.spare(1);
-    const unit = await pool.lease();
-    assertEquals(unit.id, id);
-    pool.release(unit, true);
-    assert(unit.closed && !unit.killed);
+    const worker = await pool.lease();
+    assertEquals(worker.id, id);
+    pool.release(worker, true);
+    assert(worker.closed && !worker.killed);
   }
   assertLess(fixture.peak, 4);
 });
 
-Deno.test("UnitPool.release() kills a unit that is not reusable", async () => {
+Deno.test("WorkerPool.release() kills a worker that is not reusable", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
-  const unit = await pool.lease();
-  pool.release(unit, false);
-  assert(unit.killed && !unit.closed);
+  const worker = await pool.lease();
+  pool.release(worker, false);
+  assert(worker.killed && !worker.closed);
   await turns();
   assertEquals(pool.stats().busy, 0);
   assertEquals(fixture.errors, []);
 });
 
-Deno.test("UnitPool.release() ends what max no longer allows", async () => {
+Deno.test("WorkerPool.release() ends what max no longer allows", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
-  const units = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
+  const workers = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
   fixture.max = 1;
-  for (const unit of units.slice(0, 2)) {
-    pool.release(unit, true);
-    assert(unit.closed);
+  for (const worker of workers.slice(0, 2)) {
+    pool.release(worker, true);
+    assert(worker.closed);
     await turns();
   }
-  pool.release(units[2]!, true);
+  pool.release(workers[2]!, true);
   assertEquals(pool.stats().spare, 1);
 });
 
-Deno.test("UnitPool.release() does nothing for a unit that is not leased", async () => {
+Deno.test("WorkerPool.release() does nothing for a worker that is not leased", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
-  const unit = await pool.lease();
-  pool.release(new FakeUnit(0), true);
-  pool.release(unit, true);
-  pool.release(unit, true);
-  pool.release(unit, false);
-  pool.poison(unit);
+  const worker = await pool.lease();
+  pool.release(new FakeWorker(0), true);
+  pool.release(worker, true);
+  pool.release(worker, true);
+  pool.release(worker, false);
+  pool.poison(worker);
   assertEquals(pool.stats(), { spare: 1, busy: 0, starting: 0, poisoned: 0, started: 1 });
-  assert(unit.isAlive);
+  assert(worker.isAlive);
 });
 
-Deno.test("UnitPool.release() removes a unit that died while it was busy, which held its place until then", async () => {
+Deno.test("WorkerPool.release() removes a worker that died while it was busy, which held its place until then", async () => {
   await using fixture = new Fixture({ max: 1 });
   const { pool } = fixture;
   for (const reusable of [false, true]) {
-    const unit = await pool.lease();
-    unit.end("killed");
+    const worker = await pool.lease();
+    worker.end("killed");
     const next = pool.lease();
     assertEquals(await stateOf(next), "pending");
     assertEquals(pool.stats().busy, 1);
-    pool.release(unit, reusable);
+    pool.release(worker, reusable);
     const another = await next;
-    assert(another !== unit);
+    assert(another !== worker);
     pool.release(another, true);
   }
   assertEquals(fixture.errors, []);
 });
 
-Deno.test("UnitPool ends idle units beyond minSpare after idleTimeout", async () => {
+Deno.test("WorkerPool ends idle workers beyond minSpare after idleTimeout", async () => {
   await using fixture = new Fixture({ minSpare: 1, idleTimeout: 20 });
   const { pool } = fixture;
-  const units = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
+  const workers = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
   const began = performance.now();
-  for (const unit of units) pool.release(unit, true);
+  for (const worker of workers) pool.release(worker, true);
   await fixture.spare(1);
   assert(performance.now() - began >= 19);
-  assertEquals(units.map(({ closed }) => closed), [true, true, false]);
+  assertEquals(workers.map(({ closed }) => closed), [true, true, false]);
   assertEquals(pool.stats().started, 3);
 });
 
-Deno.test("UnitPool keeps a unit that is new for idleTimeout, however long others have been idle", async () => {
+Deno.test("WorkerPool keeps a worker that is new for idleTimeout, however long others have been idle", async () => {
   await using fixture = new Fixture({ minSpare: 2, max: 3, idleTimeout: 300 });
   const { pool } = fixture;
   pool.warm();
   await fixture.spare(2);
   /** One more is started while one is busy, and is one too many afterwards. */
   const serve = async () => {
-    const unit = await pool.lease();
+    const worker = await pool.lease();
     await fixture.spare(2);
-    pool.release(unit, true);
+    pool.release(worker, true);
     await turns();
   };
   await serve();
-  assertEquals(fixture.units.length, 3);
+  assertEquals(fixture.workers.length, 3);
   await fixture.spare(2); // the one that was idle for longest has ended
   for (let request = 0; request < 10; request++) await serve();
   // The other that had been idle for as long has ended, too; on a slow machine, so may one that was new then.
-  assertLess(fixture.units.length, 8);
+  assertLess(fixture.workers.length, 8);
 });
 
-Deno.test("UnitPool reads minSpare and idleTimeout each time", async () => {
+Deno.test("WorkerPool reads minSpare and idleTimeout each time", async () => {
   await using fixture = new Fixture({ minSpare: 3, idleTimeout: 1_000_000 });
   const { pool } = fixture;
   pool.warm();
@@ -381,61 +385,61 @@ Deno.test("UnitPool reads minSpare and idleTimeout each time", async () => {
   await fixture.spare(0);
 });
 
-Deno.test("UnitPool replaces a spare that dies after it has served, at once and without a word", async () => {
+Deno.test("WorkerPool replaces a spare that dies after it has served, at once and without a word", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
-  const unit = await pool.lease();
-  pool.release(unit, true);
+  const worker = await pool.lease();
+  pool.release(worker, true);
   pool.warm();
-  unit.end();
-  await until(() => fixture.units.length === 2);
+  worker.end();
+  await until(() => fixture.workers.length === 2);
   await fixture.spare(1);
   assertEquals(fixture.errors, []);
 });
 
-Deno.test("UnitPool replaces a spare that dies unused after a pause, and tells what it ended with", async () => {
+Deno.test("WorkerPool replaces a spare that dies unused after a pause, and tells what it ended with", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
   pool.warm();
   await fixture.spare(1);
-  fixture.units[0]!.end({ code: 3 });
-  await until(() => fixture.units.length === 2);
+  fixture.workers[0]!.end({ code: 3 });
+  await until(() => fixture.workers.length === 2);
   await fixture.spare(1);
   assert(fixture.startTimes[1]! - fixture.startTimes[0]! >= 4);
   const [error] = fixture.errors;
   assertInstanceOf(error, Error);
-  assertEquals(error.message, "Cannot keep unit ready: it ended before it was used");
+  assertEquals(error.message, "Cannot keep worker ready: it ended before it was used");
   assertEquals(error.cause, { code: 3 });
 });
 
-Deno.test("UnitPool counts spares that die together as one failure", async () => {
+Deno.test("WorkerPool counts spares that die together as one failure", async () => {
   await using fixture = new Fixture({ minSpare: 4 });
   const { pool } = fixture;
   pool.warm();
   await fixture.spare(4);
-  for (const unit of fixture.units.slice()) unit.end();
+  for (const worker of fixture.workers.slice()) worker.end();
   await fixture.spare(0);
   await fixture.spare(4);
   assertEquals(fixture.errors.length, 4);
   assertEquals(pool.stats().started, 8);
 });
 
-Deno.test("UnitPool.lease() tries a start that fails again, and gives a unit when that succeeds", async () => {
+Deno.test("WorkerPool.lease() tries a start that fails again, and gives a worker when that succeeds", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
   fixture.onStart = (attempt) => {
     if (attempt < 3) throw new Error(`start ${attempt}`);
   };
-  const unit = await pool.lease();
-  assertEquals(unit.id, 3);
+  const worker = await pool.lease();
+  assertEquals(worker.id, 3);
   const [first, second, third] = fixture.startTimes as [number, number, number];
   assert(second - first >= 4);
   assert(third - second >= 9);
   assertEquals(fixture.errors, []);
-  pool.release(unit, true);
+  pool.release(worker, true);
 });
 
-Deno.test("UnitPool.lease() rejects with the first error after three failed starts in a row, and lives on", async () => {
+Deno.test("WorkerPool.lease() rejects with the first error after three failed starts in a row, and lives on", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
   let broken = true;
@@ -455,7 +459,7 @@ Deno.test("UnitPool.lease() rejects with the first error after three failed star
     const { length } = fixture.startTimes;
     let error: unknown;
     await until(() => {
-      pool.lease().then((unit) => pool.release(unit, true), (reason) => error = reason);
+      pool.lease().then((worker) => pool.release(worker, true), (reason) => error = reason);
       return fixture.startTimes.length > length;
     });
     await turns();
@@ -470,7 +474,7 @@ Deno.test("UnitPool.lease() rejects with the first error after three failed star
   assertEquals(fixture.errors, []);
 });
 
-Deno.test("UnitPool tells of failed starts nobody waits for, stops after three, and starts anew with a lease", async () => {
+Deno.test("WorkerPool tells of failed starts nobody waits for, stops after three, and starts anew with a lease", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
   fixture.onStart = (attempt) => {
@@ -482,12 +486,12 @@ Deno.test("UnitPool tells of failed starts nobody waits for, stops after three, 
   await assertRejects(() => pool.lease(), Error, "start 1");
   await new Promise((resolve) => setTimeout(resolve, 50)); // in which nothing may start
   assertEquals(fixture.startTimes.length, 3);
-  const unit = await pool.lease();
+  const worker = await pool.lease();
   await fixture.spare(1);
-  pool.release(unit, true);
+  pool.release(worker, true);
 });
 
-Deno.test("fault 25: UnitPool.onFailure() is told of three failed first starts, and of none after a lease", async () => {
+Deno.test("fault 25: WorkerPool.onFailure() is told of three failed first starts, and of none after a lease", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool, failures } = fixture;
   let isBroken = true;
@@ -508,13 +512,13 @@ Deno.test("fault 25: UnitPool.onFailure() is told of three failed first starts, 
   assertEquals(failures.length, 2);
 });
 
-Deno.test("UnitPool stops starting spares that come up and die three times in a row", async () => {
+Deno.test("WorkerPool stops starting spares that come up and die three times in a row", async () => {
   await using fixture = new Fixture({ minSpare: 1 });
   const { pool } = fixture;
-  fixture.makeUnit = (id) => {
-    const unit = new FakeUnit(id);
-    unit.end(id);
-    return unit;
+  fixture.makeWorker = (id) => {
+    const worker = new FakeWorker(id);
+    worker.end(id);
+    return worker;
   };
   pool.warm();
   await until(() => fixture.errors.length === 3);
@@ -525,23 +529,23 @@ Deno.test("UnitPool stops starting spares that come up and die three times in a 
   assertEquals(fixture.startTimes.length, 3);
 });
 
-Deno.test("UnitPool.poison() kills a unit and frees its place, whether or not it ends", async () => {
+Deno.test("WorkerPool.poison() kills a worker and frees its place, whether or not it ends", async () => {
   await using fixture = new Fixture({ max: 1 });
   const { pool } = fixture;
-  const unit = await pool.lease();
-  unit.kill = () => void (unit.killed = true);
+  const worker = await pool.lease();
+  worker.kill = () => void (worker.killed = true);
   const next = pool.lease();
-  pool.poison(unit);
-  assert(unit.killed);
+  pool.poison(worker);
+  assert(worker.killed);
   const another = await next;
-  assert(another !== unit);
+  assert(another !== worker);
   assertEquals(pool.stats(), { spare: 0, busy: 1, starting: 0, poisoned: 1, started: 2 });
-  pool.release(unit, true); // its place is another's
+  pool.release(worker, true); // its place is another's
   assertEquals(pool.stats().busy, 1);
   pool.release(another, true);
 });
 
-Deno.test("UnitPool.close() ends spares at once and busy units when they are released", async () => {
+Deno.test("WorkerPool.close() ends spares at once and busy workers when they are released", async () => {
   const { pool } = new Fixture();
   const [spare, busy, dead] = await Promise.all([pool.lease(), pool.lease(), pool.lease()]);
   pool.release(spare, true);
@@ -551,7 +555,7 @@ Deno.test("UnitPool.close() ends spares at once and busy units when they are rel
   await assertRejects(
     () => pool.lease(),
     Deno.errors.BadResource,
-    "Cannot lease unit: the pool is closed",
+    "Cannot lease worker: the pool is closed",
   );
   dead.end();
   pool.release(dead, false);
@@ -563,7 +567,7 @@ Deno.test("UnitPool.close() ends spares at once and busy units when they are rel
   assertEquals(pool.stats(), { spare: 0, busy: 0, starting: 0, poisoned: 0, started: 3 });
 });
 
-Deno.test("UnitPool.close() rejects leases that wait, and ends what comes up later", async () => {
+Deno.test("WorkerPool.close() rejects leases that wait, and ends what comes up later", async () => {
   const fixture = new Fixture({ max: 2, minSpare: 2 });
   const { pool } = fixture;
   const gate = Promise.withResolvers<void>();
@@ -575,17 +579,17 @@ Deno.test("UnitPool.close() rejects leases that wait, and ends what comes up lat
   assertEquals(await stateOf(closed), "pending");
   gate.resolve();
   await closed;
-  assertEquals(fixture.units.map(({ closed }) => closed), [true]);
+  assertEquals(fixture.workers.map(({ closed }) => closed), [true]);
   assertEquals(fixture.errors, []);
   assertEquals(fixture.startTimes.length, 2);
 });
 
-Deno.test("UnitPool.close() does not wait for poisoned units, nor for a pause", async () => {
+Deno.test("WorkerPool.close() does not wait for poisoned workers, nor for a pause", async () => {
   const fixture = new Fixture();
   const { pool } = fixture;
-  const unit = await pool.lease();
-  unit.kill = () => {};
-  pool.poison(unit);
+  const worker = await pool.lease();
+  worker.kill = () => {};
+  pool.poison(worker);
   fixture.onStart = () => Promise.reject(new Error("no"));
   const waiting = pool.lease();
   await until(() => fixture.startTimes.length === 3);
@@ -593,21 +597,21 @@ Deno.test("UnitPool.close() does not wait for poisoned units, nor for a pause", 
   await assertRejects(() => waiting, Deno.errors.BadResource);
 });
 
-Deno.test("UnitPool.close() kills a unit that was let end and does not", async () => {
+Deno.test("WorkerPool.close() kills a worker that was let end and does not", async () => {
   const { pool } = new Fixture();
-  const unit = await pool.lease();
-  unit.close = () => {};
-  pool.release(unit, true);
+  const worker = await pool.lease();
+  worker.close = () => {};
+  pool.release(worker, true);
   const closed = pool.close();
-  assert(!unit.killed);
+  assert(!worker.killed);
   // Only the pending close() keeps this program alive, as a server's listener would.
   const alive = setInterval(() => {}, 1000);
   await closed;
   clearInterval(alive);
-  assert(unit.killed);
+  assert(worker.killed);
 });
 
-Deno.test("UnitPool holds to max and settles every lease when units die, fail and are poisoned at random", async () => {
+Deno.test("WorkerPool holds to max and settles every lease when workers die, fail and are poisoned at random", async () => {
   await using fixture = new Fixture({ max: 5, minSpare: 2, maxRequests: 7, idleTimeout: 1 });
   const { pool } = fixture;
   let seed = 42;
@@ -624,19 +628,19 @@ Deno.test("UnitPool holds to max and settles every lease when units die, fail an
   await Promise.all(Array.from({ length: 300 }, async () => {
     const controller = new AbortController();
     if (chance(0.1)) setTimeout(() => controller.abort(), 1);
-    let unit: FakeUnit;
+    let worker: FakeWorker;
     try {
-      unit = await pool.lease(controller.signal);
+      worker = await pool.lease(controller.signal);
     } catch {
       outcomes[controller.signal.aborted ? "aborted" : "failed"]++;
       return;
     }
     outcomes.served++;
     if (chance(0.5)) await turns();
-    const spare = fixture.units.find(({ isAlive }) => isAlive && chance(0.05));
+    const spare = fixture.workers.find(({ isAlive }) => isAlive && chance(0.05));
     if (spare !== undefined) spare.end();
-    if (chance(0.1)) pool.poison(unit);
-    else pool.release(unit, unit.isAlive && chance(0.9));
+    if (chance(0.1)) pool.poison(worker);
+    else pool.release(worker, worker.isAlive && chance(0.9));
   }));
   assertEquals(outcomes.served + outcomes.failed + outcomes.aborted, 300);
   assert(outcomes.served > 0);
@@ -645,13 +649,13 @@ Deno.test("UnitPool holds to max and settles every lease when units die, fail an
   await until(() => {
     const { spare, busy, starting } = pool.stats();
     if (spare >= 2) return busy === 0 && starting === 0;
-    pool.lease().then((unit) => pool.release(unit, true), () => {});
+    pool.lease().then((worker) => pool.release(worker, true), () => {});
     return false;
   });
 });
 
 /** A real Worker, as far as the pool is concerned. */
-class EchoWorker implements PooledUnit {
+class EchoWorker implements PooledWorker {
   readonly #worker: Worker;
   readonly #ended = Promise.withResolvers<void>();
   readonly ended: Promise<void> = this.#ended.promise;
@@ -693,7 +697,7 @@ class EchoWorker implements PooledUnit {
 /** A pool of Workers; what it is told of failed starts is in `errors`. */
 function workerPool(code: string, maxRequests = 0) {
   const errors: unknown[] = [];
-  const pool = new UnitPool<EchoWorker>({
+  const pool = new WorkerPool<EchoWorker>({
     start: () => EchoWorker.start(code),
     max: () => 2,
     minSpare: () => 1,
@@ -714,7 +718,7 @@ const ECHO = `
 `;
 
 for (const [maxRequests, answers] of [[0, ["a 1", "b 2"]], [1, ["a 1", "b 1"]]] as const) {
-  Deno.test(`UnitPool serves from real Workers with maxRequests ${maxRequests}`, async () => {
+  Deno.test(`WorkerPool serves from real Workers with maxRequests ${maxRequests}`, async () => {
     const { pool, errors } = workerPool(ECHO, maxRequests);
     pool.warm();
     const got: unknown[] = [];
@@ -729,7 +733,7 @@ for (const [maxRequests, answers] of [[0, ["a 1", "b 2"]], [1, ["a 1", "b 1"]]] 
   });
 }
 
-Deno.test("UnitPool replaces a real Worker that ends while it is busy", async () => {
+Deno.test("WorkerPool replaces a real Worker that ends while it is busy", async () => {
   const { pool } = workerPool(ECHO);
   const worker = await pool.lease();
   await assertRejects(() => worker.ask("bye"), Error, "the Worker has ended");
@@ -740,7 +744,7 @@ Deno.test("UnitPool replaces a real Worker that ends while it is busy", async ()
   await pool.close();
 });
 
-Deno.test("UnitPool.lease() rejects when real Workers do not come up", async () => {
+Deno.test("WorkerPool.lease() rejects when real Workers do not come up", async () => {
   const { pool, errors } = workerPool(`postMessage("bye");`);
   await assertRejects(() => pool.lease(), Error, "the Worker has ended");
   assertEquals(errors, []);

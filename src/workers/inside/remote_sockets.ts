@@ -1,5 +1,5 @@
 /**
- * What a handler's sockets are made of in a unit: frames to the main isolate, which has the real ones.
+ * What a handler's sockets are made of in a worker: frames to the main isolate, which has the real ones.
  *
  * @module
  */
@@ -24,8 +24,8 @@ import {
   unpack,
 } from "../../channel/frames.ts";
 
-/** A unit's end of the frames. */
-export interface UnitFrames {
+/** A worker's end of the frames. */
+export interface WorkerFrames {
   readonly channel: BlockingChannel;
   readonly reader: FrameReader<BlockingChannel>;
   readonly writer: FrameWriter<BlockingChannel>;
@@ -33,11 +33,11 @@ export interface UnitFrames {
   readonly tellClosed: () => void;
 }
 
-/** The client's stream, seen from a unit. */
+/** The client's stream, seen from a worker. */
 export class RemoteTransport implements StreamTransport {
   readonly localAddr: Deno.Addr;
   readonly remoteAddr: Deno.Addr;
-  readonly #frames: UnitFrames;
+  readonly #frames: WorkerFrames;
   readonly #alpnProtocol: string | null;
   /** How many frames of DATA and END have come. */
   #seen = 0;
@@ -52,7 +52,7 @@ export class RemoteTransport implements StreamTransport {
   /** The last read of a payload. */
   #reading: Promise<unknown> | null = null;
 
-  constructor(frames: UnitFrames, connection: NonNullable<Start["connection"]>) {
+  constructor(frames: WorkerFrames, connection: NonNullable<Start["connection"]>) {
     this.#frames = frames;
     this.localAddr = connection.localAddr;
     this.remoteAddr = connection.remoteAddr;
@@ -141,10 +141,10 @@ export class RemoteTransport implements StreamTransport {
     return Promise.resolve({ alpnProtocol: this.#alpnProtocol });
   }
 
-  /** A unit lives as long as its server says. */
+  /** A worker lives as long as its server says. */
   ref(): void {}
 
-  /** A unit lives as long as its server says. */
+  /** A worker lives as long as its server says. */
   unref(): void {}
 
   /** Waits for a frame, but not after the connection was closed. */
@@ -201,16 +201,16 @@ export class RemoteTransport implements StreamTransport {
   }
 }
 
-/** The server's datagram socket, seen from a unit. */
+/** The server's datagram socket, seen from a worker. */
 export class RemoteDatagramConn {
   readonly addr: SocketAddress;
-  readonly #frames: UnitFrames;
+  readonly #frames: WorkerFrames;
   /** The sends whose outcome has not been told; first come, first told. */
   readonly #untold: PromiseWithResolvers<void>[] = [];
   #listening = false;
   #released = false;
 
-  constructor(frames: UnitFrames, addr: SocketAddress) {
+  constructor(frames: WorkerFrames, addr: SocketAddress) {
     this.#frames = frames;
     this.addr = addr;
   }

@@ -13,28 +13,28 @@ import type { BlockingChannel } from "../../channel/channel.ts";
 import { type HandlerClass, loadHandler } from "./load_handler.ts";
 import { type Init, type Outcome, type Start, toErrorMessage } from "../../channel/messages.ts";
 import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT, unpack } from "../../channel/frames.ts";
-import { RemoteDatagramConn, RemoteTransport, type UnitFrames } from "./remote_sockets.ts";
-import { UnitServer } from "./server_stub.ts";
+import { RemoteDatagramConn, RemoteTransport, type WorkerFrames } from "./remote_sockets.ts";
+import { ServerStub } from "./server_stub.ts";
 
 /** How many turns of the event loop later at the most a rejection that nobody awaits is reported. */
 const REPORT_TURNS = 3;
-/** Of a unit: the main isolate says what there is to say. */
+/** Of a worker: the main isolate says what there is to say. */
 const SILENT: ServerLogger = { debug() {}, info() {}, warn() {}, error() {} };
 
-/** Runs the requests of a unit. */
+/** Runs the requests of a worker. */
 export class Runner {
-  readonly #frames: UnitFrames;
+  readonly #frames: WorkerFrames;
   /** How many requests have begun. */
   #count = 0;
   /** Which of them was cut off last; it may not have begun yet. */
   #aborted = 0;
-  #server: UnitServer | null = null;
+  #server: ServerStub | null = null;
   #key = "";
 
   /**
    * Makes it for one end of a channel.
    *
-   * @param channel The unit's end.
+   * @param channel The worker's end.
    * @param tellClosed Tells the main isolate the number of a request whose connection its handler has closed, and
    * with it the key that came with INIT.
    */
@@ -103,7 +103,7 @@ export class Runner {
     const request = socket ?? [packet!, new DatagramSocket(conn!)];
     const outcome: Outcome = {};
     try {
-      const server = this.#server = new UnitServer(
+      const server = this.#server = new ServerStub(
         serverAddress,
         context === undefined || context.length === 0 ? undefined : deserialize(context),
       );

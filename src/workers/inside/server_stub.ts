@@ -12,7 +12,7 @@ const ELSEWHERE = [
 ];
 
 /** The smaller view of a server: memory is not shared, so what is here was sent along with the request. */
-export class UnitServer {
+export class ServerStub {
   /** Where the server listens. */
   readonly serverAddress: SocketAddress;
   /** What the server's `requestContext()` gave. */
@@ -35,7 +35,7 @@ export class UnitServer {
 }
 
 for (const name of ELSEWHERE) {
-  Object.defineProperty(UnitServer.prototype, name, {
+  Object.defineProperty(ServerStub.prototype, name, {
     get(): never {
       throw new Deno.errors.NotSupported(
         `Cannot use 'server.${name}' in a Worker or subprocess: the server is elsewhere; ` +

@@ -24,7 +24,7 @@ export type FromWorker = { heard: number } | { closed: number };
 /** Serves the requests that come by the channel, then ends the Worker. */
 function serve(): void {
   inIsolate<WorkerInit, ToWorker, FromWorker>(({ memory }, { say, end }) => {
-    const channel = new RingChannel(memory, "unit");
+    const channel = new RingChannel(memory, "worker");
     const runner = new Runner(channel, (number) => say({ closed: number }));
     runner.run().then(() => end(0), (error) => {
       // The main end of the channel has been closed while something was written to it.
