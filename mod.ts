@@ -192,17 +192,18 @@ export {
   PoolTLSServerBase,
   type PoolTLSServerOptions,
 } from "./src/servers/pool_server.ts";
+export type {
+  AnyServer,
+  RequestHandlerClass,
+  RequestHandlerFunction,
+  RequestHandlerLike,
+} from "./src/core/base_server.ts";
 export {
-  type AnyServer,
   BaseRequestHandler,
   DatagramRequestHandler,
-  type RequestHandler,
-  type RequestHandlerClass,
-  type RequestHandlerFunction,
-  type RequestHandlerLike,
-  runHandler,
   StreamRequestHandler,
 } from "./src/core/request_handler.ts";
+export { type RequestHandler, runHandler } from "./src/core/run_handler.ts";
 export type { ServerState, ServerStats, WorkerStats } from "./src/core/request_tracker.ts";
 export { StreamSocket, type StreamTransport } from "./src/sockets/stream_socket.ts";
 export { TCPServer, type TCPServerOptions } from "./src/servers/tcp_server.ts";

@@ -4,6 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { dirname, join } from "node:path";
 import { text } from "./harness.ts";
 import { publishedPackage } from "./registry.ts";
 
@@ -157,4 +158,43 @@ Deno.test("README.md has every server class of ours", () => {
 Deno.test("README.md has at most 200 lines", () => {
   const { length } = read("README.md").trimEnd().split("\n");
   assert(length <= 200, `${length} lines`);
+});
+
+/**
+ * The folders of `src/`, ground first, and where the entry points stand. A module may import from its own folder and
+ * from those before it, for types as well.
+ */
+const FLOORS = ["base", "sockets", "channel", "core", "workers", "servers", "mod.ts", "cli"];
+
+/** The modules of this package that each of its modules imports. */
+function importGraph(): Map<string, string[]> {
+  const graph = new Map<string, string[]>();
+  for (const path of ["mod.ts", ...modulesOf("src/")]) {
+    const relative = importsOf(read(path)).filter((specifier) => specifier.startsWith("."));
+    graph.set(path, relative.map((specifier) => join(dirname(path), specifier)));
+  }
+  return graph;
+}
+
+Deno.test("the modules are in folders, which import only from folders below them", () => {
+  const floorOf = (path: string) =>
+    FLOORS.indexOf(path.split("/").at(path.startsWith("src/") ? 1 : 0)!);
+  for (const [path, imports] of importGraph()) {
+    assert(floorOf(path) >= 0, `"${path}" is in none of the folders`);
+    for (const imported of imports) {
+      assert(floorOf(imported) <= floorOf(path), `"${path}" imports upwards, from "${imported}"`);
+    }
+  }
+});
+
+Deno.test("no modules import each other in a circle", () => {
+  const graph = importGraph();
+  const done = new Set<string>();
+  const visit = (path: string, trail: string[]) => {
+    assert(!trail.includes(path), `a circle: ${[...trail, path].join(" → ")}`);
+    if (done.has(path)) return;
+    for (const imported of graph.get(path)!) visit(imported, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of graph.keys()) visit(path, []);
 });

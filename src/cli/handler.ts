@@ -8,7 +8,8 @@ import type { SocketAddress } from "../base/address.ts";
 import { type Command, UsageError } from "./args.ts";
 import { messageOf, nameOf } from "../base/errors.ts";
 import { setImporting } from "../base/import_guard.ts";
-import { isHandlerClass, type RequestHandlerLike } from "../core/request_handler.ts";
+import { isHandlerClass } from "../core/run_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 
 /** A handler of any family, as far as anybody can tell before it runs. */
 export type Handler = RequestHandlerLike<unknown, SocketAddress>;

@@ -36,11 +36,49 @@ import { refuseWhileImporting } from "../base/import_guard.ts";
 import {
   checkHandler,
   isHandlerClass,
-  type RequestHandlerLike,
+  type RequestHandler,
   runFunction,
   runHandler,
-} from "./request_handler.ts";
+} from "./run_handler.ts";
 import type { ServerState, ServerStats } from "./request_tracker.ts";
+
+/** A server of any kind, as a handler that fits several kinds sees it. */
+// deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters
+export type AnyServer = BaseServer<any, any>;
+
+/**
+ * A handler class, as servers take it.
+ *
+ * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
+ * @typeParam Addr The type of the client's address.
+ */
+export type RequestHandlerClass<Request, Addr extends SocketAddress> = new (
+  request: Request,
+  clientAddress: Addr,
+  server: AnyServer,
+) => RequestHandler;
+
+/**
+ * A plain function as a handler; what it returns is awaited and dropped.
+ *
+ * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
+ * @typeParam Addr The type of the client's address.
+ */
+export type RequestHandlerFunction<Request, Addr extends SocketAddress> = (
+  request: Request,
+  clientAddress: Addr,
+  server: AnyServer,
+) => unknown;
+
+/**
+ * What a server takes as its handler.
+ *
+ * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
+ * @typeParam Addr The type of the client's address.
+ */
+export type RequestHandlerLike<Request, Addr extends SocketAddress> =
+  | RequestHandlerClass<Request, Addr>
+  | RequestHandlerFunction<Request, Addr>;
 
 /** How long `drain()` lets running requests go on when nobody says, in milliseconds. */
 const DRAIN_TIMEOUT = 10_000;

@@ -4,63 +4,13 @@
  * @module
  */
 import type { SocketAddress } from "../base/address.ts";
-import type { BaseServer } from "./base_server.ts";
+import type { AnyServer } from "./base_server.ts";
+import type { RequestHandler } from "./run_handler.ts";
 import { BufferedReader } from "../sockets/buffered_reader.ts";
 import { BufferedWriter } from "../sockets/buffered_writer.ts";
 import type { DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
-import { isInstance, isPeerGone, nameOf, propertyOf } from "../base/errors.ts";
+import { isPeerGone } from "../base/errors.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
-
-/** The servers whose handlers run in Workers or subprocesses. */
-export const remoteServers: WeakSet<object> = new WeakSet();
-
-/** A server of any kind, as a handler that fits several kinds sees it. */
-// deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters
-export type AnyServer = BaseServer<any, any>;
-
-/** What a server needs of a handler object: the three steps, in this order. */
-export interface RequestHandler {
-  /** Prepares; when it fails, neither of the others runs. */
-  setup(): unknown;
-  /** Does the service. */
-  handle(): unknown;
-  /** Cleans up; runs whether `handle()` failed or not. */
-  finish(): unknown;
-}
-
-/**
- * A handler class, as servers take it.
- *
- * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
- * @typeParam Addr The type of the client's address.
- */
-export type RequestHandlerClass<Request, Addr extends SocketAddress> = new (
-  request: Request,
-  clientAddress: Addr,
-  server: AnyServer,
-) => RequestHandler;
-
-/**
- * A plain function as a handler; what it returns is awaited and dropped.
- *
- * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
- * @typeParam Addr The type of the client's address.
- */
-export type RequestHandlerFunction<Request, Addr extends SocketAddress> = (
-  request: Request,
-  clientAddress: Addr,
-  server: AnyServer,
-) => unknown;
-
-/**
- * What a server takes as its handler.
- *
- * @typeParam Request What the server hands out: a stream socket, or data with a datagram socket.
- * @typeParam Addr The type of the client's address.
- */
-export type RequestHandlerLike<Request, Addr extends SocketAddress> =
-  | RequestHandlerClass<Request, Addr>
-  | RequestHandlerFunction<Request, Addr>;
 
 /**
  * The base of all handlers. The server makes one object for each request, then calls `setup()`, `handle()`
@@ -302,142 +252,6 @@ export class DatagramRequestHandler<Addr extends SocketAddress = SocketAddress>
     if (first === undefined) return;
     const answer = this.#answer.length === 1 ? first : concat(this.#answer);
     return this.socket.sendTo(answer, this.clientAddress).then(() => {});
-  }
-}
-
-/**
- * Whether a value is a handler class and not a plain function; told by its shape, so that a class of another
- * copy of this package passes.
- */
-export function isHandlerClass<Request, Addr extends SocketAddress>(
-  value: RequestHandlerLike<Request, Addr>,
-): value is RequestHandlerClass<Request, Addr> {
-  const { prototype } = value;
-  return typeof prototype?.setup === "function" && typeof prototype.handle === "function" &&
-    typeof prototype.finish === "function";
-}
-
-/**
- * Checks what a server was given as its handler.
- *
- * @throws {TypeError} When it is neither a handler class nor a function.
- */
-export function checkHandler(value: unknown): void {
-  if (typeof value !== "function") {
-    throw new TypeError(
-      `Cannot use ${
-        Deno.inspect(value)
-      } as request handler: expected a handler class or a function`,
-    );
-  }
-  const isClass = /^class\b/.test(Function.prototype.toString.call(value));
-  if (isClass && !isHandlerClass(value as RequestHandlerClass<unknown, SocketAddress>)) {
-    throw new TypeError(
-      `Cannot use class "${
-        nameOf(value)
-      }" as request handler: it does not extend BaseRequestHandler`,
-    );
-  }
-}
-
-/**
- * Runs a handler through its three steps: `setup()`, `handle()`, `finish()`. For a server that makes its handlers
- * itself, in `finishRequest()` or in a handler that is a plain function: a Python handler runs in its constructor,
- * here a handler that is made has to be run.
- *
- * When both `handle()` and `finish()` fail, the error is that of `finish()`, as in Python, with the other as
- * its `cause` where it has none. When `finish()` only met again what `handle()` had failed with or because
- * of, such as a write that timed out, the error is that of `handle()`.
- *
- * @param handler The handler, fresh from its constructor.
- * @throws {unknown} What a step threw.
- * @throws {TypeError} When its server runs handlers in Workers or subprocesses, and this is the server's own isolate.
- *
- * @example A handler with an argument more
- * ```ts
- * import { type AnyServer, runHandler, StreamRequestHandler } from "@netkit/socketserver";
- * import { type StreamSocket, type TCPAddr, TCPServer } from "@netkit/socketserver";
- * import { assertEquals } from "@std/assert";
- *
- * class GreetingHandler extends StreamRequestHandler {
- *   constructor(request: StreamSocket, from: TCPAddr, server: AnyServer, readonly greeting: string) {
- *     super(request, from, server);
- *   }
- *   override async handle() {
- *     await this.wfile.write(this.greeting);
- *   }
- * }
- * await using server = new TCPServer(
- *   { hostname: "127.0.0.1", port: 0 },
- *   (request: StreamSocket, from, server) =>
- *     runHandler(new GreetingHandler(request, from, server, "Good morning")),
- * );
- * const handled = server.handleRequest();
- * using client = await Deno.connect(server.serverAddress);
- * assertEquals(await new Response(client.readable).text(), "Good morning");
- * await handled;
- * ```
- */
-export async function runHandler(handler: RequestHandler): Promise<void> {
-  const { server } = handler as { server?: object };
-  if (server !== undefined && remoteServers.has(server)) throw runsElsewhere(handler);
-  // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.
-  const prepared = handler.setup();
-  if (prepared !== undefined) await prepared;
-  try {
-    const handled = handler.handle();
-    if (handled !== undefined) await handled;
-  } catch (error) {
-    try {
-      await handler.finish();
-    } catch (finishError) {
-      if (chainOf(error).has(finishError)) throw error;
-      addCause(finishError, error);
-      throw finishError;
-    }
-    throw error;
-  }
-  const finished = handler.finish();
-  if (finished !== undefined) await finished;
-}
-
-function runsElsewhere({ constructor }: RequestHandler): Error {
-  return new TypeError(
-    `Cannot run handler "${
-      nameOf(constructor)
-    }" here: its server runs handlers in Workers or subprocesses; ` +
-      "call super.finishRequest(), and give handlers more by requestContext()",
-  );
-}
-
-/** Runs a plain function as a handler; what it returns is awaited and dropped. */
-export async function runFunction<Request, Addr extends SocketAddress>(
-  handler: RequestHandlerFunction<Request, Addr>,
-  ...args: Parameters<typeof handler>
-): Promise<void> {
-  await handler(...args);
-}
-
-/** How many errors of a chain of causes are looked at, which may be made without end when it is read. */
-const MAX_CHAIN = 100;
-
-/** An error, its cause, the cause of that, and so on. */
-function chainOf(error: unknown): Set<unknown> {
-  const chain = new Set<unknown>();
-  for (let link = error; link !== undefined && !chain.has(link) && chain.size < MAX_CHAIN;) {
-    chain.add(link);
-    link = isInstance(link, Error) ? propertyOf(link, "cause") : undefined;
-  }
-  return chain;
-}
-
-/** Gives an error a cause, where it has none and can have one. */
-function addCause(error: unknown, cause: unknown): void {
-  if (!isInstance(error, Error)) return;
-  try {
-    error.cause ??= cause;
-  } catch {
-    // It is frozen, for one; what it says itself goes before.
   }
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { admitMore } from "../core/lifecycle.ts";
-import type { AnyServer } from "../core/request_handler.ts";
+import type { AnyServer } from "../core/base_server.ts";
 import {
   checkBoolean,
   checkInteger,

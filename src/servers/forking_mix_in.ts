@@ -24,7 +24,7 @@ import { ProcessWorker } from "../workers/process_worker.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
-import type { AnyServer } from "../core/request_handler.ts";
+import type { AnyServer } from "../core/base_server.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
 
 /** What {@linkcode ForkingMixIn} gives to each server. */

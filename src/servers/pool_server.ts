@@ -23,7 +23,7 @@ import { handlerModule } from "../workers/handler_module.ts";
 import { PoolLifecycle } from "./pool_lifecycle.ts";
 import { holdPort, listenShared, type SharedAddress, type Sharing } from "./shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
-import type { RequestHandlerLike } from "../core/request_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { ServerState, ServerStats } from "../core/request_tracker.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";

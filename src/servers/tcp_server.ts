@@ -25,7 +25,7 @@ import {
   orDefault,
   type ServerOptions,
 } from "../base/options.ts";
-import type { RequestHandlerLike } from "../core/request_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 
 /** Options of {@linkcode TCPServer} and what is built on it. */

@@ -26,7 +26,7 @@ import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
-import type { AnyServer } from "../core/request_handler.ts";
+import type { AnyServer } from "../core/base_server.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */

@@ -8,7 +8,7 @@ import { bindAndActivate } from "../core/bind.ts";
 import { noteSource, TLSHandshakeError } from "../base/errors.ts";
 import { logTo } from "../base/log.ts";
 import { checkTime, orDefault } from "../base/options.ts";
-import type { RequestHandlerLike } from "../core/request_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { TLSListener } from "../sockets/tls_listener.ts";

@@ -27,7 +27,7 @@ import {
   orDefault,
   type ServerOptions,
 } from "../base/options.ts";
-import type { RequestHandlerLike } from "../core/request_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 
 /** Options of {@linkcode UDPServer} and {@linkcode UnixDatagramServer}. */
 export interface UDPServerOptions extends ServerOptions {

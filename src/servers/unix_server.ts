@@ -15,12 +15,12 @@ import {
 import { bindAndActivate } from "../core/bind.ts";
 import type { DatagramRequest } from "../sockets/datagram_socket.ts";
 import { checkInteger, orDefault } from "../base/options.ts";
-import type { RequestHandlerLike } from "../core/request_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { UDPServer, type UDPServerOptions } from "./udp_server.ts";
 import { UnixDatagramConn } from "../sockets/unix_datagram_conn.ts";
-import { bindSocketFile, removeSocketFile, type SocketFile } from "./unix_path.ts";
+import { bindSocketFile, removeSocketFile, type SocketFile } from "../sockets/unix_path.ts";
 
 /** Options of servers whose socket has a file. */
 export interface SocketFileOptions {

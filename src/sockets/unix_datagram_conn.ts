@@ -9,7 +9,7 @@
  */
 
 import { MAX_PATH_BYTES } from "../base/address.ts";
-import { bindSocketFile, isStillThere, type SocketFile } from "../servers/unix_path.ts";
+import { bindSocketFile, isStillThere, type SocketFile } from "./unix_path.ts";
 
 /** How many random bytes tell our wake-up datagram from a client's. */
 const TOKEN_BYTES = 16;

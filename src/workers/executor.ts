@@ -8,7 +8,7 @@ import type { DatagramRequest } from "../sockets/datagram_socket.ts";
 import { noteSource, ServerExit } from "../base/errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
 import type { ServeOptions } from "../base/options.ts";
-import type { AnyServer } from "../core/request_handler.ts";
+import type { AnyServer } from "../core/base_server.ts";
 import { ENDED, type ServerStats } from "../core/request_tracker.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import { packContext } from "./context.ts";

@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { isHandlerClass, type RequestHandlerLike } from "../core/request_handler.ts";
+import { isHandlerClass } from "../core/run_handler.ts";
+import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { SocketAddress } from "../base/address.ts";
 import { errorCode, nameOf } from "../base/errors.ts";
 import { refuseWhileImporting } from "../base/import_guard.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 import { nameOf } from "../base/errors.ts";
-import { remoteServers } from "../core/request_handler.ts";
+import { remoteServers } from "../core/run_handler.ts";
 
 /** A class, as far as its methods are looked at. */
 interface Class {

@@ -5,7 +5,8 @@
  */
 import type { SocketAddress } from "../../base/address.ts";
 import { HandlerLoadError, messageOf } from "../../base/errors.ts";
-import { isHandlerClass, type RequestHandlerClass } from "../../core/request_handler.ts";
+import { isHandlerClass } from "../../core/run_handler.ts";
+import type { RequestHandlerClass } from "../../core/base_server.ts";
 import { setImporting } from "../../base/import_guard.ts";
 import type { Init } from "../../channel/messages.ts";
 
