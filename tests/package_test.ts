@@ -198,3 +198,15 @@ Deno.test("no modules import each other in a circle", () => {
   };
   for (const path of graph.keys()) visit(path, []);
 });
+
+Deno.test("what runs in subprocesses imports nothing of the import map, which theirs need not have", async () => {
+  const { stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["info", "--json", "src/workers/inside/process_main.ts"],
+    cwd: root.pathname,
+  }).output();
+  const { modules } = JSON.parse(text(stdout)) as { modules: { specifier: string }[] };
+  const foreign = modules.map(({ specifier }) => specifier).filter((specifier) =>
+    !specifier.startsWith("node:") && !specifier.startsWith(new URL("src/", root).href)
+  );
+  assertEquals(foreign, []);
+});

@@ -1,13 +1,9 @@
 /**
- * Where the package's log lines go: the logger named "socketserver" of `@std/log`, or the one a program gives.
- *
- * This is the only file that knows `@std/log`.
+ * Log lines: what a server needs of a logger, and how what clients and handlers say becomes lines that cannot be forged.
  *
  * @module
  */
-import { BaseHandler, getLogger, Logger } from "@std/log";
 import { describeThrown, isInstance, messageOf, propertyOf } from "./errors.ts";
-import { stderr } from "./stderr.ts";
 
 /**
  * What a server needs of a logger: `@std/log`'s `Logger` and `console` both fit.
@@ -30,34 +26,6 @@ export interface ServerLogger {
   /** What the program did wrong: an error that a handler threw. */
   error(message: string): unknown;
 }
-
-/** The name of the logger in `@std/log` that a program may configure. */
-export const LOGGER_NAME = "socketserver";
-
-/** Writes to standard error, so that what a program prints itself stays clean, and never waits for its reader. */
-class StderrHandler extends BaseHandler {
-  log(message: string): void {
-    stderr.write(`${paragraph(message.split("\n"))}\n`); // a program may log what a client says, too
-  }
-}
-
-let fallback: Logger | undefined;
-
-/** The configured logger, or one that shows INFO and above where the program has not configured any. */
-function currentLogger(): Logger {
-  const configured = getLogger(LOGGER_NAME);
-  if (configured.handlers.length > 0 || configured.levelName !== "NOTSET") return configured;
-  fallback ??= new Logger(LOGGER_NAME, "INFO", { handlers: [new StderrHandler("INFO")] });
-  return fallback;
-}
-
-/** Looks the logger up at each line, so that a program may configure it before or after the server. */
-export const defaultLogger: ServerLogger = {
-  debug: (message) => currentLogger().debug(message),
-  info: (message) => currentLogger().info(message),
-  warn: (message) => currentLogger().warn(message),
-  error: (message) => currentLogger().error(message),
-};
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
@@ -126,7 +94,7 @@ export function passOn(logger: ServerLogger, level: keyof ServerLogger, text: st
 }
 
 /** Makes text of lines of which only the first stands where a line of the log begins. */
-function paragraph([first = "", ...more]: string[]): string {
+export function paragraph([first = "", ...more]: string[]): string {
   const indented = more.slice(0, MAX_LINES).map((line) => INDENT + oneLineOf(line.trimStart()));
   return [oneLineOf(first), ...indented].join("\n");
 }

@@ -4,7 +4,8 @@
  * @module
  */
 import type { Level } from "./args.ts";
-import { defaultLogger, type ServerLogger } from "../base/log.ts";
+import { defaultLogger } from "../base/default_logger.ts";
+import type { ServerLogger } from "../base/log.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
 import { stderr } from "../base/stderr.ts";
 

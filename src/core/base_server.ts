@@ -11,15 +11,9 @@ import {
   isPeerGone,
   TLSHandshakeError,
 } from "../base/errors.ts";
+import { defaultLogger } from "../base/default_logger.ts";
 import { Lifecycle, type ServerSocket } from "./lifecycle.ts";
-import {
-  checkLogger,
-  defaultLogger,
-  KindLimit,
-  logTo,
-  oneLine,
-  type ServerLogger,
-} from "../base/log.ts";
+import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
 import {
   adoptFields,
   checkTime,

@@ -6,7 +6,7 @@
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
 import { noteSource } from "../base/errors.ts";
-import { defaultLogger, logTo, type ServerLogger } from "../base/log.ts";
+import { logTo, type ServerLogger } from "../base/log.ts";
 import { checkTime } from "../base/options.ts";
 import { SocketReader } from "./socket_reader.ts";
 import { BufferPool } from "./buffer_pool.ts";
@@ -110,7 +110,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @param transport A `Deno.Conn`, or anything that does what {@linkcode StreamTransport} lists.
    * @param logger Where a warning goes when a read or write that nobody awaits fails.
    */
-  constructor(transport: StreamTransport, logger: ServerLogger = defaultLogger) {
+  constructor(transport: StreamTransport, logger: ServerLogger = console) {
     this.#transport = transport;
     this.#logger = logger;
     this.#reads = new SocketReader(transport);

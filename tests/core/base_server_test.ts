@@ -1465,7 +1465,7 @@ Deno.test("BaseServer.shutdown() waits for another server's loop when it is awai
 /** Runs a program and gives its exit code, or null when it had to be killed. */
 async function runToEnd(family: string, body: string, limit: number): Promise<number | null> {
   const program = `
-    import { FAMILIES } from ${JSON.stringify(new URL("harness.ts", import.meta.url).href)};
+    import { FAMILIES } from ${JSON.stringify(new URL("../harness.ts", import.meta.url).href)};
     const server = FAMILIES.find(({ name }) => name === "${family}").make(() => {});
     ${body}`;
   const { code, signal } = await runProgram(program, { limit });
