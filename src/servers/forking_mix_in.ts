@@ -11,6 +11,7 @@ import {
   type Constructor,
 } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
+import { delay } from "../base/time.ts";
 import { admitMore } from "../core/lifecycle.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import {
@@ -163,7 +164,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
         maxWaiting: MAX_WAITING,
         start: async (conditions) => {
           if (this.#executor.waiting(super.stats()) <= 0) {
-            await new Promise((resolve) => setTimeout(resolve, SPARE_DELAY));
+            await delay(SPARE_DELAY);
           }
           const options = {
             ...conditions,

@@ -8,6 +8,7 @@ import { formatAddress, type TCPAddr } from "../base/address.ts";
 import { noteSource } from "../base/errors.ts";
 import { logTo, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
+import { delay, settlesWithin } from "../base/time.ts";
 import type { ServerState, ServerStats } from "../core/request_tracker.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/stream_transport.ts";
@@ -139,7 +140,7 @@ export class PoolLifecycle {
       if (signal?.aborted) stop();
       else this.#supervisor.serve();
       if (tick === null) await run.stop.promise;
-      else await tickUntil(run.stop.promise, pollInterval, tick);
+      else while (!await settlesWithin(run.stop.promise, pollInterval)) await tick();
     } finally {
       signal?.removeEventListener("abort", stop);
       // Whoever drains or closes says to the Workers what to do.
@@ -214,7 +215,7 @@ export class PoolLifecycle {
   /** Frees the port when no Worker listens any more: who comes then finds another server or none. */
   async #unlisten(): Promise<void> {
     await this.#supervisor.unlistened();
-    await new Promise((resolve) => setTimeout(resolve, ACCEPT_GRACE));
+    await delay(ACCEPT_GRACE);
     if (this.#closing !== null) return;
     this.#server.closeSocket();
     await this.#portFreed();
@@ -240,7 +241,7 @@ export class PoolLifecycle {
     const deadline = performance.now() + FREE_LIMIT;
     while (!this.#options.isPortFree()) {
       if (performance.now() > deadline) return false;
-      await new Promise((resolve) => setTimeout(resolve, 2));
+      await delay(2);
     }
     return true;
   }
@@ -335,23 +336,4 @@ function distant(): Error {
   return new Deno.errors.NotSupported(
     "Cannot use connection in this hook of a pool: a Worker has it; the addresses are here",
   );
-}
-
-/** Calls `tick` each `interval` milliseconds until `stop` settles, as which it settles. */
-async function tickUntil(
-  stop: Promise<void>,
-  interval: number,
-  tick: () => void | Promise<void>,
-): Promise<void> {
-  const stopped = stop.then(() => true);
-  while (true) {
-    const { promise, resolve } = Promise.withResolvers<boolean>();
-    const timer = setTimeout(resolve, interval, false);
-    try {
-      if (await Promise.race([stopped, promise])) return;
-    } finally {
-      clearTimeout(timer);
-    }
-    await tick();
-  }
 }

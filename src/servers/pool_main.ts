@@ -8,6 +8,7 @@ import type { Constructor } from "./concurrent_mix_in.ts";
 import { ConcurrentTCPServer, ConcurrentTLSServer } from "./concurrent_servers.ts";
 import { isOfClient } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
+import { delay } from "../base/time.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import { runHandler } from "../core/run_handler.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
@@ -258,7 +259,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
         await this.#serving;
         // Alone in its Worker, a request is the one "under way" that shutdown() waits for everywhere.
         while (server.maxConnections === 1 && isBusy(server.stats())) {
-          await new Promise((resolve) => setTimeout(resolve, STOP_INTERVAL));
+          await delay(STOP_INTERVAL);
         }
         return {};
       case "close":

@@ -5,6 +5,7 @@
  */
 import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
+import { settlesWithin } from "../base/time.ts";
 import type { ServerStats, WorkerStats } from "../core/request_tracker.ts";
 import type { Counts, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import type { PoolWorker } from "./pool_worker.ts";
@@ -132,14 +133,11 @@ export class PoolSupervisor {
     this.#setMode("close");
     this.#endWaiting();
     const unresponsive = new Set(this.#members);
-    const { promise: timeIsUp, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, CLOSE_LIMIT);
     const closed = [...this.#members].map(async (member) => {
       if (await isUp(member)) await member.worker.order({ name: "close" });
       unresponsive.delete(member);
     });
-    await Promise.race([Promise.all(closed), timeIsUp]);
-    clearTimeout(timer);
+    await settlesWithin(Promise.all(closed), CLOSE_LIMIT);
     let computing = 0;
     for (const { worker, isReady } of unresponsive) {
       if (isReady) {

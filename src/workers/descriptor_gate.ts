@@ -7,6 +7,7 @@
  */
 import { fileURLToPath } from "node:url";
 import { errorCode } from "../base/errors.ts";
+import { delay } from "../base/time.ts";
 
 /** How many descriptors a Worker takes while it starts, when it loads modules side by side. */
 const PER_WORKER = 40;
@@ -96,7 +97,7 @@ export async function startWithDescriptors<T>(
         shortage?.waits(lack);
       }
       if (waited > limit) throw shortageError(limit, lack);
-      await delay(Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE), signal);
+      await delay(Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE), { signal });
       signal.throwIfAborted();
     }
     if (isShort) shortage?.begins();
@@ -122,17 +123,6 @@ export function hasRoomForClient(url: string, busy: number): boolean {
   // One that is coming up may need all that a look would take; who came since the last is not known.
   if (starting > 0) return free - starting * FIRST_WORKER >= needs + (busy > 0 ? 0 : FIRST_WORKER);
   return needs <= 0 || countLeft(url, needs) === needs;
-}
-
-/** Resolves after `time` milliseconds, or when the signal is aborted. */
-async function delay(time: number, signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setTimeout(resolve, time);
-  const stop = () => resolve();
-  signal.addEventListener("abort", stop);
-  await promise;
-  clearTimeout(timer);
-  signal.removeEventListener("abort", stop);
 }
 
 function mayStart(url: string, needs: number): boolean {

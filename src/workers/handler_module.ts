@@ -8,6 +8,7 @@ import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { SocketAddress } from "../base/address.ts";
 import { errorCode, nameOf } from "../base/errors.ts";
 import { refuseWhileImporting } from "../base/import_guard.ts";
+import { settlesWithin } from "../base/time.ts";
 import { AMBIGUOUS } from "./inside/load_handler.ts";
 import type { Init } from "../channel/messages.ts";
 
@@ -52,23 +53,18 @@ export class HandlerModule {
    */
   async mend(error: unknown): Promise<boolean> {
     if (errorCode(error) !== AMBIGUOUS) return false;
-    if (this.#init.exportName !== undefined) return true;
-    const { promise: timeIsUp, resolve } = Promise.withResolvers<undefined>();
-    const timer = setTimeout(() => resolve(undefined), LOOK_LIMIT);
-    const exportName = await Promise.race([this.#findExport(), timeIsUp]);
-    clearTimeout(timer);
-    if (exportName === undefined) return false;
-    this.#init = { ...this.#init, exportName };
-    return true;
+    if (this.#init.exportName === undefined) await settlesWithin(this.#findExport(), LOOK_LIMIT);
+    return this.#init.exportName !== undefined;
   }
 
-  async #findExport(): Promise<string | undefined> {
+  async #findExport(): Promise<void> {
     try {
       const exported: Record<string, unknown> = await import(this.#init.moduleUrl);
       const names = Object.getOwnPropertyNames(exported);
-      return names.find((name) => this.#isExportedAs(exported, name));
+      const exportName = names.find((name) => this.#isExportedAs(exported, name));
+      if (exportName !== undefined) this.#init = { ...this.#init, exportName };
     } catch {
-      return undefined; // the worker's error stands
+      // The worker's error stands.
     }
   }
 

@@ -4,6 +4,7 @@
  * @module
  */
 import { errorCode, HandlerLoadError, WorkerDiedError } from "../base/errors.ts";
+import { Backoff, delay, settlesWithin } from "../base/time.ts";
 import { ABORT_SIGNAL, allowsNet, CHILD_MARK, childFlags, closedMark } from "./process_contract.ts";
 import type { ShortageListener } from "./descriptor_gate.ts";
 import type { Init } from "../channel/messages.ts";
@@ -16,9 +17,7 @@ export const entryModules = (): Promise<unknown>[] => [import("./inside/process_
 
 /** How long a child has to load its handler, in milliseconds; then it gets SIGKILL. */
 const START_TIMEOUT = 30_000;
-/** The first pause before another try to start a child that the system had no room for, in milliseconds. */
-const MIN_PAUSE = 5;
-/** The longest such pause, in milliseconds; each is twice as long as the one before. */
+/** The longest pause before another try to start a child that the system had no room for, in milliseconds. */
 const MAX_PAUSE = 100;
 /** The system's codes for that: what is missing comes back when others end. */
 const NO_ROOM = new Set(["EMFILE", "ENFILE", "EAGAIN", "ENOMEM"]);
@@ -175,13 +174,10 @@ export class ProcessWorker extends HandlerWorker {
     this.#alive = false;
     clearTimeout(this.#dying);
     // Its last words may still be in the pipes.
-    const timer = setTimeout(() => {
-      this.#channel.close();
-      void this.#output.cancel();
-    }, OUTPUT_GRACE);
-    await Promise.all([this.#channel.over, this.#outputEnded]);
-    clearTimeout(timer);
+    const over = Promise.all([this.#channel.over, this.#outputEnded]);
+    const isInTime = await settlesWithin(over, OUTPUT_GRACE);
     this.#channel.close();
+    if (!isInTime) await Promise.all([this.#output.cancel(), over]);
     return { code: signal === null ? code : null, signal };
   }
 
@@ -273,19 +269,21 @@ async function spawn(
     stdout: "piped",
     stderr: "piped",
   });
+  const backoff = new Backoff(5, MAX_PAUSE);
   let isShort = false;
   try {
-    for (let pause = MIN_PAUSE;; pause = Math.min(2 * pause, MAX_PAUSE)) {
+    while (true) {
       options.signal?.throwIfAborted();
       try {
         return command.spawn();
       } catch (error) {
         if (error instanceof Deno.errors.NotCapable) throw notCapable(error);
-        if (!NO_ROOM.has(errorCode(error)) || performance.now() + pause > deadline) throw error;
+        const isLate = performance.now() + MAX_PAUSE > deadline;
+        if (!NO_ROOM.has(errorCode(error)) || isLate) throw error;
       }
       if (!isShort) options.shortage?.waits();
       isShort = true;
-      await new Promise((resolve) => setTimeout(resolve, pause));
+      await delay(backoff.next());
     }
   } finally {
     if (isShort) options.shortage?.ended();

@@ -7,6 +7,7 @@ import { deserialize } from "node:v8";
 import { DatagramSocket } from "../../sockets/datagram_socket.ts";
 import { isOfClient } from "../../base/errors.ts";
 import type { ServerLogger } from "../../base/log.ts";
+import { delay } from "../../base/time.ts";
 import type { AnyServer } from "../../core/base_server.ts";
 import { runHandler } from "../../core/run_handler.ts";
 import { internals, StreamSocket } from "../../sockets/stream_socket.ts";
@@ -124,7 +125,7 @@ export class Runner {
       let leftBehind = internals.leftBehind(socket);
       // A read that the handler left behind has failed now, which is reported some turns of the event loop later.
       for (let turns = reads ? REPORT_TURNS : 0; turns > 0 && leftBehind === null; turns--) {
-        await new Promise((resolve) => setTimeout(resolve, 0));
+        await delay(0);
         leftBehind = internals.leftBehind(socket);
       }
       if (leftBehind !== null) outcome.leftBehind = leftBehind;
