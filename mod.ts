@@ -169,7 +169,7 @@ export {
   ForkingUnixStreamServer,
   ForkingUnixStreamServerBase,
 } from "./src/servers/forking_servers.ts";
-export type { ServerSocket } from "./src/core/lifecycle.ts";
+export type { ServerSocket } from "./src/core/bind.ts";
 export type { ServerLogger } from "./src/base/log.ts";
 export type {
   ConcurrencyOptions,

@@ -12,7 +12,8 @@ import {
   TLSHandshakeError,
 } from "../base/errors.ts";
 import { defaultLogger } from "../base/default_logger.ts";
-import { Lifecycle, type ServerSocket } from "./lifecycle.ts";
+import type { ServerSocket } from "./bind.ts";
+import { Lifecycle } from "./lifecycle.ts";
 import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
 import {
   adoptFields,
@@ -34,6 +35,7 @@ import {
   runFunction,
   runHandler,
 } from "./run_handler.ts";
+import { ServeLoop } from "./serve_loop.ts";
 import type { ServerState, ServerStats } from "./request_tracker.ts";
 
 /** A server of any kind, as a handler that fits several kinds sees it. */
@@ -134,7 +136,8 @@ export abstract class BaseServer<
   /** Where log lines go. */
   readonly logger: ServerLogger;
 
-  readonly #life: Lifecycle<Request, Addr>;
+  readonly #loop: ServeLoop<Request, Addr>;
+  readonly #life: Lifecycle;
   readonly #clientLines = new KindLimit();
 
   /**
@@ -160,7 +163,8 @@ export abstract class BaseServer<
     const { timeout } = this.constructor as typeof BaseServer;
     this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
-    this.#life = new Lifecycle(this);
+    this.#loop = new ServeLoop(this);
+    this.#life = new Lifecycle(this, this.#loop);
   }
 
   /** The stage of the server's life. */
@@ -211,7 +215,7 @@ export abstract class BaseServer<
 
   /** A snapshot of the counters. */
   stats(): ServerStats {
-    return this.#life.requests.stats(this.#life.state);
+    return this.#loop.requests.stats(this.#life.state);
   }
 
   /**
@@ -222,7 +226,7 @@ export abstract class BaseServer<
    * @returns A signal that is aborted when the server cuts the request off, or already when it has ended.
    */
   requestSignal(request: Request): AbortSignal {
-    return this.#life.requests.signal(request);
+    return this.#loop.requests.signal(request);
   }
 
   /**
@@ -241,7 +245,8 @@ export abstract class BaseServer<
     checkTime("pollInterval", pollInterval, 1);
     this.checkSettings();
     const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
-    await this.#life.serveForever(pollInterval, signal, ticks ? () => this.serviceActions() : null);
+    const tick = ticks ? () => this.serviceActions() : null;
+    await this.#life.run(true, (run) => this.#loop.serve(run, pollInterval, tick), signal);
   }
 
   /**
@@ -255,7 +260,7 @@ export abstract class BaseServer<
    */
   async handleRequest(): Promise<void> {
     this.checkSettings();
-    await this.#life.handleRequest(this.timeout);
+    await this.#life.run(false, (run) => this.#loop.serveOne(run, this.timeout));
   }
 
   /**
@@ -308,7 +313,7 @@ export abstract class BaseServer<
 
   /** Makes waiting for requests keep the program alive, as it does from the start. */
   ref(): void {
-    this.#life.setRef(true);
+    this.#loop.setRef(true);
   }
 
   /**
@@ -316,7 +321,7 @@ export abstract class BaseServer<
    * sockets, on which this does nothing.
    */
   unref(): void {
-    this.#life.setRef(false);
+    this.#loop.setRef(false);
   }
 
   /** What handlers see as `server.context`, in every mode. */

@@ -3,8 +3,10 @@
  *
  * @module
  */
-import type { ServerSocket } from "./lifecycle.ts";
 import { checkBoolean, orDefault } from "../base/options.ts";
+
+/** What a server listens with. */
+export type ServerSocket = Deno.Listener | Deno.DatagramConn;
 
 /**
  * Opens a server's socket where that is wanted, and leaves nothing open when it fails. Each server class calls

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { admitMore } from "../core/lifecycle.ts";
+import { admitMore } from "../core/serve_loop.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import {
   checkBoolean,

@@ -12,7 +12,7 @@ import {
 } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
-import { admitMore } from "../core/lifecycle.ts";
+import { admitMore } from "../core/serve_loop.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import {
   checkInteger,

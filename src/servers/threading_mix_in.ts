@@ -11,7 +11,7 @@ import {
   type Constructor,
 } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
-import { admitMore } from "../core/lifecycle.ts";
+import { admitMore } from "../core/serve_loop.ts";
 import { logTo } from "../base/log.ts";
 import {
   checkBoolean,
