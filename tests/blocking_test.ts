@@ -25,8 +25,8 @@ import {
   type StreamTransport,
 } from "@netkit/socketserver";
 import { RingChannel } from "../src/channel/shared_ring.ts";
-import { converse, settle } from "./conversation.ts";
-import { bytes, exchange, LOOPBACK, start, text } from "./harness.ts";
+import { converse } from "./conversation.ts";
+import { bytes, exchange, LOOPBACK, settle, start, text } from "./harness.ts";
 
 const ADDRESS: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
 

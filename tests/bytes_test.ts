@@ -159,7 +159,7 @@ for (const mode of MODES) {
     {
       using client = await connectTo(mode, server.serverAddress as SocketAddress);
       await client.write(bytes(`send-on 3 ${TOO_MUCH} 300\n`));
-      await until(() => server.stats().completed + server.stats().failed > 0, 10_000);
+      await until(() => server.stats().completed + server.stats().failed > 0);
       const { got } = await readOwn(client, 3);
       assertLess(got, TOO_MUCH);
     }
@@ -252,7 +252,7 @@ for (const mode of MODES) {
         }
       }
     }));
-    await until(() => server.stats().active === 0, 20_000);
+    await until(() => server.stats().active === 0);
     limit(null);
     for (const behaviour of [echo, receive]) assert(await behave(behaviour, 7)); // it serves as ever
     const wrong = logger.lines.filter((line) =>

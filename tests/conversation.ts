@@ -63,18 +63,6 @@ export function unhandledRejections(): { reasons: unknown[] } & Disposable {
   };
 }
 
-/** Lets everything that is ready run, the report of unhandled rejections included. */
-export async function settle(): Promise<void> {
-  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
-}
-
-/** Bytes that tell their place. */
-export function pattern(size: number): Uint8Array<ArrayBuffer> {
-  const data = new Uint8Array(size);
-  for (let index = 0; index < size; index++) data[index] = (index * 31 + (index >> 8)) & 0xff;
-  return data;
-}
-
 /** Compares long data without a long message. */
 export function assertSame(actual: Uint8Array, expected: Uint8Array): void {
   assertEquals(actual.length, expected.length);

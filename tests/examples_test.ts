@@ -17,8 +17,10 @@ import {
   connect,
   connectAndReset,
   connectTLS,
+  datagramClient,
   datagramExchange,
   exchangeOn,
+  pattern,
   readAll,
   readExactly,
   tempFolder,
@@ -27,7 +29,7 @@ import {
   until,
   writeAll,
 } from "./harness.ts";
-import { PATIENCE, Program, runArgs } from "./program.ts";
+import { Program, runArgs } from "./program.ts";
 
 const ECHO = fileURLToPath(new URL("../examples/echo.ts", import.meta.url));
 const TLS_FOLDER = fileURLToPath(new URL("../examples/tls/", import.meta.url));
@@ -81,11 +83,6 @@ const DATAGRAMS: Transport[] = [
   { name: "unix-datagram", args: ["--transport", "unix-datagram"], permissions: ["-A"] },
 ];
 
-/** Bytes that tell their place, so that a lost or swapped piece shows. */
-function pattern(length: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, index) => (index ^ (index >> 8)) & 255);
-}
-
 /** One exchange on a connection that stays open. */
 async function ask(conn: Deno.Conn, message: string): Promise<string> {
   await writeAll(conn, bytes(message));
@@ -110,11 +107,11 @@ for (const { name, args, permissions } of DATAGRAMS) {
   Deno.test(`echo.ts sends back the largest and the smallest datagram over ${name}`, async () => {
     await using echo = new Echo(args, permissions);
     const address = await echo.address();
-    using client = datagramClient(name);
+    using client = datagramClient(address);
     for (const length of [LARGEST_DATAGRAM, 1, 0]) {
       const sent = pattern(length);
-      await client.conn.send(sent, address);
-      const [received] = await client.conn.receive(new Uint8Array(LARGEST_DATAGRAM + 1));
+      await client.send(sent, address);
+      const [received] = await client.receive(new Uint8Array(LARGEST_DATAGRAM + 1));
       assertEquals(received, sent);
     }
     await echo.stopInPeace();
@@ -182,13 +179,6 @@ Deno.test("echo.ts --mode pool sends back what it gets over TCP", async () => {
   await echo.stopInPeace();
 });
 
-function datagramClient(name: string): Disposable & { conn: Deno.DatagramConn } {
-  const conn = name === "udp"
-    ? Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 })
-    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
-  return { conn, [Symbol.dispose]: () => conn.close() };
-}
-
 Deno.test("echo.ts removes its socket file when it ends", async () => {
   for (const name of ["unix", "unix-datagram"]) {
     await using echo = new Echo(["--transport", name]);
@@ -240,7 +230,7 @@ Deno.test("echo.ts ends at once when somebody goes on to signal", async () => {
       echo.kill(signal);
       return echo.hasEnded;
     };
-    await until(signalAgain, PATIENCE);
+    await until(signalAgain);
     assertEquals((await echo.result).code, exitCode);
   }
 });

@@ -17,6 +17,7 @@ import { createWriteStream, readSync, writeFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import process from "node:process";
 import tty from "node:tty";
+import { aborted } from "./handlers.ts";
 
 const CHUNK = new Uint8Array(64 * 1024).fill(120);
 
@@ -26,12 +27,6 @@ const encoder = new TextEncoder();
 /** Waits so many milliseconds. */
 function delay(time: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, time));
-}
-
-/** Resolves when the request is cut off. */
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => signal.addEventListener("abort", () => resolve()));
 }
 
 /** A handler that does what the first line says. */

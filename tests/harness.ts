@@ -1,22 +1,15 @@
 /**
- * What the tests share: servers of every family behind one face, clients, and faults.
+ * What the tests share: running servers and programs, clients, data, and faults.
  *
  * @module
  */
 import { fileURLToPath } from "node:url";
-import {
-  type RequestHandlerLike,
-  type ServerLogger,
-  type StreamSocket,
-  TCPServer,
-  TLSServer,
-  UDPServer,
-  UnixDatagramServer,
-  UnixStreamServer,
-} from "@netkit/socketserver";
-import type { AnyServer, DatagramRequest, SocketAddress } from "@netkit/socketserver";
+import type { AnyServer, ServerLogger, SocketAddress } from "@netkit/socketserver";
 
 export const LOOPBACK = { hostname: "127.0.0.1", port: 0 };
+
+/** How long the next step of a server or a program may take on a busy machine, in milliseconds. */
+export const PATIENCE = 60_000;
 
 const examples = new URL("../examples/tls/", import.meta.url);
 /** A certificate for localhost with its key, and the authority that signed it. */
@@ -51,6 +44,27 @@ export function tempFolder(): string {
   return Deno.makeTempDirSync({ dir: tempRoot });
 }
 
+/** Bytes that tell their place: they do not repeat before 64,256 of them, which is no power of two. */
+export function pattern(size: number): Uint8Array<ArrayBuffer> {
+  const data = new Uint8Array(size);
+  for (let index = 0; index < size; index++) data[index] = index % 251 + Math.floor(index / 251);
+  return data;
+}
+
+/** Numbers from 0 to `limit`, the same for the same seed. */
+export function seeded(seed: number): (limit: number) => number {
+  let state = seed;
+  return (limit) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * (limit + 1));
+  };
+}
+
+/** Lets everything that is ready run, the report of unhandled rejections included. */
+export async function settle(turns = 3): Promise<void> {
+  for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
+}
+
 /** A path for a socket, in a folder of its own. */
 export function tempSocketPath(): string {
   return `${tempFolder()}/s.sock`;
@@ -71,7 +85,7 @@ export interface RunOptions {
   wrapper?: string[];
   /** More of the environment. */
   env?: Record<string, string>;
-  /** When to kill it, in milliseconds. */
+  /** When to kill it, in milliseconds; after two minutes when left out. */
   limit?: number;
 }
 
@@ -99,9 +113,7 @@ export async function runProgram(program: string, options: RunOptions = {}): Pro
     stdout: "piped",
     stderr: "piped",
   }).spawn();
-  const timer = options.limit === undefined
-    ? undefined
-    : setTimeout(() => child.kill("SIGKILL"), options.limit);
+  const timer = setTimeout(() => child.kill("SIGKILL"), options.limit ?? 2 * PATIENCE);
   const { code, signal, stdout, stderr } = await child.output();
   clearTimeout(timer);
   return { code, signal, stdout: text(stdout), stderr: text(stderr) };
@@ -171,20 +183,24 @@ export async function readExactly(conn: Deno.Conn, size: number): Promise<Uint8A
   return data;
 }
 
+/** A socket for datagrams to a server at `address`. */
+export function datagramClient(
+  address: { transport: string },
+): Deno.DatagramConn & Disposable {
+  const conn = address.transport === "udp"
+    ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
+    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
+  return Object.assign(conn, { [Symbol.dispose]: () => conn.close() });
+}
+
 /** Sends one datagram from a socket of its own and gives the answer. */
 export async function datagramExchange(
   address: SocketAddress,
   data: string | Uint8Array,
 ): Promise<string> {
-  const client = address.transport === "udp"
-    ? Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port: 0 })
-    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
-  try {
-    await client.send(typeof data === "string" ? bytes(data) : data, address);
-    return text((await client.receive())[0]);
-  } finally {
-    client.close();
-  }
+  using client = datagramClient(address);
+  await client.send(typeof data === "string" ? bytes(data) : data, address);
+  return text((await client.receive())[0]);
 }
 
 /** A server with its loop running, to be closed by `await using`. */
@@ -206,57 +222,6 @@ export function start<Server extends AnyServer>(server: Server): Started<Server>
     },
   };
 }
-
-/** Makes a server; the handler must fit the family. */
-type Make = (handler: never, options?: { logger?: ServerLogger }) => AnyServer;
-
-/** A family of sockets: how to make a server, and how a client says something and hears the answer. */
-export interface Family {
-  name: string;
-  datagram: boolean;
-  make: Make;
-  ask: (address: SocketAddress, data: string) => Promise<string>;
-}
-
-type StreamHandler = RequestHandlerLike<StreamSocket, SocketAddress>;
-type DatagramHandler = RequestHandlerLike<DatagramRequest, SocketAddress>;
-
-/** All families, for tests that hold for each of them. */
-export const FAMILIES: Family[] = [
-  {
-    name: "TCPServer",
-    datagram: false,
-    make: (handler: StreamHandler, options) => new TCPServer(LOOPBACK, handler, options),
-    ask: exchange,
-  },
-  {
-    name: "TLSServer",
-    datagram: false,
-    make: (handler: StreamHandler, options) =>
-      new TLSServer(LOOPBACK, handler, { cert: TLS.cert, key: TLS.key, ...options }),
-    ask: async (address, data) => await exchangeOn(await connectTLS(address), data),
-  },
-  {
-    name: "UnixStreamServer",
-    datagram: false,
-    make: (handler: StreamHandler, options) =>
-      new UnixStreamServer({ path: tempSocketPath() }, handler, options),
-    ask: exchange,
-  },
-  {
-    name: "UDPServer",
-    datagram: true,
-    make: (handler: DatagramHandler, options) => new UDPServer(LOOPBACK, handler, options),
-    ask: datagramExchange,
-  },
-  {
-    name: "UnixDatagramServer",
-    datagram: true,
-    make: (handler: DatagramHandler, options) =>
-      new UnixDatagramServer({ path: tempSocketPath() }, handler, options),
-    ask: datagramExchange,
-  },
-];
 
 /** Connects and resets at once, so that the server may find the connection dead before it accepts it. */
 export async function connectAndReset(address: SocketAddress): Promise<void> {
@@ -309,7 +274,7 @@ export function assertNoneOpened(before: number): void {
 }
 
 /** Resolves when `condition` holds; fails when it does not within `limit` milliseconds. */
-export async function until(condition: () => boolean, limit = 5000): Promise<void> {
+export async function until(condition: () => boolean, limit = PATIENCE): Promise<void> {
   const deadline = performance.now() + limit;
   while (!condition()) {
     if (performance.now() > deadline) throw new Error(`not so within ${limit} ms: ${condition}`);

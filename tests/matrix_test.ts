@@ -30,15 +30,17 @@ import {
   UnixStreamServer,
 } from "@netkit/socketserver";
 import { isPeerGone } from "../src/base/errors.ts";
-import { assertSame, pattern } from "./conversation.ts";
+import { assertSame } from "./conversation.ts";
 import { DatagramCommandHandler, StreamCommandHandler } from "./handlers.ts";
 import {
   bytes,
   connect,
   connectTLS,
+  datagramClient,
   datagramExchange,
   exchange,
   LOOPBACK,
+  pattern,
   readAll,
   readExactly,
   start,
@@ -422,15 +424,6 @@ for (const Server of [ThreadingTCPServer, ForkingTCPServer]) {
 /** A client's address as the server sees it: that of a Unix client that bound no path has none. */
 function clientAddressOf(conn: Deno.Conn): SocketAddress {
   return conn.localAddr as SocketAddress;
-}
-
-/** A datagram client with an address of its own. */
-function datagramClient(address: SocketAddress): Deno.DatagramConn & Disposable {
-  assert(address.transport === "udp" || address.transport === "unixpacket");
-  const client = address.transport === "udp"
-    ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
-    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
-  return Object.assign(client, { [Symbol.dispose]: () => client.close() });
 }
 
 /** Resolves when nobody listens at an address any more; clients that got in before are gone at once. */

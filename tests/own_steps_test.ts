@@ -62,7 +62,7 @@ for (const Server of STREAM_SERVERS) {
         const options = { [isThreading ? "minSpareThreads" : "minSpareChildren"]: spare, logger };
         await using server = new ClosingServer(LOOPBACK, StreamCommandHandler, options);
         const serving = server.serveForever();
-        if (spare > 0) await until(() => server.stats().workers!.spare === spare, 20_000);
+        if (spare > 0) await until(() => server.stats().workers!.spare === spare);
         assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
         await serving;
         await server.finished;

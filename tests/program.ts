@@ -6,12 +6,10 @@
 import { assert } from "@std/assert";
 import type { SocketAddress } from "@netkit/socketserver";
 import { fileURLToPath } from "node:url";
-import { bytes, CONFIG, type RunResult, tempFolder } from "./harness.ts";
+import { bytes, CONFIG, PATIENCE, type RunResult, tempFolder } from "./harness.ts";
 
 /** The folder of the project. */
 export const ROOT: string = fileURLToPath(new URL("../", import.meta.url));
-/** How long a program may take for its next step on a busy machine, in milliseconds. */
-export const PATIENCE = 30_000;
 
 /** How a {@linkcode Program} is started. */
 export interface ProgramOptions {

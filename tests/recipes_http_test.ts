@@ -4,8 +4,17 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { bytes, exchangeOn, readAll, readExactly, tempFolder, text, writeAll } from "./harness.ts";
-import { onPath, PATIENCE } from "./program.ts";
+import {
+  bytes,
+  exchangeOn,
+  PATIENCE,
+  readAll,
+  readExactly,
+  tempFolder,
+  text,
+  writeAll,
+} from "./harness.ts";
+import { onPath } from "./program.ts";
 import { Recipe } from "./recipe.ts";
 
 const PAGE = "<!doctype html><title>Recipe</title><link rel=stylesheet href=style.css>" +

@@ -9,8 +9,8 @@ import { assertEquals } from "@std/assert";
 import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { bytes, tempFolder, text } from "./harness.ts";
-import { PATIENCE, ROOT } from "./program.ts";
+import { bytes, PATIENCE, tempFolder, text } from "./harness.ts";
+import { ROOT } from "./program.ts";
 
 const STAND_INS = new URL("../.ci/std/", import.meta.url);
 /** The size of a header in a tar archive, and what each file in it is padded to, in bytes. */

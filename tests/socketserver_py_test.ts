@@ -33,20 +33,19 @@ import * as socketserver from "@netkit/socketserver";
 import {
   bytes,
   connect,
+  datagramClient,
   datagramExchange,
   exchange,
-  FAMILIES,
-  type Family,
   ListLogger,
   LOOPBACK,
   openDescriptors,
   readAll,
   readExactly,
   start,
-  tempSocketPath,
   text,
   until,
 } from "./harness.ts";
+import { FAMILIES, type Family } from "./families.ts";
 
 const HELLO = "hello world\n";
 
@@ -135,12 +134,6 @@ async function nextRequest(server: AnyServer): Promise<void> {
   const { socket } = server;
   if (socket !== undefined && "accept" in socket) await socket.accept();
   else await socket?.receive();
-}
-
-function datagramClient(address: SocketAddress): Deno.DatagramConn {
-  return address.transport === "udp"
-    ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
-    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
 }
 
 async function sendOnly(address: SocketAddress): Promise<void> {

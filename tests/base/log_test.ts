@@ -262,7 +262,7 @@ for (const [mode, make] of Object.entries(MODES)) {
     const fail = async (cause: () => Promise<unknown>): Promise<string> => {
       const { length } = logger.lines;
       await cause();
-      await until(() => logger.lines.length > length, 20_000);
+      await until(() => logger.lines.length > length);
       return logger.lines[length]!.replace(/"127.0.0.1:\d+"/, "C");
     };
     const say = (line: string) => () => exchange(server.serverAddress, line);
@@ -307,7 +307,7 @@ for (const [mode, make] of Object.entries(MODES)) {
     const { server } = started;
     const evil = "parse \x1b[2J\u2028\x07\u202e\r" + "x".repeat(20_000);
     assertEquals(await exchange(server.serverAddress, `${evil}\n`), "");
-    await until(() => logger.lines.length === 1, 20_000);
+    await until(() => logger.lines.length === 1);
     assertOneSafeLine(logger.lines[0]!);
     assertStringIncludes(logger.lines[0]!, "\\x1b[2J");
     if (mode !== "ForkingTCPServer") return;
@@ -315,7 +315,7 @@ for (const [mode, make] of Object.entries(MODES)) {
       await exchange(server.serverAddress, `print \x1b[2J\u2028${"x".repeat(9000)}\n`),
       "",
     );
-    await until(() => logger.lines.length === 2, 20_000);
+    await until(() => logger.lines.length === 2);
     assertStringIncludes(logger.lines[1]!, "info: print \\x1b[2J\\u{2028}x");
     assertOneSafeLine(logger.lines[1]!);
   });
@@ -429,7 +429,7 @@ for (const mode of ["ConcurrentTCPServer", "ThreadingTCPServer", "PoolTCPServer"
     const { server } = started;
     // None is slow enough for a second line.
     await Promise.all(Array.from({ length: 8 }, () => beginAndReset(server.serverAddress)));
-    await until(() => server.stats().failed === 8, 20_000);
+    await until(() => server.stats().failed === 8);
     const [first, ...more] = logger.lines;
     assertMatch(first!, /^debug: Client "127.0.0.1:\d+" went away: [^\n]+$/);
     for (const line of more) assertMatch(line, / \(and \d+ like it since the last line\)$/);

@@ -21,8 +21,8 @@ import {
   unpack,
 } from "../../src/channel/frames.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
-import { assertSame, pattern } from "../conversation.ts";
-import { bytes, text } from "../harness.ts";
+import { assertSame } from "../conversation.ts";
+import { bytes, pattern, text } from "../harness.ts";
 
 /** Two ends, for writing at one and reading at the other. */
 class Pair implements Disposable {

@@ -13,56 +13,13 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import type { Channel } from "../../src/channel/channel.ts";
 import { PipeChannel, StdioChannel, type StdioInput } from "../../src/channel/pipe.ts";
-import { bytes, CONFIG, text } from "../harness.ts";
+import { bytes, CONFIG, pattern, text } from "../harness.ts";
+import { readText, receive, send } from "./talk.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const PIPE_BYTES = 64 * KIB;
-
-/** Numbers from 0 to `limit`, the same for the same seed. */
-function seeded(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * (limit + 1));
-  };
-}
-
-/** Bytes that do not repeat with a period of a power of two. */
-function pattern(length: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, i) => i % 251);
-}
-
-/** Writes all in pieces of random sizes. */
-async function send(channel: Channel, data: Uint8Array, piece: number): Promise<void> {
-  const random = seeded(data.length);
-  for (let at = 0; at < data.length;) {
-    const end = at + 1 + random(piece - 1);
-    await channel.write(data.subarray(at, end));
-    at = end;
-  }
-}
-
-/** Reads so many bytes in pieces of random sizes. */
-async function receive(channel: Channel, size: number, piece = size): Promise<Uint8Array> {
-  const random = seeded(size + 1);
-  const data = new Uint8Array(size);
-  for (let at = 0; at < size;) {
-    const count = await channel.read(data.subarray(at, at + 1 + random(piece - 1)));
-    if (count === null) throw new Error(`the channel ended after ${at} of ${size} bytes`);
-    at += count;
-  }
-  return data;
-}
-
-/** Reads what is there as text, or the end. */
-async function readText(channel: Channel): Promise<string | null> {
-  const buffer = new Uint8Array(100);
-  const count = await channel.read(buffer);
-  return count === null ? null : text(buffer.subarray(0, count));
-}
 
 /** The name of the error that `operation` fails with. */
 async function failure(operation: () => unknown): Promise<string> {

@@ -14,26 +14,13 @@ import {
   assertThrows,
 } from "@std/assert";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
-import { bytes, text } from "../harness.ts";
+import { bytes, pattern, text } from "../harness.ts";
+import { readText, receive, send } from "./talk.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 /** Counters that start here wrap after a few bytes: at 2^32, and where a 32-bit number changes its sign. */
 const ORIGINS = [0, 2 ** 32 - 100, 2 ** 31 - 100];
-
-/** Numbers from 0 to `limit`, the same for the same seed. */
-function seeded(seed: number): (limit: number) => number {
-  let state = seed;
-  return (limit) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return Math.floor((state / 2 ** 32) * (limit + 1));
-  };
-}
-
-/** Bytes that do not repeat with a period of a power of two. */
-function pattern(length: number): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, i) => i % 251);
-}
 
 /** Both ends of a channel, in this isolate; closed at the end of the scope. */
 class Pair {
@@ -53,35 +40,6 @@ class Pair {
     this.main.close();
     this.worker.close();
   }
-}
-
-/** Writes all in pieces of random sizes. */
-async function send(channel: RingChannel, data: Uint8Array, piece: number): Promise<void> {
-  const random = seeded(data.length);
-  for (let at = 0; at < data.length;) {
-    const end = at + 1 + random(piece - 1);
-    await channel.write(data.subarray(at, end));
-    at = end;
-  }
-}
-
-/** Reads so many bytes in pieces of random sizes. */
-async function receive(channel: RingChannel, size: number, piece: number): Promise<Uint8Array> {
-  const random = seeded(size + 1);
-  const data = new Uint8Array(size);
-  for (let at = 0; at < size;) {
-    const count = await channel.read(data.subarray(at, at + 1 + random(piece - 1)));
-    if (count === null) throw new Error(`the channel ended after ${at} of ${size} bytes`);
-    at += count;
-  }
-  return data;
-}
-
-/** Reads what is there as text, or the end. */
-async function readText(channel: RingChannel): Promise<string | null> {
-  const buffer = new Uint8Array(100);
-  const count = await channel.read(buffer);
-  return count === null ? null : text(buffer.subarray(0, count));
 }
 
 /** The name of the error that `operation` fails with. */

@@ -15,13 +15,14 @@ import {
   datagramExchange,
   exchange,
   exchangeOn,
+  PATIENCE,
   readExactly,
   tempSocketPath,
   text,
   until,
   writeAll,
 } from "../harness.ts";
-import { moduleOf, PATIENCE, Program, runArgs } from "../program.ts";
+import { moduleOf, Program, runArgs } from "../program.ts";
 
 const TESTS = fileURLToPath(new URL("../", import.meta.url));
 const CLI = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
@@ -158,7 +159,7 @@ Deno.test("cli --request-timeout cuts a request off", async () => {
   await using tool = new Tool([HANDLERS, "--class", "UpperHandler", ...TCP, ...limit]);
   using conn = await connect(await tool.address());
   await conn.read(new Uint8Array(1)).catch(() => null); // the end, or a reset
-  await until(() => tool.stderr !== "", PATIENCE);
+  await until(() => tool.stderr !== "");
   assertStringIncludes((await tool.stop()).stderr, "'requestTimeout'");
 });
 
@@ -290,7 +291,7 @@ Deno.test("cli ends at once when somebody goes on to signal", async () => {
       tool.kill(signal);
       return tool.hasEnded;
     };
-    await until(signalAgain, PATIENCE);
+    await until(signalAgain);
     assertEquals((await tool.result).code, exitCode);
   }
 });
@@ -300,7 +301,7 @@ Deno.test("cli ends when a signal comes while the module is loaded", async () =>
     'console.log("loading"); await new Promise((resolve) => setTimeout(resolve, 600_000));',
   );
   await using tool = new Tool([path, ...TCP]);
-  await until(() => tool.stdout === "loading\n", PATIENCE);
+  await until(() => tool.stdout === "loading\n");
   assertEquals((await tool.stop()).code, 0);
 });
 
@@ -325,7 +326,7 @@ Deno.test("cli --stats writes a JSON line per interval, and one at the end", asy
   for (let turn = 0; turn < 3; turn++) await exchange(address, "hello\n");
   using conn = await connect(address);
   assertEquals(await askOn(conn, "hello"), "HELLO");
-  await until(() => lines().some(({ active, served }) => active === 1 && served === 3), PATIENCE);
+  await until(() => lines().some(({ active, served }) => active === 1 && served === 3));
   assert(lines().some(({ perSecond }) => perSecond > 0));
   conn.close();
   await tool.stop();
@@ -361,7 +362,7 @@ Deno.test({
       PATIENCE,
     );
     await exchange(address, "");
-    await until(() => tool.stdout.includes("errors 1"), PATIENCE);
+    await until(() => tool.stdout.includes("errors 1"));
     const { code, stdout } = await tool.interrupt();
     assertEquals(code, 0);
     // What a terminal shows: each line as the last rewriting left it.
@@ -393,7 +394,7 @@ Deno.test("cli --log-level says more, or less", async () => {
     await using tool = new Tool(args);
     const address = await tool.address();
     await exchange(address, "");
-    await until(() => tool.stderr !== "", PATIENCE);
+    await until(() => tool.stderr !== "");
     return (await tool.stop()).stderr;
   };
   assertMatch(await logged("WARN"), /^ERROR /);

@@ -22,7 +22,6 @@ import {
   datagramExchange,
   exchange,
   exchangeOn,
-  FAMILIES,
   ListLogger,
   LOOPBACK,
   openDescriptors,
@@ -385,6 +384,7 @@ for n in range(12):
     if kind == socket.SOCK_DGRAM: client.send(b"x")
     client.close()
 `;
+import { FAMILIES } from "../families.ts";
 
 function hasPython(): boolean {
   try {

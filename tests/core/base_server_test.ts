@@ -31,11 +31,8 @@ import { getEventListeners } from "node:events";
 import {
   bytes,
   connect,
-  connectTLS,
+  datagramClient,
   exchange,
-  exchangeOn,
-  FAMILIES,
-  type Family,
   ListLogger,
   LOOPBACK,
   ODD_VALUES,
@@ -44,102 +41,26 @@ import {
   runProgram,
   start,
   tempFolder,
-  tempSocketPath,
   text,
   TLS,
   until,
 } from "../harness.ts";
 import { Program, runArgs } from "../program.ts";
-
-type Handler = StreamRequestHandler | DatagramRequestHandler;
-
-/** A handler class for a family; what it does is in `steps`. */
-function handlerFor(
-  family: Family,
-  steps: { setup?: () => unknown; handle?: (handler: Handler) => unknown; finish?: () => unknown },
-): never {
-  class StreamHandler extends StreamRequestHandler {
-    override async setup() {
-      await super.setup();
-      await steps.setup?.();
-    }
-    override async handle() {
-      await steps.handle?.(this);
-    }
-    override async finish() {
-      await super.finish();
-      await steps.finish?.();
-    }
-  }
-  class DatagramHandler extends DatagramRequestHandler {
-    override async setup() {
-      await super.setup();
-      await steps.setup?.();
-    }
-    override async handle() {
-      await steps.handle?.(this);
-    }
-    override async finish() {
-      await super.finish();
-      await steps.finish?.();
-    }
-  }
-  return (family.datagram ? DatagramHandler : StreamHandler) as never;
-}
-
-async function echo(handler: Handler): Promise<void> {
-  await handler.wfile.write(await handler.rfile.readline());
-}
-
-function echoServer(family: Family, logger = new ListLogger()): AnyServer {
-  return family.make(handlerFor(family, { handle: echo }), { logger });
-}
-
-/** A socket for datagrams to a server at `address`. */
-function datagramClient(address: SocketAddress): Deno.DatagramConn {
-  return address.transport === "udp"
-    ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
-    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
-}
-
-/** Sends a line and does not care for the answer; a stream client waits until the server closes. */
-async function tell(family: Family, address: SocketAddress): Promise<void> {
-  if (family.datagram) {
-    const client = datagramClient(address);
-    await client.send(bytes("hello\n"), address);
-    client.close();
-  } else {
-    await family.ask(address, "hello\n").catch(() => ""); // refused clients may see a reset
-  }
-}
-
-/** Requests that wait in a server's queue, and their answers to come. */
-async function queueUp(family: Family, address: SocketAddress, count: number): Promise<{
-  answers: Promise<string[]>;
-}> {
-  if (!family.datagram) {
-    const dial = family.name === "TLSServer" ? connectTLS : connect;
-    const conns: Deno.Conn[] = [];
-    for (let n = 0; n < count; n++) conns.push(await dial(address));
-    return { answers: Promise.all(conns.map((conn, n) => exchangeOn(conn, `${n}\n`))) };
-  }
-  const clients = Array.from({ length: count }, () => datagramClient(address));
-  for (const [n, client] of clients.entries()) await client.send(bytes(`${n}\n`), address);
-  const answers = clients.map(async (client) => {
-    try {
-      return text((await client.receive())[0]);
-    } finally {
-      client.close();
-    }
-  });
-  return { answers: Promise.all(answers) };
-}
+import {
+  echo,
+  echoServer,
+  FAMILIES,
+  type Family,
+  type Handler,
+  handlerFor,
+  numberedLines,
+  queueUp,
+  tell,
+} from "../families.ts";
+import { aborted } from "../handlers.ts";
 
 /** A Unix datagram socket holds ten by default, and the eleventh sender waits. */
 const queueSize = (family: Family): number => family.datagram ? 8 : 20;
-
-const numberedLines = (count: number): string[] =>
-  Array.from({ length: count }, (_, n) => `${n}\n`);
 
 /** Writes down each step that a server takes. */
 function traceSteps(server: AnyServer, trace: string[]): void {
@@ -1034,7 +955,7 @@ for (const family of FAMILIES) {
         entered.resolve();
         await gate.promise;
       },
-      finish: ended.resolve,
+      finish: () => ended.resolve(),
     }));
     const serving = server.serveForever();
     const told = tell(family, server.serverAddress);
@@ -1465,7 +1386,7 @@ Deno.test("BaseServer.shutdown() waits for another server's loop when it is awai
 /** Runs a program and gives its exit code, or null when it had to be killed. */
 async function runToEnd(family: string, body: string, limit: number): Promise<number | null> {
   const program = `
-    import { FAMILIES } from ${JSON.stringify(new URL("../harness.ts", import.meta.url).href)};
+    import { FAMILIES } from ${JSON.stringify(new URL("../families.ts", import.meta.url).href)};
     const server = FAMILIES.find(({ name }) => name === "${family}").make(() => {});
     ${body}`;
   const { code, signal } = await runProgram(program, { limit });
@@ -1530,13 +1451,6 @@ Deno.test("BaseServer.ref() keeps the program alive again", async () => {
 function spin(time: number): void {
   const end = performance.now() + time;
   while (performance.now() < end);
-}
-
-function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
-  });
 }
 
 function messageOf(error: unknown): string {

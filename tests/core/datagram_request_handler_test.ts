@@ -13,8 +13,8 @@ import {
 } from "@netkit/socketserver";
 import {
   bytes,
+  datagramClient,
   datagramExchange,
-  FAMILIES,
   ListLogger,
   LOOPBACK,
   start,
@@ -22,6 +22,7 @@ import {
   text,
   until,
 } from "../harness.ts";
+import { FAMILIES } from "../families.ts";
 
 /** Keeps what its handlers failed with. */
 class RecordingUDPServer extends UDPServer {
@@ -29,12 +30,6 @@ class RecordingUDPServer extends UDPServer {
   override handleError(error: unknown): void {
     this.errors.push(error);
   }
-}
-
-/** A UDP client, closed at the end of its scope. */
-function udpClient(): { conn: Deno.DatagramConn } & Disposable {
-  const conn = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
-  return { conn, [Symbol.dispose]: () => conn.close() };
 }
 
 Deno.test("DatagramRequestHandler has the packet, the socket, rfile and wfile, in every family", async () => {
@@ -87,41 +82,41 @@ class ObedientHandler extends DatagramRequestHandler {
 Deno.test("DatagramRequestHandler sends nothing when nothing was written", async () => {
   await using started = start(new RecordingUDPServer(LOOPBACK, ObedientHandler));
   const { server } = started;
-  using client = udpClient();
-  await client.conn.send(bytes("nothing"), server.serverAddress);
-  await client.conn.send(bytes("something"), server.serverAddress);
-  assertEquals(text((await client.conn.receive())[0]), "something"); // the first answer there is
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("nothing"), server.serverAddress);
+  await client.send(bytes("something"), server.serverAddress);
+  assertEquals(text((await client.receive())[0]), "something"); // the first answer there is
   assertEquals([server.stats().completed >= 1, server.errors], [true, []]);
 });
 
 Deno.test("DatagramRequestHandler sends an empty datagram when an empty string was written", async () => {
   await using started = start(new RecordingUDPServer(LOOPBACK, ObedientHandler));
-  using client = udpClient();
-  await client.conn.send(bytes("empty"), started.server.serverAddress);
-  assertEquals((await client.conn.receive())[0].length, 0);
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("empty"), started.server.serverAddress);
+  assertEquals((await client.receive())[0].length, 0);
 });
 
 Deno.test("DatagramRequestHandler sends several writes as one datagram", async () => {
   await using started = start(new RecordingUDPServer(LOOPBACK, ObedientHandler));
-  using client = udpClient();
-  await client.conn.send(bytes("several"), started.server.serverAddress);
-  assertEquals(text((await client.conn.receive())[0]), "one, two, three");
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("several"), started.server.serverAddress);
+  assertEquals(text((await client.receive())[0]), "one, two, three");
 });
 
 Deno.test("DatagramRequestHandler serves an empty datagram", async () => {
   await using started = start(new RecordingUDPServer(LOOPBACK, ObedientHandler));
-  using client = udpClient();
-  await client.conn.send(new Uint8Array(0), started.server.serverAddress);
-  assertEquals((await client.conn.receive())[0].length, 0);
+  using client = datagramClient({ transport: "udp" });
+  await client.send(new Uint8Array(0), started.server.serverAddress);
+  assertEquals((await client.receive())[0].length, 0);
 });
 
 Deno.test("DatagramRequestHandler whose answer is too long fails, and the server goes on", async () => {
   await using started = start(new RecordingUDPServer(LOOPBACK, ObedientHandler));
   const { server } = started;
-  using client = udpClient();
-  await client.conn.send(bytes("too long"), server.serverAddress);
-  await client.conn.send(bytes("next"), server.serverAddress);
-  assertEquals(text((await client.conn.receive())[0]), "next");
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("too long"), server.serverAddress);
+  await client.send(bytes("next"), server.serverAddress);
+  assertEquals(text((await client.receive())[0]), "next");
   assertEquals(server.errors.length, 1);
   assertEquals((server.errors[0] as { code?: string }).code, "EMSGSIZE");
 });
@@ -129,9 +124,9 @@ Deno.test("DatagramRequestHandler whose answer is too long fails, and the server
 Deno.test("DatagramRequestHandler.finish() sends what was written also when handle() failed", async () => {
   await using started = start(new RecordingUDPServer(LOOPBACK, ObedientHandler));
   const { server } = started;
-  using client = udpClient();
-  await client.conn.send(bytes("fail"), server.serverAddress);
-  assertEquals(text((await client.conn.receive())[0]), "partly");
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("fail"), server.serverAddress);
+  assertEquals(text((await client.receive())[0]), "partly");
   await until(() => server.errors.length === 1);
   assertEquals((server.errors[0] as Error).message, "failed");
 });
@@ -156,9 +151,9 @@ Deno.test("DatagramRequestHandler collects a copy of what is written", async () 
     }
   }
   await using started = start(new UDPServer(LOOPBACK, Handler));
-  using client = udpClient();
-  await client.conn.send(bytes("x"), started.server.serverAddress);
-  assertEquals(text((await client.conn.receive())[0]), "first.....");
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("x"), started.server.serverAddress);
+  assertEquals(text((await client.receive())[0]), "first.....");
 });
 
 Deno.test("DatagramRequestHandler that answers a Unix client without a path fails with TypeError", async () => {

@@ -34,7 +34,6 @@ import {
   bytes,
   connect,
   exchange,
-  FAMILIES,
   ListLogger,
   LOOPBACK,
   readAll,
@@ -45,6 +44,7 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
+import { FAMILIES } from "../families.ts";
 
 const MIB = 1024 * 1024;
 

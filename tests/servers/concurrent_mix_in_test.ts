@@ -23,7 +23,6 @@ import {
   DatagramRequestHandler,
   ServerExit,
   type ServerOptions,
-  type SocketAddress,
   StreamRequestHandler,
   type StreamSocket,
   TCPServer,
@@ -36,27 +35,33 @@ import {
 import { sourceOf } from "../../src/base/address.ts";
 import {
   assertNoneOpened,
-  bytes,
   connect,
-  connectTLS,
+  datagramClient,
   exchange,
-  exchangeOn,
-  FAMILIES as PLAIN_FAMILIES,
-  type Family,
   ListLogger,
   LOOPBACK,
   ODD_VALUES,
   openDescriptors,
   readAll,
   runProgram,
+  settle,
   start,
   tempSocketPath,
   text,
   TLS,
   until,
 } from "../harness.ts";
-
-type Handler = StreamRequestHandler | DatagramRequestHandler;
+import {
+  echo,
+  FAMILIES as PLAIN_FAMILIES,
+  type Family,
+  type Handler,
+  handlerFor,
+  numberedLines,
+  queueUp,
+  tell,
+} from "../families.ts";
+import { aborted } from "../handlers.ts";
 
 interface ConcurrentFamily extends Omit<Family, "make"> {
   make: (handler: never, options?: ServerOptions) => AnyServer;
@@ -80,48 +85,6 @@ const FAMILIES: ConcurrentFamily[] = PLAIN_FAMILIES.map(({ name, datagram, ask }
   ask,
   make: MAKERS[name]!,
 }));
-
-/** What a handler does in its steps. */
-interface Steps {
-  setup?: (handler: Handler) => unknown;
-  handle?: (handler: Handler) => unknown;
-  finish?: (handler: Handler) => unknown;
-}
-
-/** A handler class for a family. */
-function handlerFor(family: { datagram: boolean }, steps: Steps): never {
-  class StreamHandler extends StreamRequestHandler {
-    override async setup() {
-      await super.setup();
-      await steps.setup?.(this);
-    }
-    override async handle() {
-      await steps.handle?.(this);
-    }
-    override async finish() {
-      await super.finish();
-      await steps.finish?.(this);
-    }
-  }
-  class DatagramHandler extends DatagramRequestHandler {
-    override async setup() {
-      await super.setup();
-      await steps.setup?.(this);
-    }
-    override async handle() {
-      await steps.handle?.(this);
-    }
-    override async finish() {
-      await super.finish();
-      await steps.finish?.(this);
-    }
-  }
-  return (family.datagram ? DatagramHandler : StreamHandler) as never;
-}
-
-async function echo(handler: Handler): Promise<void> {
-  await handler.wfile.write(await handler.rfile.readline());
-}
 
 /** Where handlers wait until a test lets them go on. */
 class Gate {
@@ -162,63 +125,7 @@ async function soon<T>(promise: Promise<T>): Promise<T> {
   }
 }
 
-/** SerialQueue of the event loop, in which a server that could go on would. */
-async function turns(): Promise<void> {
-  for (let turn = 0; turn < 10; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
-}
-
-function datagramClient(address: SocketAddress): Deno.DatagramConn {
-  return address.transport === "udp"
-    ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
-    : Deno.listenDatagram({ transport: "unixpacket", path: tempSocketPath() });
-}
-
-/** Requests that wait in a server's queue, numbered from 0, and their answers to come. */
-async function queueUp(
-  family: ConcurrentFamily,
-  address: SocketAddress,
-  count: number,
-): Promise<{ answers: Promise<string[]> }> {
-  if (!family.datagram) {
-    const dial = family.name === "ConcurrentTLSServer" ? connectTLS : connect;
-    const conns: Deno.Conn[] = [];
-    for (let n = 0; n < count; n++) conns.push(await dial(address));
-    return { answers: Promise.all(conns.map((conn, n) => exchangeOn(conn, `${n}\n`))) };
-  }
-  const clients = Array.from({ length: count }, () => datagramClient(address));
-  for (const [n, client] of clients.entries()) await client.send(bytes(`${n}\n`), address);
-  const answers = clients.map(async (client) => {
-    try {
-      return text((await client.receive())[0]);
-    } finally {
-      client.close();
-    }
-  });
-  return { answers: Promise.all(answers) };
-}
-
-/** Says a line and does not care for the answer; a stream client waits until the server closes. */
-async function tell(family: ConcurrentFamily, address: SocketAddress, line: string): Promise<void> {
-  if (family.datagram) {
-    const client = datagramClient(address);
-    await client.send(bytes(line), address);
-    client.close();
-  } else {
-    await family.ask(address, line).catch(() => ""); // whoever is cut off may see a reset
-  }
-}
-
-const numberedLines = (count: number): string[] =>
-  Array.from({ length: count }, (_, n) => `${n}\n`);
-
 const never = (): Promise<never> => new Promise(() => {});
-
-function aborted(signal: AbortSignal): Promise<void> {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  if (signal.aborted) resolve();
-  signal.addEventListener("abort", () => resolve(), { once: true });
-  return promise;
-}
 
 for (const family of FAMILIES) {
   const { name } = family;
@@ -277,7 +184,7 @@ for (const family of FAMILIES) {
     let peak = 0;
     const handle = async (handler: Handler) => {
       peak = Math.max(peak, ++running);
-      await turns();
+      await settle(10);
       await echo(handler);
       running--;
     };
@@ -305,7 +212,7 @@ for (const family of FAMILIES) {
     await using _ = start(server);
     const { answers } = await queueUp(family, server.serverAddress, 6);
     await gate.reached(2);
-    await turns();
+    await settle(10);
     assertEquals(server.stats().accepted, 2);
     gate.open();
     assertEquals(await answers, numberedLines(6));
@@ -384,7 +291,7 @@ for (const family of FAMILIES) {
     let closed = false;
     const closing = server.serverClose().then(() => void (closed = true));
     await serving; // the loop does not wait
-    await turns();
+    await settle(10);
     assert(!closed);
     gate.open();
     await closing;
@@ -450,7 +357,7 @@ for (const family of FAMILIES) {
       const { answers } = await queueUp(family, server.serverAddress, 1);
       await gate.reached(1);
       const closing = server.serverClose();
-      await turns();
+      await settle(10);
       gate.open();
       await soon(closing);
       await serving;
@@ -471,7 +378,7 @@ for (const family of FAMILIES) {
       const { answers } = await queueUp(family, server.serverAddress, 1);
       await gate.reached(1);
       const drained = server.drain({ timeout: 60_000 });
-      await turns();
+      await settle(10);
       gate.open();
       assertEquals(await soon(drained), { completed: 1, aborted: 0 });
       await serving;
@@ -489,7 +396,7 @@ for (const family of FAMILIES) {
     const { answers } = await queueUp(family, server.serverAddress, 7);
     await gate.reached(2);
     const drained = server.drain();
-    await turns();
+    await settle(10);
     assertEquals(server.state, "draining");
     assertEquals(server.stats().accepted, 2);
     gate.open();
@@ -734,7 +641,7 @@ for (const family of FAMILIES) {
     const handled = server.handleRequest();
     gate.open();
     await until(() => server.stats().active === 0);
-    await turns();
+    await settle(10);
     const answer = family.ask(server.serverAddress, "hello\n");
     await handled;
     assertEquals(server.stats().accepted, 2);
@@ -835,7 +742,7 @@ Deno.test("ConcurrentMixIn() makes a server of the user's own concurrent", async
   const serving = server.serveForever();
   server.push(...Array(8).fill("10.0.0.1"));
   await gate.reached(5);
-  await turns();
+  await settle(10);
   assertEquals(server.stats().active, 5);
   assertEquals(server.count(), 8);
   gate.open();
@@ -854,7 +761,7 @@ Deno.test("ConcurrentMixIn.maxConnectionsPerSource counts by source, whatever th
   server.push("10.0.0.1", "::ffff:10.0.0.1", "::FFFF:a00:1", "10.0.0.2");
   server.push("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "not an address", ":::");
   await until(() => server.stats().accepted === 9);
-  await turns();
+  await settle(10);
   const { active, rejected } = server.stats();
   assertEquals([active, rejected], [6, 3]);
   gate.open();

@@ -86,7 +86,6 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
-import { PATIENCE } from "../program.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 const HANDLERS = new URL("../forking_handlers.ts", import.meta.url).href;
@@ -554,8 +553,8 @@ Deno.test("ForkingTCPServer recovers from chaos: a random child is killed every 
   }
   assertEquals(await exchange(address, "y\n"), "y\n");
   assertEquals(wrong, 0);
-  await until(isQuiet, PATIENCE);
-  await until(() => openDescriptors() - descriptors < 4, PATIENCE); // a child has four
+  await until(isQuiet);
+  await until(() => openDescriptors() - descriptors < 4); // a child has four
   assertLess(residentMemory() - memory, 100 * 1024 * 1024);
   assert(fixture.errors.every((error) => error instanceof WorkerDiedError), `${fixture.errors}`);
 });
@@ -761,7 +760,7 @@ Deno.test("fault 8: ForkingTCPServer: 'childMemoryLimit' ends a child whose heap
   const memory = residentMemory();
   for (let count = 1; count <= 2; count++) {
     assertEquals(await exchange(fixture.address, ""), "");
-    await until(() => errors.length === count, 20_000);
+    await until(() => errors.length === count);
     assertInstanceOf(errors.at(-1), WorkerDiedError);
   }
   assertLess(residentMemory() - memory, 100 * 1024 * 1024);
@@ -1057,7 +1056,7 @@ Deno.test("fault 25: ForkingTCPServer.serveForever() rejects without --allow-run
     await server.serveForever().catch((error) => console.log(String(error)));
     await server.drain();
     console.log("end");`,
-    { flags: ["--no-check", "--allow-net", "--allow-read"], limit: 20_000 },
+    { flags: ["--no-check", "--allow-net", "--allow-read"] },
   );
   const line = `NotCapable: Cannot start child: needs run access to "${Deno.execPath()}"; ` +
     `run the server with --allow-run=${Deno.execPath()}`;
@@ -1262,7 +1261,6 @@ Deno.test("ForkingTCPServer in a compiled program refuses to start itself over a
     } catch (error) {
       console.log(String(error));
     }`,
-    { limit: 20_000 },
   );
   assertMatch(stdout, /^NotSupported: Cannot use ForkingTCPServer .*deno compile/, stderr);
 });

@@ -848,7 +848,7 @@ Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never st
     }
     Deno.exit();
   `;
-  const { code, stdout, stderr } = await runProgram(program, { limit: 20_000 });
+  const { code, stdout, stderr } = await runProgram(program, {});
   assertEquals(code, 0, stderr);
   const lines = stdout.trim().split("\n");
   assertEquals(lines.slice(0, 2), [`{"completed":0,"aborted":1}`, "closed 1"]);
@@ -891,7 +891,7 @@ Deno.test("PoolTCPServer starts as many Workers as there are descriptors for, an
       await server.${stop}();
       await serving;
       console.log(performance.now() - before < 5000);`,
-      { wrapper: ["bash", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`], limit: 30_000 },
+      { wrapper: ["bash", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`] },
     );
     assertMatch(
       stdout,

@@ -37,7 +37,7 @@ import {
   UDPServer,
   WorkerDiedError,
 } from "@netkit/socketserver";
-import { assertSame, pattern, reset, resettable } from "../conversation.ts";
+import { assertSame, reset, resettable } from "../conversation.ts";
 import DefaultHandler, {
   DatagramCommandHandler,
   OtherNameHandler,
@@ -55,6 +55,7 @@ import {
   ListLogger,
   LOOPBACK,
   openDescriptors,
+  pattern,
   readAll,
   readExactly,
   runProgram,
@@ -65,7 +66,6 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
-import { PATIENCE } from "../program.ts";
 
 /** How long the test of chaos lasts, in milliseconds. */
 const CHAOS = Number(Deno.env.get("SOCKETSERVER_CHAOS") ?? 3000);
@@ -329,8 +329,8 @@ Deno.test("ThreadingMixIn recovers from chaos: a Worker ends in the middle of a 
   await Promise.all([kill(), ...Array.from({ length: 100 }, (_, name) => say(name))]);
   await assertServes(server);
   assertEquals(wrong, 0);
-  await until(isQuiet, PATIENCE);
-  await until(() => openDescriptors() - descriptors < 12, PATIENCE); // a Worker has six
+  await until(isQuiet);
+  await until(() => openDescriptors() - descriptors < 12); // a Worker has six
   const growth = Deno.memoryUsage().rss - memory;
   assert(growth < 300 * 1024 * 1024, `${growth} bytes`); // 170 MB for six Workers that come and go
   assert(server.errors.every((error) => error instanceof WorkerDiedError), `${server.errors}`);
@@ -531,7 +531,6 @@ Deno.test("ThreadingMixIn.requestTimeout cuts off the client of a handler that s
     console.log("closed");
     Deno.exit();
     `,
-    { limit: 20_000 },
   );
   assertEquals(stderr, "");
   const lines = stdout.trim().split("\n").filter((line) => line !== "TimedOut");
@@ -914,7 +913,7 @@ Deno.test("ThreadingMixIn keeps no program alive that has ended its loop, and se
       /^1\n[12]\n[123]\nend\n$/,
     ]] as const
   ) {
-    const { stdout, stderr, code } = await runProgram(program(body), { limit: 20_000 });
+    const { stdout, stderr, code } = await runProgram(program(body));
     assertEquals([stderr, code], ["", 0]);
     assertMatch(stdout, expected);
   }
@@ -977,7 +976,7 @@ for (
     const address = { transport: "unix", path } as const;
     const isUp = () =>
       [...Deno.readDirSync(dirname(path))].some(({ name }) => name.endsWith(".up"));
-    await until(isUp, 20_000);
+    await until(isUp);
     const answers = Array.from({ length: clients! }, (_, n) => exchange(address, `echo\n${n}`));
     assertEquals(await Promise.all(answers), Array.from({ length: clients! }, (_, n) => `${n}`));
     const { stdout, stderr, code } = await running;
@@ -1018,7 +1017,6 @@ function scarce(descriptors: number, clients: number, options: ThreadingOptions,
     {
       wrapper: ["bash", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`],
       args: [path],
-      limit: 60_000,
     },
   );
 }
@@ -1027,7 +1025,7 @@ for (const [descriptors, maxRequestsPerThread] of [[56, 0], [56, 1], [72, 0], [7
   Deno.test(`fault 23: ThreadingMixIn serves with ${descriptors} descriptors, with one Worker at a time if need be, when maxRequestsPerThread is ${maxRequestsPerThread}`, async () => {
     const path = tempSocketPath();
     const running = scarce(descriptors, 20, { maxRequestsPerThread }, path);
-    await until(() => existsSync(`${path}.up`), 20_000);
+    await until(() => existsSync(`${path}.up`));
     const address = { transport: "unix", path } as const;
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => exchange(address, "echo\nhello\n")),

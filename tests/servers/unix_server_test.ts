@@ -32,7 +32,6 @@ import {
   datagramExchange,
   exchange,
   exchangeOn,
-  FAMILIES,
   ListLogger,
   runProgram,
   start,
@@ -41,6 +40,7 @@ import {
   text,
   until,
 } from "../harness.ts";
+import { FAMILIES } from "../families.ts";
 import { moduleOf, Program } from "../program.ts";
 
 /** Sends each line back. */
@@ -499,7 +499,7 @@ for (
     const removed = await sendAndGo(server.serverAddress, "removed");
     await using _ = start(server); // the clients have gone already
     assertEquals(await datagramExchange(server.serverAddress, "named"), "NAMED");
-    await until(() => logger.lines.length >= 3, 30_000);
+    await until(() => logger.lines.length >= 3);
     const cannotSend = "Cannot send datagram to";
     const expected = [
       'warn: Cannot serve client "unnamed": ' +
@@ -671,7 +671,7 @@ await serving;
 client.close();
 console.log(names(), Deno.readTextFileSync("stream"), Deno.readTextFileSync("datagram"));
 `,
-    { args: [home, elsewhere], limit: 60_000 },
+    { args: [home, elsewhere] },
   );
   assertEquals([code, stdout, stderr], [0, "3 datagram,stream\n precious precious\n", ""]);
 });

@@ -12,8 +12,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { BufferedWriter, type WriteSink } from "@netkit/socketserver";
-import { settle, unhandledRejections } from "../conversation.ts";
-import { bytes, text } from "../harness.ts";
+import { unhandledRejections } from "../conversation.ts";
+import { bytes, settle, text } from "../harness.ts";
 
 /** A sink that keeps what it is sent. */
 class ListSink implements WriteSink {

@@ -17,21 +17,23 @@ import {
   UDPServer,
   UnixDatagramServer,
 } from "@netkit/socketserver";
-import { settle, unhandledRejections } from "../conversation.ts";
-import { bytes, LOOPBACK, start, tempSocketPath, text } from "../harness.ts";
-
-/** A UDP client, closed at the end of its scope. */
-function udpClient(): { conn: Deno.DatagramConn } & Disposable {
-  const conn = Deno.listenDatagram({ transport: "udp", ...LOOPBACK });
-  return { conn, [Symbol.dispose]: () => conn.close() };
-}
+import { unhandledRejections } from "../conversation.ts";
+import {
+  bytes,
+  datagramClient,
+  LOOPBACK,
+  settle,
+  start,
+  tempSocketPath,
+  text,
+} from "../harness.ts";
 
 /** A Unix client, closed at the end of its scope; without a path nobody can answer it. */
-function unixClient(path?: string): { conn: Deno.DatagramConn } & Disposable {
+function unixClient(path?: string): Deno.DatagramConn & Disposable {
   const conn = path === undefined
     ? Deno.listenDatagram({ transport: "unixpacket" })
     : Deno.listenDatagram({ transport: "unixpacket", path });
-  return { conn, [Symbol.dispose]: () => conn.close() };
+  return Object.assign(conn, { [Symbol.dispose]: () => conn.close() });
 }
 
 /** Runs `use` with the socket of a UDP server that has got one datagram. */
@@ -44,49 +46,49 @@ async function withSocket(
       failed.push(error);
     }
   }
-  using client = udpClient();
+  using client = datagramClient({ transport: "udp" });
   await using server = new Server(
     LOOPBACK,
     ([, socket]: DatagramRequest, clientAddress) => use(socket, clientAddress),
   );
   const handled = server.handleRequest();
-  await client.conn.send(bytes("x"), server.serverAddress);
+  await client.send(bytes("x"), server.serverAddress);
   await handled;
   if (failed.length > 0) throw failed[0];
 }
 
 Deno.test("DatagramSocket.sendTo() sends one datagram and says how long it was", async () => {
-  using client = udpClient();
+  using client = datagramClient({ transport: "udp" });
   await withSocket(async (socket) => {
     assert(socket instanceof DatagramSocket);
-    assertEquals(await socket.sendTo(bytes("hello"), client.conn.addr), 5);
-    assertEquals(await socket.sendTo(new Uint8Array(0), client.conn.addr), 0);
-    assertEquals(await socket.sendTo(new Uint8Array(65507), client.conn.addr), 65507);
+    assertEquals(await socket.sendTo(bytes("hello"), client.addr), 5);
+    assertEquals(await socket.sendTo(new Uint8Array(0), client.addr), 0);
+    assertEquals(await socket.sendTo(new Uint8Array(65507), client.addr), 65507);
   });
-  assertEquals(text((await client.conn.receive())[0]), "hello");
-  assertEquals((await client.conn.receive())[0].length, 0);
-  assertEquals((await client.conn.receive())[0].length, 65507);
+  assertEquals(text((await client.receive())[0]), "hello");
+  assertEquals((await client.receive())[0].length, 0);
+  assertEquals((await client.receive())[0].length, 65507);
 });
 
 Deno.test("DatagramSocket.sendTo() sends text as UTF-8", async () => {
-  using client = udpClient();
+  using client = datagramClient({ transport: "udp" });
   await withSocket(async (socket) => {
-    assertEquals(await socket.sendTo("grün", client.conn.addr), 5);
+    assertEquals(await socket.sendTo("grün", client.addr), 5);
   });
-  assertEquals(text((await client.conn.receive())[0]), "grün");
+  assertEquals(text((await client.receive())[0]), "grün");
 });
 
 Deno.test("DatagramSocket.sendTo() sends from the server's address, to anybody", async () => {
-  using client = udpClient();
-  using third = udpClient();
+  using client = datagramClient({ transport: "udp" });
+  using third = datagramClient({ transport: "udp" });
   const answer = async ([data, socket]: DatagramRequest, clientAddress: SocketAddress) => {
     await socket.sendTo(data, clientAddress);
-    await socket.sendTo(data, third.conn.addr);
+    await socket.sendTo(data, third.addr);
   };
   await using started = start(new UDPServer(LOOPBACK, answer));
   const { serverAddress } = started.server;
-  await client.conn.send(bytes("both"), serverAddress);
-  for (const { conn } of [client, third]) {
+  await client.send(bytes("both"), serverAddress);
+  for (const conn of [client, third]) {
     const [data, sender] = await conn.receive();
     assertEquals([text(data), sender], ["both", serverAddress]);
   }
@@ -100,9 +102,9 @@ Deno.test("DatagramSocket.localAddr is the server's address", async () => {
       await socket.sendTo(data, clientAddress);
     }),
   );
-  using client = udpClient();
-  await client.conn.send(bytes("x"), started.server.serverAddress);
-  await client.conn.receive();
+  using client = datagramClient({ transport: "udp" });
+  await client.send(bytes("x"), started.server.serverAddress);
+  await client.receive();
   assertEquals(localAddr, started.server.serverAddress);
 });
 
@@ -127,7 +129,7 @@ Deno.test("DatagramSocket.sendTo() throws EMSGSIZE on a Unix socket, too", async
     }),
   );
   using client = unixClient(tempSocketPath());
-  await client.conn.send(bytes("x"), started.server.serverAddress);
+  await client.send(bytes("x"), started.server.serverAddress);
   assertEquals(await outcome.promise, "EMSGSIZE");
 });
 
@@ -144,7 +146,7 @@ Deno.test("DatagramSocket.sendTo() throws TypeError for a Unix client that bound
     }),
   );
   using client = unixClient();
-  await client.conn.send(bytes("x"), started.server.serverAddress);
+  await client.send(bytes("x"), started.server.serverAddress);
   await outcome.promise;
 });
 
@@ -159,7 +161,7 @@ Deno.test("DatagramSocket.sendTo() rejects when a Unix client has gone", async (
   );
   {
     using client = unixClient(tempSocketPath());
-    await client.conn.send(bytes("x"), started.server.serverAddress);
+    await client.send(bytes("x"), started.server.serverAddress);
   }
   gone.resolve();
   assert(await outcome.promise instanceof Error);

@@ -23,11 +23,9 @@ import {
   assertSame,
   child,
   converse,
-  pattern,
   RecordingServer,
   reset,
   resettable,
-  settle,
   unhandledRejections,
 } from "../conversation.ts";
 import {
@@ -35,8 +33,10 @@ import {
   connectTLS,
   exchange,
   LOOPBACK,
+  pattern,
   readAll,
   readExactly,
+  settle,
   start,
   tempSocketPath,
   text,

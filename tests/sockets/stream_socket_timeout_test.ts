@@ -12,11 +12,12 @@ import {
   assertThrows,
 } from "@std/assert";
 import { type StreamSocket, TCPServer } from "@netkit/socketserver";
-import { assertSame, child, converse, pattern, RecordingServer } from "../conversation.ts";
+import { assertSame, child, converse, RecordingServer } from "../conversation.ts";
 import {
   bytes,
   exchange,
   LOOPBACK,
+  pattern,
   readAll,
   readExactly,
   start,

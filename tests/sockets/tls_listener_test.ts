@@ -29,6 +29,7 @@ import {
   ListLogger,
   LOOPBACK,
   openDescriptors,
+  PATIENCE,
   readAll,
   readExactly,
   start,
@@ -38,7 +39,7 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
-import { moduleOf, PATIENCE, Program, runArgs } from "../program.ts";
+import { moduleOf, Program, runArgs } from "../program.ts";
 
 /** How many descriptors may come and go for other reasons; less than there are clients in any test here. */
 const SLACK = 5;

@@ -58,7 +58,6 @@ async function ask(Server: string, Handler: string, serving: string): Promise<st
       ${serving}
     }
     export const late = await null;`,
-    { limit: 30_000 },
   );
   assertEquals([stderr, code], ["", 0]);
   return stdout;

@@ -16,7 +16,7 @@ import {
   WorkerPool,
   type WorkerPoolOptions,
 } from "../../src/workers/worker_pool.ts";
-import { until } from "../harness.ts";
+import { settle, until } from "../harness.ts";
 
 /** A worker that ends when it is told to. */
 class FakeWorker implements PooledWorker {
@@ -114,15 +114,10 @@ class Fixture implements AsyncDisposable {
   }
 }
 
-/** SerialQueue of the event loop in which nothing more may happen. */
-async function turns(): Promise<void> {
-  for (let turn = 0; turn < 3; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
-}
-
 /** What has become of a promise by now. */
 async function stateOf(promise: Promise<unknown>): Promise<"pending" | "settled"> {
   const settled = () => "settled" as const;
-  await turns();
+  await settle();
   return await Promise.race([promise.then(settled, settled), Promise.resolve("pending" as const)]);
 }
 
@@ -162,14 +157,14 @@ Deno.test("WorkerPool.lease() prefers a spare that has worked to a new one", asy
 Deno.test("WorkerPool.lease() never has more than max alive, and serves first come, first served", async () => {
   await using fixture = new Fixture({ max: 3, minSpare: 2, maxRequests: 2 });
   const { pool } = fixture;
-  fixture.onStart = () => turns();
+  fixture.onStart = () => settle();
   pool.warm();
   const order: number[] = [];
   await Promise.all(Array.from({ length: 100 }, async (_, n) => {
     const worker = await pool.lease();
     order.push(n);
     assert(worker.isAlive);
-    if (n % 3 === 0) await turns();
+    if (n % 3 === 0) await settle();
     pool.release(worker, n % 10 !== 0);
   }));
   assertEquals(order, Array.from({ length: 100 }, (_, n) => n));
@@ -265,7 +260,7 @@ Deno.test("WorkerPool.during() ends with what its loop throws, and a worker that
   const { pool } = fixture;
   const worker = await pool.lease();
   await assertRejects(() => pool.during(true, () => Promise.reject(new Error("no"))), Error, "no");
-  await turns();
+  await settle();
   assert(worker.isAlive);
   pool.release(worker, true);
   await until(() => !worker.isAlive);
@@ -291,7 +286,7 @@ Deno.test("WorkerPool.release() kills a worker that is not reusable", async () =
   const worker = await pool.lease();
   pool.release(worker, false);
   assert(worker.killed && !worker.closed);
-  await turns();
+  await settle();
   assertEquals(pool.stats().busy, 0);
   assertEquals(fixture.errors, []);
 });
@@ -304,7 +299,7 @@ Deno.test("WorkerPool.release() ends what max no longer allows", async () => {
   for (const worker of workers.slice(0, 2)) {
     pool.release(worker, true);
     assert(worker.closed);
-    await turns();
+    await settle();
   }
   pool.release(workers[2]!, true);
   assertEquals(pool.stats().spare, 1);
@@ -362,7 +357,7 @@ Deno.test("WorkerPool keeps a worker that is new for idleTimeout, however long o
     const worker = await pool.lease();
     await fixture.spare(2);
     pool.release(worker, true);
-    await turns();
+    await settle();
   };
   await serve();
   assertEquals(fixture.workers.length, 3);
@@ -462,7 +457,7 @@ Deno.test("WorkerPool.lease() rejects with the first error after three failed st
       pool.lease().then((worker) => pool.release(worker, true), (reason) => error = reason);
       return fixture.startTimes.length > length;
     });
-    await turns();
+    await settle();
     return error;
   };
   assertEquals(String(await nextTry()), "Error: start 5");
@@ -620,7 +615,7 @@ Deno.test("WorkerPool holds to max and settles every lease when workers die, fai
     return seed / 2 ** 31 < share;
   };
   fixture.onStart = async () => {
-    await turns();
+    await settle();
     if (chance(0.2)) throw new Error("start");
   };
   pool.warm();
@@ -636,7 +631,7 @@ Deno.test("WorkerPool holds to max and settles every lease when workers die, fai
       return;
     }
     outcomes.served++;
-    if (chance(0.5)) await turns();
+    if (chance(0.5)) await settle();
     const spare = fixture.workers.find(({ isAlive }) => isAlive && chance(0.05));
     if (spare !== undefined) spare.end();
     if (chance(0.1)) pool.poison(worker);
