@@ -71,6 +71,8 @@ export class Acceptor<T> {
   #endCollecting: (() => void) | null = null;
   /** Whether nothing more is accepted. */
   #stopped = false;
+  /** Whether what the call of `accept` under way brings comes too late. */
+  #abandoned = false;
   #closed = false;
   /** Whether `close()` has resolved. */
   #settled = false;
@@ -140,12 +142,13 @@ export class Acceptor<T> {
   /**
    * Takes what waits in the system's queue, whether there are places or not; `take()` hands it out as they become
    * free. Resolves when the queue is empty, and accepts no more from then on: a wait then ends as "closed" when all has
-   * been taken.
+   * been taken, what the call of `accept` under way brings included, which ends when the listener is closed.
    *
    * @param max How many to take at the most.
    * @param limit How long that may go on, in milliseconds; clients may keep coming.
+   * @param staysOpen Whether the listener is not closed after that, and nobody waits for the call of `accept`.
    */
-  async collect(max: number, limit: number): Promise<void> {
+  async collect(max: number, limit: number, staysOpen = false): Promise<void> {
     const due = performance.now() + limit;
     this.#left = max;
     for (let idle = 0; idle < QUEUE_IDLE_WAITS && this.#left > 0 && !this.#stopped;) {
@@ -157,7 +160,8 @@ export class Acceptor<T> {
       idle = this.#left < before || this.pausing ? 0 : idle + 1;
     }
     this.#stopped = true;
-    if (this.#hasGivenAll) this.#end("closed");
+    this.#abandoned ||= staysOpen;
+    this.#endWhenAllIsGiven();
   }
 
   /** Lets time pass, until nothing more is to be collected. */
@@ -171,7 +175,12 @@ export class Acceptor<T> {
 
   /** Whether everything has been taken that there will ever be. */
   get #hasGivenAll(): boolean {
-    return this.#stopped && this.#arrived === null && this.#collected.length === 0;
+    return this.#stopped && (this.#pending === null || this.#abandoned) &&
+      this.#arrived === null && this.#collected.length === 0;
+  }
+
+  #endWhenAllIsGiven(): void {
+    if (this.#hasGivenAll) this.#end("closed");
   }
 
   /**
@@ -186,6 +195,8 @@ export class Acceptor<T> {
     const timer = setTimeout(resolve, CLOSE_LIMIT);
     await Promise.race([this.#pending, promise]);
     clearTimeout(timer);
+    this.#abandoned = true;
+    this.#endWhenAllIsGiven();
   }
 
   /** Ends the wait under way, if any. */
@@ -302,7 +313,10 @@ export class Acceptor<T> {
 
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
-    if (this.#stopped && !this.#closed) return; // the listener is being closed; what was collected is still to be taken
+    if (this.#stopped && !this.#closed) { // the listener is being closed; what was collected is still to be taken
+      this.#endWhenAllIsGiven();
+      return;
+    }
     if (this.#closed || this.#isListenerClosed(error)) {
       if (this.#suspects.push(error) >= CLOSED_IN_A_ROW) this.#closed = true;
       if (this.#closed) this.#end("closed");

@@ -251,9 +251,10 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   /** Empties the accept queue and closes the listener, so that who comes later finds another server or none. */
   async #takeQueue(): Promise<void> {
     const limit = Math.min(QUEUE_LIMIT, this.#drainDue - performance.now());
-    await this.#acceptor.collect(this.#queueLength(), limit);
     // Datagrams are answered on the socket that they came in by: that is closed when they are.
-    if (!this.#server.answersOnSocket) await this.#closeListener();
+    const { answersOnSocket } = this.#server;
+    await this.#acceptor.collect(this.#queueLength(), limit, answersOnSocket);
+    if (!answersOnSocket) await this.#closeListener();
   }
 
   async #serveTaken(runAgain: Drain["runAgain"]): Promise<void> {

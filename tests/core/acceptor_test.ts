@@ -697,8 +697,7 @@ Deno.test("Acceptor.collect() takes what waits without a permit, and hands it ou
     onLate: () => {},
   });
   const waiting = acceptor.wait(null);
-  const collected = acceptor.collect(10, 1000);
-  await collected;
+  await acceptor.collect(10, 1000, true);
   assertEquals(queue, []);
   assertEquals(acceptor.ready, false);
   places = 1;
@@ -708,6 +707,24 @@ Deno.test("Acceptor.collect() takes what waits without a permit, and hands it ou
   assertEquals(await acceptor.wait(null), "ready");
   assertEquals(acceptor.take(), "c");
   assertEquals(await acceptor.wait(null), "closed");
+});
+
+Deno.test("Acceptor.collect() leaves a wait under way for a client that comes while the listener closes", async () => {
+  for (const outcome of ["late", null]) {
+    const { acceptor, calls } = byHand();
+    let result = "";
+    const waiting = acceptor.wait(null).then((ended) => result = ended);
+    await acceptor.collect(10, 1000);
+    await settle();
+    assertEquals(result, "");
+    const stopped = acceptor.stop();
+    if (outcome === null) calls[0]!.reject(new Deno.errors.BadResource("closed"));
+    else calls[0]!.resolve(outcome);
+    assertEquals(await waiting, outcome === null ? "closed" : "ready");
+    if (outcome !== null) assertEquals(acceptor.take(), outcome);
+    assertEquals(await acceptor.wait(null), "closed");
+    await stopped;
+  }
 });
 
 Deno.test("Acceptor.collect() ends by number and by time when clients keep coming", async () => {
