@@ -426,6 +426,18 @@ function clientAddressOf(conn: Deno.Conn): SocketAddress {
   return conn.localAddr as SocketAddress;
 }
 
+/** What a client has got from a server that is gone by now; nothing when nothing has come. */
+async function arrived(client: Deno.DatagramConn): Promise<string> {
+  const { promise: late, resolve } = Promise.withResolvers<string>();
+  const timer = setTimeout(resolve, 500, "");
+  const answer = await Promise.race([
+    client.receive().then(([data]) => text(data), () => ""),
+    late,
+  ]);
+  clearTimeout(timer);
+  return answer;
+}
+
 /** Resolves when nobody listens at an address any more; clients that got in before are gone at once. */
 async function refused(address: SocketAddress): Promise<void> {
   for (let tries = 0; tries < 200; tries++) {
@@ -506,26 +518,28 @@ for (const { name, modes, dial } of STREAMS) {
 for (const { name, modes } of DATAGRAMS) {
   for (const [mode, make] of Object.entries(modes)) {
     Deno.test(`fault 26: ${name}, ${mode}: drain() receives no more and keeps the socket for the answers`, async () => {
-      const server = make();
-      const serving = server.serveForever();
-      const client = name === "UDP"
-        ? Deno.listenDatagram({ transport: "udp", ...LOOPBACK })
-        : Deno.listenDatagram({ transport: "unixpacket", ...unix() });
-      await client.send(bytes("bye"), server.serverAddress);
-      assertEquals(text((await client.receive())[0]), "holding");
-      const first = server.drain({ timeout: null });
-      if (mode !== "sync") {
-        await serving; // ends when the queue is empty
-        await client.send(bytes("echo late"), server.serverAddress);
+      // A handler that is cut off has 100 ms for its last answer, which a busy machine may not give it.
+      let answer = "";
+      for (let round = 0; round < 20 && answer === ""; round++) {
+        const server = make();
+        const serving = server.serveForever();
+        using client = datagramClient(server.serverAddress);
+        await client.send(bytes("bye"), server.serverAddress);
+        assertEquals(text((await client.receive())[0]), "holding");
+        const first = server.drain({ timeout: null });
+        if (mode !== "sync") {
+          await serving; // ends when the queue is empty
+          await client.send(bytes("echo late"), server.serverAddress);
+        }
+        const { aborted } = await server.drain({ timeout: 50 });
+        assertEquals(aborted, 1);
+        await first;
+        await serving;
+        await server.finished;
+        assertEquals(server.stats().accepted, 1);
+        answer = await arrived(client);
       }
-      const { aborted } = await server.drain({ timeout: 50 });
-      assertEquals(aborted, 1);
-      assertEquals(text((await client.receive())[0]), "bye");
-      client.close();
-      await first;
-      await serving;
-      await server.finished;
-      assertEquals(server.stats().accepted, 1);
+      assertEquals(answer, "bye");
     });
 
     Deno.test(`fault 27: ${name}, ${mode}: drain() cuts off what runs after serverClose()`, async () => {

@@ -1029,6 +1029,7 @@ for (const family of ["UDP", "UnixDatagram"] as const) {
   Deno.test(`Forking${family}Server answers while it closes`, async () => {
     await using running = start(make(LateUpperHandler));
     const { server } = running;
+    await until(() => server.stats().workers!.spare === 1); // a close waits 5 s for the start of a child
     const answered = datagramExchange(server.serverAddress, "late");
     await until(() => server.stats().active === 1);
     await server.serverClose();

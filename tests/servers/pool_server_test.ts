@@ -34,6 +34,7 @@ import {
   ListLogger,
   LOOPBACK,
   openDescriptors,
+  PATIENCE,
   readAll,
   runProgram,
   tempFolder,
@@ -110,13 +111,14 @@ Deno.test("PoolTCPServer deals many slow clients out to all Workers", async () =
   await until(() => server.stats().workers!.spare === 2);
   const counts = new Map<string, number>();
   const clients: Client[] = [];
-  for (let left = 40; left > 0; left--) {
+  // On a busy machine one Worker may be awake for a while before the other is.
+  while (clients.length < 40 || counts.size < 2 && clients.length < 500) {
     const client = await Client.start(server.serverAddress, "hold");
     clients.push(client);
     counts.set(client.greeting, (counts.get(client.greeting) ?? 0) + 1);
   }
   assertEquals(counts.size, 2, Deno.inspect(counts));
-  assertEquals(server.stats().active, 40);
+  await until(() => server.stats().active === clients.length);
   for (const client of clients) {
     await client.release();
     client[Symbol.dispose]();
@@ -394,7 +396,7 @@ Deno.test("fault 26: PoolTCPServer.drain() stops accepting though two clients co
   await until(() => server.stats().workers!.spare === 2);
   using client = await Client.start(address, "hold");
   let isFreed = false;
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 2 * PATIENCE;
   const traffic = [1, 2].map(async () => {
     while (!isFreed && performance.now() < deadline) {
       // One that comes while the listener closes may be reset, but none may be left without an end.
@@ -402,7 +404,7 @@ Deno.test("fault 26: PoolTCPServer.drain() stops accepting though two clients co
         isFreed ||= error instanceof Deno.errors.ConnectionRefused;
       });
       let timer;
-      const late = new Promise((resolve) => timer = setTimeout(resolve, 10_000, "late"));
+      const late = new Promise((resolve) => timer = setTimeout(resolve, PATIENCE, "late"));
       if (await Promise.race([asked, late]) === "late") throw new Error("nobody answers");
       clearTimeout(timer);
       await new Promise((resolve) => setTimeout(resolve, 10));
