@@ -1,8 +1,6 @@
 /**
  * ForkingMixIn: each request in a subprocess. All subprocesses here are real.
  *
- * `SOCKETSERVER_CHAOS=10000 deno test -A tests/forking_mix_in_test.ts --filter chaos` kills for ten seconds.
- *
  * @module
  */
 import {
@@ -70,7 +68,6 @@ import {
   bytes,
   CONFIG,
   connect,
-  connectAndReset,
   datagramExchange,
   exchange,
   ListLogger,
@@ -86,11 +83,10 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
+import { childrenOf, isAlive, kill, processStat } from "../processes.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 const HANDLERS = new URL("../forking_handlers.ts", import.meta.url).href;
-/** How long the tests of chaos kill, in milliseconds. */
-const CHAOS = Number(Deno.env.get("SOCKETSERVER_CHAOS") ?? 3000);
 
 type StreamHandlerClass = ConstructorParameters<typeof ForkingTCPServer>[1];
 
@@ -131,26 +127,6 @@ async function begin(address: SocketAddress, data = ""): Promise<[Deno.Conn, str
   const conn = await connect(address);
   await writeAll(conn, bytes(data));
   return [conn, await readLine(conn)];
-}
-
-/** The fields of a process from its parent on, by /proc; null when it has gone, zombies included. */
-function processStat(pid: number): string[] | null {
-  try {
-    const fields = Deno.readTextFileSync(`/proc/${pid}/stat`).replace(/^.*\) /s, "").split(" ");
-    return fields[0] === "Z" ? null : fields.slice(1);
-  } catch {
-    return null; // it has ended
-  }
-}
-
-function isAlive(pid: number): boolean {
-  return processStat(pid) !== null;
-}
-
-/** The children of a process that live. */
-function childrenOf(parent: number): number[] {
-  const pids = [...Deno.readDirSync("/proc")].map(({ name }) => Number(name));
-  return pids.filter((pid) => pid > 0 && processStat(pid)?.[0] === String(parent));
 }
 
 /** How many threads a process has, also one that has ended and was not reaped. */
@@ -224,15 +200,6 @@ async function startProgram(handler: string, options: string, then = ""): Promis
       await child.status;
     },
   };
-}
-
-/** Kills a process if it is there. */
-function kill(pid: number): void {
-  try {
-    Deno.kill(pid, "SIGKILL");
-  } catch {
-    // it has ended
-  }
 }
 
 /** Resolves to what a condition needed, in milliseconds. */
@@ -505,58 +472,6 @@ Deno.test("ForkingTCPServer: an unhandled rejection in a child ends it and is in
   await until(() => fixture.errors.length > 0);
   assertInstanceOf(fixture.errors[0], WorkerDiedError);
   assert(fixture.lines.some((line) => /^info: .*nobody caught this/.test(line)));
-});
-
-Deno.test("ForkingTCPServer recovers from chaos: a random child is killed every 100 ms", async () => {
-  const options = { maxRequestsPerChild: 0, maxChildren: 6, childIdleTimeout: 50 };
-  await using fixture = serve(EchoHandler, options);
-  const { server, address } = fixture;
-  assertEquals(await exchange(address, "x\n"), "x\n");
-  const isQuiet = () => {
-    const { spare, busy, starting } = server.stats().workers!;
-    return spare + busy + starting === 1 && childrenOf(Deno.pid).length === 1;
-  };
-  await until(isQuiet);
-  const descriptors = openDescriptors();
-  const memory = residentMemory();
-  const end = performance.now() + CHAOS;
-  let wrong = 0;
-  let served = 0;
-  let killed = 0;
-  // A busy machine gets as long as it needs for enough of it.
-  const goesOn = () => performance.now() < end || served <= 20 || killed <= 2;
-  const client = async (name: number) => {
-    while (goesOn()) {
-      using conn = await connect(address);
-      try {
-        for (let n = 0; n < 20; n++) {
-          await writeAll(conn, bytes(`${name} ${n}\n`));
-          if (await readLine(conn) !== `${name} ${n}`) wrong++;
-          served++;
-        }
-      } catch {
-        // The child was killed; the client comes again.
-      }
-    }
-  };
-  const killer = setInterval(() => {
-    const pids = [...server.activeChildren];
-    const pid = pids[Math.floor(Math.random() * pids.length)];
-    if (pid === undefined) return;
-    kill(pid);
-    killed++;
-  }, 100);
-  try {
-    await Promise.all(Array.from({ length: 100 }, (_, name) => client(name)));
-  } finally {
-    clearInterval(killer);
-  }
-  assertEquals(await exchange(address, "y\n"), "y\n");
-  assertEquals(wrong, 0);
-  await until(isQuiet);
-  await until(() => openDescriptors() - descriptors < 4); // a child has four
-  assertLess(residentMemory() - memory, 100 * 1024 * 1024);
-  assert(fixture.errors.every((error) => error instanceof WorkerDiedError), `${fixture.errors}`);
 });
 
 for (
@@ -871,21 +786,6 @@ Deno.test("ForkingTCPServer: a handler's signal is aborted when the client reset
   await until(() => lines.includes("info: tidied up"));
   await until(() => server.activeChildren.size === 0);
 });
-
-for (const how of ["close", "reset"] as const) {
-  Deno.test(`fault 22: ForkingTCPServer: 300 clients that ${how} at once cost no more than a few children's starts`, async () => {
-    await using fixture = serve(EchoHandler, { minSpareChildren: 0 });
-    const { server, address, lines } = fixture;
-    await Promise.all(Array.from({ length: 300 }, async () => {
-      if (how === "close") (await connect(address)).close();
-      else await connectAndReset(address);
-    }));
-    assertEquals(await exchange(address, "next\n"), "next\n");
-    // Some of those that wait may be given a child; it was one for each.
-    assertLess(server.stats().workers!.started, 150);
-    assertEquals(lines.filter((line) => !line.startsWith("debug: ")), []);
-  });
-}
 
 Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a word are told what they came for", async () => {
   await using fixture = serve(PidHandler, { minSpareChildren: 0 });
@@ -1279,39 +1179,6 @@ Deno.test("ForkingTCPServer: an idle child costs no CPU", async () => {
   await new Promise((resolve) => setTimeout(resolve, 1000));
   assertLess(ticks() - before, 4);
 });
-
-for (
-  const [maxChildren, maxRequestsPerChild, clients] of [[40, 4, 60], [500, 0, 300], [500, 1, 110]]
-) {
-  Deno.test(`ForkingTCPServer that runs out of descriptors serves ${clients} clients in the end with ${maxChildren} children, ${maxRequestsPerChild} requests each`, async () => {
-    const path = `${tempFolder()}/program.ts`;
-    await Deno.writeTextFile(
-      path,
-      `import { ForkingTCPServer } from ${JSON.stringify(MOD)};
-    import { EchoHandler } from ${JSON.stringify(HANDLERS)};
-    const options = { maxChildren: ${maxChildren}, maxRequestsPerChild: ${maxRequestsPerChild} };
-    const server = new ForkingTCPServer({ hostname: "127.0.0.1", port: 0 }, EchoHandler, options);
-    console.log(JSON.stringify(server.serverAddress));
-    await server.serveForever();`,
-    );
-    const deno = `${Deno.execPath()} run -A --no-check --quiet --config ${CONFIG} ${path}`;
-    const child = new Deno.Command("bash", {
-      args: ["-c", `ulimit -n 128 && exec ${deno}`],
-      stdout: "piped",
-      stderr: "null",
-    }).spawn();
-    const reader = child.stdout.getReader();
-    try {
-      const address = JSON.parse(text((await reader.read()).value!));
-      const lines = Array.from({ length: clients! }, (_, n) => `client ${n}\n`);
-      assertEquals(await Promise.all(lines.map((line) => exchange(address, line))), lines);
-    } finally {
-      kill(child.pid);
-      await reader.cancel();
-      await child.status;
-    }
-  });
-}
 
 Deno.test("fault 35: ForkingTCPServer.handleError() gets an error whose message is read-only as it is", async () => {
   class RefusingServer extends RecordingServer {

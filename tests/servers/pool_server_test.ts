@@ -858,51 +858,6 @@ Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never st
   assertEquals(lines[3], "closed 0");
 });
 
-Deno.test("PoolTCPServer starts as many Workers as there are descriptors for, and serves", async () => {
-  const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
-  const handlers = new URL("../pool_handlers.ts", import.meta.url).href;
-  for (
-    const [stop, descriptors, least] of [
-      ...[["drain", 128, 2], ["serverClose", 128, 2]] as const,
-      ...[["drain", 56, 1], ["serverClose", 72, 1]] as const, // fault 23: with fewer it serves, too
-    ]
-  ) {
-    const { stdout, stderr, code } = await runProgram(
-      `import { PoolTCPServer } from ${JSON.stringify(source)};
-      import { PoolCommandHandler } from ${JSON.stringify(handlers)};
-      const warned = Promise.withResolvers();
-      const address = { hostname: "127.0.0.1", port: 0 };
-      const server = new PoolTCPServer(address, PoolCommandHandler, {
-        workers: 30,
-        logger: { debug() {}, info() {}, error: console.error, warn: (line) => line.startsWith("Cannot start") && warned.resolve(line) },
-      });
-      const serving = server.serveForever();
-      const ask = async () => {
-        using conn = await Deno.connect(server.serverAddress);
-        await conn.write(new TextEncoder().encode("echo\\nhello"));
-        await conn.closeWrite();
-        return await new Response(conn.readable).text();
-      };
-      let served = 0;
-      for (let n = 0; n < 100; n++) if (await ask() === "hello") served++;
-      console.log(await warned.promise);
-      while (server.stats().workers.started < ${least}) await new Promise((resolve) => setTimeout(resolve, 10));
-      const { started, starting } = server.stats().workers;
-      console.log(served, started >= ${least}, started < 30, starting > 0);
-      const before = performance.now();
-      await server.${stop}();
-      await serving;
-      console.log(performance.now() - before < 5000);`,
-      { wrapper: ["bash", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`] },
-    );
-    assertMatch(
-      stdout,
-      /^Cannot start another Worker of pool yet: it needs (64|20) free file .* there are \d+ .*\n100 true true true\ntrue\n$/,
-    );
-    assertEquals([stderr, code], ["", 0]);
-  }
-});
-
 Deno.test("PoolTLSServer serves over TLS, in all Workers", async () => {
   const { cert, key } = TLS;
   const options = { workers: 2, cert, key, logger: new ListLogger() };

@@ -1,11 +1,8 @@
 /**
  * ThreadingMixIn: each request in a Web Worker of its own.
  *
- * `SOCKETSERVER_CHAOS=10000 deno test -A tests/threading_mix_in_test.ts --filter chaos` lets Workers end for ten seconds.
- *
  * @module
  */
-import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { cpuUsage } from "node:process";
 import { fileURLToPath } from "node:url";
@@ -66,9 +63,6 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
-
-/** How long the test of chaos lasts, in milliseconds. */
-const CHAOS = Number(Deno.env.get("SOCKETSERVER_CHAOS") ?? 3000);
 
 /** Keeps what its handlers failed with. */
 class RecordingServer extends ThreadingTCPServer {
@@ -265,76 +259,6 @@ Deno.test("ThreadingMixIn lets a handler read and write in the blocking style", 
   }
   await conn.closeWrite();
   await hearEnd(conn);
-});
-
-Deno.test("ThreadingMixIn retains nothing of 1,000 requests", async () => {
-  await using started = start(recording({ maxThreads: 4 }));
-  const { server } = started;
-  await assertServes(server);
-  const descriptors = openDescriptors();
-  for (let round = 0; round < 100; round++) {
-    await Promise.all(Array.from({ length: 10 }, () => assertServes(server)));
-  }
-  await until(() => server.stats().active === 0);
-  const { workers, completed } = server.stats();
-  assertEquals(completed, 1001);
-  assert(workers!.spare <= 4 && workers!.started <= 4, Deno.inspect(workers));
-  assertEquals(workers!.busy, 0);
-  // A Worker has descriptors of its own.
-  assert(openDescriptors() - descriptors < 40, `${openDescriptors() - descriptors} descriptors`);
-});
-
-Deno.test("ThreadingMixIn recovers from chaos: a Worker ends in the middle of a request every 100 ms", async () => {
-  await using started = start(recording({ maxThreads: 6, threadIdleTimeout: 50 }));
-  const { server } = started;
-  const isQuiet = () => {
-    const { spare, busy, starting } = server.stats().workers!;
-    return spare === 1 && busy + starting === 0;
-  };
-  await assertServes(server);
-  await until(isQuiet);
-  const descriptors = openDescriptors();
-  const memory = Deno.memoryUsage().rss;
-  const end = performance.now() + CHAOS;
-  let wrong = 0;
-  let served = 0;
-  let killed = 0;
-  // A busy machine gets as long as it needs for enough of it.
-  const goesOn = () => performance.now() < end || served <= 20 || killed <= 2;
-  const say = async (name: number) => {
-    while (goesOn()) {
-      using conn = await connect(server.serverAddress);
-      try {
-        await writeAll(conn, bytes("echo-sync\n"));
-        for (let n = 0; n < 20; n++) {
-          const line = `${name} ${n}\n`;
-          await writeAll(conn, bytes(line));
-          if (text(await readExactly(conn, line.length)) !== line) wrong++;
-          served++;
-        }
-      } catch {
-        // Its Worker has ended; the client comes again.
-      }
-    }
-  };
-  const kill = async () => {
-    const commands = ["exit 3", "close-self", "throw-later", "process-exit 1"];
-    while (goesOn()) {
-      await exchange(server.serverAddress, `${commands[killed++ % commands.length]}\n`).catch(() =>
-        ""
-      );
-      await new Promise((resolve) => setTimeout(resolve, 100)); // the pace
-    }
-  };
-  await Promise.all([kill(), ...Array.from({ length: 100 }, (_, name) => say(name))]);
-  await assertServes(server);
-  assertEquals(wrong, 0);
-  await until(isQuiet);
-  await until(() => openDescriptors() - descriptors < 12); // a Worker has six
-  const growth = Deno.memoryUsage().rss - memory;
-  assert(growth < 300 * 1024 * 1024, `${growth} bytes`); // 170 MB for six Workers that come and go
-  assert(server.errors.every((error) => error instanceof WorkerDiedError), `${server.errors}`);
-  server.errors.length = 0;
 });
 
 Deno.test("ThreadingMixIn makes a handler that writes wait for a slow client", async () => {
@@ -924,125 +848,6 @@ Deno.test("ThreadingMixIn.handleRequest() serves without serveForever()", async 
   const answer = exchange(server.serverAddress, "served\n");
   await server.handleRequest();
   assertEquals(await answer, "1");
-});
-
-/** What a program that was compiled finds: a file that is embedded takes no descriptor. */
-const COMPILED =
-  `Object.defineProperty(Deno, "build", { value: { ...Deno.build, standalone: true } });
-    const { openSync } = Deno;
-    Deno.openSync = (path, options) =>
-      String(path) === ${JSON.stringify(fileURLToPath(StreamCommandHandler.moduleUrl))}
-        ? { close() {} }
-        : openSync(path, options);
-`;
-
-for (
-  const [where, maxRequestsPerThread, maxThreads, clients, prelude] of [
-    ["", 0, 16, 300, ""],
-    ["", 1, 16, 30, ""],
-    ["", 1, 500, 110, ""],
-    [" of a compiled program", 0, 16, 300, COMPILED],
-  ] as const
-) {
-  Deno.test(`ThreadingMixIn${where} serves ${clients} clients where descriptors run low, maxThreads is ${maxThreads} and maxRequestsPerThread is ${maxRequestsPerThread}`, async () => {
-    const path = tempSocketPath();
-    const running = runProgram(
-      `${prelude}
-    import { ThreadingUnixStreamServer } from "@netkit/socketserver";
-    import { StreamCommandHandler } from ${JSON.stringify(StreamCommandHandler.moduleUrl)};
-    const path = Deno.args[0];
-    class CountingServer extends ThreadingUnixStreamServer {
-      ended = 0;
-      async processRequest(request, clientAddress) {
-        await super.processRequest(request, clientAddress);
-        if (++this.ended === ${clients}) void this.drain();
-      }
-    }
-    const server = new CountingServer({ path }, StreamCommandHandler, {
-      maxRequestsPerThread: ${maxRequestsPerThread},
-      maxThreads: ${maxThreads},
-    });
-    Deno.writeTextFileSync(path + ".up", "");
-    await server.serveForever();
-    await server.finished;
-    console.log(server.stats().completed);
-    `,
-      {
-        wrapper: ["bash", "-c", 'ulimit -n 128; exec "$0" "$@"'],
-        args: [path],
-        limit: 300_000, // a busy machine may take minutes to start so many Workers
-      },
-    );
-    const address = { transport: "unix", path } as const;
-    const isUp = () =>
-      [...Deno.readDirSync(dirname(path))].some(({ name }) => name.endsWith(".up"));
-    await until(isUp);
-    const answers = Array.from({ length: clients! }, (_, n) => exchange(address, `echo\n${n}`));
-    assertEquals(await Promise.all(answers), Array.from({ length: clients! }, (_, n) => `${n}`));
-    const { stdout, stderr, code } = await running;
-    assertEquals([stdout, code], [`${clients}\n`, 0], stderr);
-    assert(!stderr.includes("ERROR"), stderr);
-  });
-}
-
-/** A program that serves on a Unix socket until it has heard `clients` clients, with so many descriptors. */
-function scarce(descriptors: number, clients: number, options: ThreadingOptions, path: string) {
-  return runProgram(
-    `import { ThreadingUnixStreamServer } from "@netkit/socketserver";
-    import { StreamCommandHandler } from ${JSON.stringify(StreamCommandHandler.moduleUrl)};
-    const path = Deno.args[0];
-    const { promise: warned, resolve: warn } = Promise.withResolvers();
-    class CountingServer extends ThreadingUnixStreamServer {
-      ended = 0;
-      async processRequest(request, clientAddress) {
-        await super.processRequest(request, clientAddress);
-        if (++this.ended === ${clients}) void this.drain();
-      }
-    }
-    const logger = {
-      ...{ debug() {}, info() {}, error: console.log },
-      warn: (line) => line.startsWith("Cannot start") && warn(line),
-    };
-    const options = ${JSON.stringify(options)};
-    const server = new CountingServer({ path }, StreamCommandHandler, { ...options, logger });
-    const serving = server.serveForever();
-    Deno.writeTextFileSync(path + ".up", "");
-    if (${clients} === 0) {
-      console.log(await warned);
-      await server.serverClose();
-    }
-    await serving;
-    await server.finished;
-    console.log(server.stats().completed);`,
-    {
-      wrapper: ["bash", "-c", `ulimit -n ${descriptors}; exec "$0" "$@"`],
-      args: [path],
-    },
-  );
-}
-
-for (const [descriptors, maxRequestsPerThread] of [[56, 0], [56, 1], [72, 0], [72, 1]] as const) {
-  Deno.test(`fault 23: ThreadingMixIn serves with ${descriptors} descriptors, with one Worker at a time if need be, when maxRequestsPerThread is ${maxRequestsPerThread}`, async () => {
-    const path = tempSocketPath();
-    const running = scarce(descriptors, 20, { maxRequestsPerThread }, path);
-    await until(() => existsSync(`${path}.up`));
-    const address = { transport: "unix", path } as const;
-    const answers = await Promise.all(
-      Array.from({ length: 20 }, () => exchange(address, "echo\nhello\n")),
-    );
-    assertEquals(answers, Array.from({ length: 20 }, () => "hello\n"));
-    const { stdout, stderr, code } = await running;
-    assertEquals([stdout, stderr, code], ["20\n", "", 0]);
-  });
-}
-
-Deno.test("fault 23: ThreadingMixIn says what it needs and has when there are no descriptors for a Worker", async () => {
-  const { stdout, stderr, code } = await scarce(40, 0, { minSpareThreads: 1 }, tempSocketPath());
-  assertMatch(
-    stdout,
-    /^Cannot start another Worker yet: it needs 20 free file descriptors to start, and there are \d+ \("ulimit -n"\)\n0\n$/,
-  );
-  assertEquals([stderr, code], ["", 0]);
 });
 
 Deno.test("ThreadingMixIn needs no more than the network and to read the handler's modules", async () => {

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { StreamRequestHandler, TCPServer, ThreadingTCPServer } from "@netkit/socketserver";
-import { exchange, LOOPBACK, openDescriptors, start } from "./harness.ts";
+import { CONFIG, exchange, LOOPBACK, openDescriptors, start } from "../harness.ts";
 
 /** How many clients come one by one, after others. */
 const RUNS = {
@@ -82,7 +82,7 @@ function testOf(name: keyof typeof RUNS): void {
         "-A",
         "--v8-flags=--expose-gc",
         "--config",
-        new URL("../deno.json", import.meta.url).pathname,
+        CONFIG,
         new URL(import.meta.url).pathname,
         name,
       ],
