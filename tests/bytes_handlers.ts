@@ -90,6 +90,19 @@ export class WrongWriteHandler extends StreamRequestHandler {
   }
 }
 
+async function write(stream: WritableStream<Uint8Array>): Promise<void> {
+  const writer = stream.getWriter();
+  await writer.write(Uint8Array.of(120));
+  writer.releaseLock();
+}
+
+function fail(): never {
+  throw new Error("in the listener");
+}
+
+/** How much of what handlers have left behind still goes on in this isolate. */
+export const goingOn = { count: 0 };
+
 /** Leaves behind what the first line says, and ends. */
 export class LeaveBehindHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
@@ -112,7 +125,53 @@ export class LeaveBehindHandler extends StreamRequestHandler {
     else if (what === "loop    ") void this.#loop();
     else if (what === "several ") [1, 2, 3].forEach(() => void request.recv());
     else if (what === "caught  ") request.recv().catch(() => {});
+    else if (what === "sendAll ") void this.#pump(() => request.sendAll("x"));
+    else if (what === "write   ") void this.#pump(() => request.write(Uint8Array.of(120)));
+    else if (what === "wfile   ") void this.#pump(() => this.wfile.write("x"));
+    else if (what === "timer   ") this.#tick(() => void this.wfile.write("x"));
+    else if (what === "then    ") this.#tick(() => void this.wfile.write("x").then(() => {}));
+    else if (what === "flush   ") this.#tick(() => void request.sendAll("x").then(() => {}));
+    else if (what === "writable") void this.#pump(() => write(request.writable));
+    else if (what === "wstream ") void this.#pump(() => write(this.wfile.writable));
+    else if (what === "throws  ") await this.#untilAborted(() => fail());
+    else if (what === "rejects ") {
+      await this.#untilAborted(() => void this.#pump(() => request.sendAll("x")));
+    } else if (what === "reason  ") {
+      await this.#untilAborted(() => void Promise.reject(this.signal.reason));
+    }
     await request.sendAll("done");
+  }
+
+  /** Writes on in the background. */
+  async #pump(send: () => Promise<unknown>): Promise<void> {
+    goingOn.count++;
+    try {
+      while (true) {
+        await send();
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
+    } finally {
+      goingOn.count--;
+    }
+  }
+
+  /** Writes on by a timer that is forgotten for a while. */
+  #tick(send: () => void): void {
+    let left = 20;
+    goingOn.count++;
+    const timer = setInterval(() => {
+      if (left-- > 0) return send();
+      clearInterval(timer);
+      goingOn.count--;
+    }, 1);
+  }
+
+  /** Waits for the end of its time, whatever the client does. */
+  async #untilAborted(listener: () => void): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.signal.addEventListener("abort", listener);
+    this.signal.addEventListener("abort", () => resolve());
+    await promise;
   }
 
   #leaveTimed(): void {

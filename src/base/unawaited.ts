@@ -1,5 +1,6 @@
 /**
- * Errors of a client's connection that nobody awaits.
+ * What a client causes in a handler and nobody is there to catch: errors of its connection that are not awaited, and
+ * those of listeners for the end of its request.
  *
  * @module
  */
@@ -28,4 +29,29 @@ export function outlive(error: unknown, tell: () => void): void {
     event.preventDefault();
     tell();
   });
+}
+
+/**
+ * Aborts a signal whose listeners are a handler's: neither what they throw nor a promise of theirs that the abort
+ * itself rejects ends the program, as it does otherwise.
+ *
+ * @param report Told of what a listener throws.
+ */
+export function abortSafely(
+  controller: AbortController,
+  reason: unknown,
+  report: (error: unknown) => void,
+): void {
+  outlive(reason, () => {});
+  const take = (event: ErrorEvent) => {
+    event.preventDefault();
+    report(event.error);
+  };
+  // Whatever a listener throws arrives here before abort() returns.
+  globalThis.addEventListener("error", take);
+  try {
+    controller.abort(reason);
+  } finally {
+    globalThis.removeEventListener("error", take);
+  }
 }

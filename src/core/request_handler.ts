@@ -72,7 +72,11 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
     this.server = server;
   }
 
-  /** Aborted when the server cuts this request off; pass it to whatever takes long. */
+  /**
+   * Aborted when the server cuts this request off; pass it to whatever takes long. What a listener throws is logged.
+   * An asynchronous one that rejects is an unhandled rejection, which ends the program, unless it is with an error of
+   * this request's own connection, or with the signal's reason.
+   */
   get signal(): AbortSignal {
     return this.server.requestSignal(this.request);
   }

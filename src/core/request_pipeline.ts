@@ -11,6 +11,9 @@ import { RequestTracker } from "./request_tracker.ts";
 /** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
 export const ABORT_GRACE = 100;
 
+/** What the log says of an error in a listener of a request's signal. */
+const ABORT_FAULT = "Cannot tell handler that its request is cut off: its listener failed with";
+
 /** What the course of a request needs of its server. */
 export interface PipelineHost<Request, Addr> {
   readonly logger: ServerLogger;
@@ -26,7 +29,7 @@ export interface PipelineHost<Request, Addr> {
 /** Takes the requests of a server through their steps. */
 export class RequestPipeline<Request, Addr extends SocketAddress> {
   /** The requests under way. */
-  readonly requests: RequestTracker<Request> = new RequestTracker();
+  readonly requests: RequestTracker<Request>;
   readonly #server: PipelineHost<Request, Addr>;
   readonly #freed: () => void;
 
@@ -37,6 +40,9 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
   constructor(server: PipelineHost<Request, Addr>, freed: () => void) {
     this.#server = server;
     this.#freed = freed;
+    this.requests = new RequestTracker((error) =>
+      logTo(server.logger, "error", ABORT_FAULT, error)
+    );
   }
 
   /** Serves one request and lets nothing but a `ServerExit` out. */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { abortSafely, outlive } from "../base/unawaited.ts";
 
 /** The life stages of a server. */
 export type ServerState = "idle" | "serving" | "draining" | "closed";
@@ -76,11 +77,18 @@ export class RequestTracker<Request> {
   readonly #acceptErrors = new Map<string, number>();
   /** How many requests under way come from each source; no longer than there are requests. */
   readonly #sources = new Map<string, number>();
+  /** Told of what the listeners of a request's signal throw. */
+  readonly #onAbortError: (error: unknown) => void;
   #accepted = 0;
   #size = 0;
   #peak = 0;
   /** Called when the last request under way has ended. */
   #whenIdle: (() => void)[] = [];
+
+  /** @param onAbortError Told of what a handler's listeners throw when its request is aborted. */
+  constructor(onAbortError: (error: unknown) => void = () => {}) {
+    this.#onAbortError = onAbortError;
+  }
 
   /** How many requests are under way. */
   get size(): number {
@@ -144,9 +152,12 @@ export class RequestTracker<Request> {
   /** The signal of a request; {@linkcode ENDED} where the request is under way no more. */
   signal(request: Request): AbortSignal {
     const active = this.#active.get(request);
-    if (active === undefined) return ENDED;
+    if (active === undefined) {
+      outlive(ENDED.reason, () => {});
+      return ENDED;
+    }
     active.controller ??= new AbortController();
-    if (active.aborted) active.controller.abort(active.reason);
+    if (active.aborted) abortSafely(active.controller, active.reason, this.#onAbortError);
     return active.controller.signal;
   }
 
@@ -160,7 +171,7 @@ export class RequestTracker<Request> {
     if (active === undefined || active.aborted) return false;
     active.aborted = true;
     active.reason = reason;
-    active.controller?.abort(reason);
+    if (active.controller !== null) abortSafely(active.controller, reason, this.#onAbortError);
     return true;
   }
 

@@ -111,10 +111,8 @@ export class BufferedWriter {
    */
   write(data: string | ArrayBufferLike | ArrayBufferView): Promise<number> {
     const bytes = toBytes(data, "write to wfile");
-    if (this.#closed) {
-      return Promise.reject(closedError());
-    }
-    if (this.#failed !== null) return Promise.reject(this.#failed.error);
+    if (this.#closed) return this.#refuse(closedError());
+    if (this.#failed !== null) return this.#refuse(this.#failed.error);
     const written = this.#write(bytes, this.#send);
     if (written === null) return Promise.resolve(bytes.length);
     const counted = written.then(() => bytes.length);
@@ -176,19 +174,17 @@ export class BufferedWriter {
   /** A stream that writes what is written to it; closing it flushes and closes this writer. */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
     return this.#writable ??= new WritableStream({
-      write: (chunk) => this.#outliving(this.write(chunk)),
-      close: () => this.#outliving(this.close()),
+      write: async (chunk) => void await this.write(chunk),
+      close: () => this.close(),
     });
   }
 
-  /** For what a stream's promises fail with, which nobody may be awaiting. */
-  async #outliving(writing: Promise<unknown>): Promise<void> {
-    try {
-      await writing;
-    } catch (error) {
-      internals.outlive(this.#sink, error, "write");
-      throw error;
-    }
+  /** A write that comes too late, as those of a timer do which a handler has forgotten. */
+  #refuse(error: unknown): Promise<never> {
+    internals.outlive(this.#sink, error, "write");
+    const refused = Promise.reject(error);
+    refused.catch(nothing); // as any other write that nobody awaits
+    return refused;
   }
 
   /** Buffers or sends; gives what the last send gave, or null when the bytes found room in the buffer. */

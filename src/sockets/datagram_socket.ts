@@ -7,6 +7,7 @@ import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
 import { errorCode, NO_ADDRESS, noteSource } from "../base/errors.ts";
 import { toBytes } from "../base/to_bytes.ts";
+import { outlive } from "../base/unawaited.ts";
 
 /** What a datagram server hands to its handler: the data and the socket to answer with, as in Python. */
 export type DatagramRequest = [data: Uint8Array<ArrayBuffer>, socket: DatagramSocket];
@@ -65,7 +66,7 @@ export class DatagramSocket {
   }
 
   /**
-   * Sends one datagram. The promise may be left un-awaited: a failure is then nobody's.
+   * Sends one datagram. The promise may be left un-awaited, as may what awaits it: a failure is then nobody's.
    *
    * @param data The bytes, which are to stay unchanged until the promise settles, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.
@@ -109,11 +110,13 @@ export class DatagramSocket {
   }
 
   async #send(data: Uint8Array, address: Deno.Addr): Promise<number> {
-    checkNamed(address);
     try {
+      checkNamed(address);
       return await this.#transport.send(data, address);
     } catch (error) {
-      throw sendError(error, data, address);
+      const told = sendError(error, data, address);
+      outlive(told, () => {});
+      throw told;
     }
   }
 

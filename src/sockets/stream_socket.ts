@@ -52,8 +52,8 @@ export let internals: SocketInternals;
  *
  * Writes may be left un-awaited: they go out in the order of the calls, the server waits for them before it
  * closes, and a failing one is no unhandled rejection. Do not change the bytes before the promise settles. A read
- * that is left un-awaited fails when the request has ended; that is a warning in the server's log, and no unhandled
- * rejection either.
+ * that is left un-awaited fails when the request has ended, and so does a write of something that goes on in the
+ * background; that is a warning in the server's log, and no unhandled rejection either.
  *
  * The methods whose names end in `Sync` do the same as their namesakes and block the isolate. They work where
  * {@linkcode StreamSocket.canBlock} says so; elsewhere they throw `Deno.errors.NotSupported`.
@@ -81,7 +81,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   static {
     internals = {
       reads: (socket) => socket.#reads,
-      outlive: (source, error, what) => #reads in source && source.#outlive(error, what),
+      outlive: (source, error, what) => #reads in source && source.#keep(error, what),
       leftBehind: (socket) => socket.#leftBehind,
       warn: (socket, what) => socket.#warn(what),
     };
@@ -95,9 +95,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   #closed = false;
   #writeEnded: Promise<void> | null = null;
   readonly #room = new BufferPool();
-  /** Notes that an error is this connection's. */
-  readonly #note = (error: unknown): void => void noteSource(error, this);
-  readonly #writes = new SerialQueue(this.#note);
+  /** Whoever awaits a write hears of its error; who chains or awaits it in what is itself not awaited may not. */
+  readonly #writes = new SerialQueue((error) => this.#outlive(error, "write"));
   /** What a write failed with: nobody knows how much of it the client has got, so nothing may follow. */
   #writeFailed: Error | null = null;
   #watchdog: Watchdog | null = null;
@@ -354,8 +353,8 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     return this.#writable ??= new WritableStream({
       // At once: abort() is called only when the write under way has ended, which may be never.
       start: ({ signal }) => signal.addEventListener("abort", () => this.close(), { once: true }),
-      write: (chunk) => this.#outliving(this.sendAll(chunk)),
-      close: () => this.#outliving(this.closeWrite()),
+      write: (chunk) => this.sendAll(chunk),
+      close: () => this.closeWrite(),
     });
   }
 
@@ -383,7 +382,12 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @returns What was agreed on, such as `alpnProtocol`; `null` on a connection without TLS.
    */
   async handshake(): Promise<Deno.TlsHandshakeInfo | null> {
-    return await this.#transport.handshake?.() ?? null;
+    try {
+      return await this.#transport.handshake?.() ?? null;
+    } catch (error) {
+      this.#outlive(error, "read");
+      throw error;
+    }
   }
 
   /** Makes a pending read keep the program alive, as it does from the start. */
@@ -430,20 +434,14 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     return this.#timed(this.#transport.closeWrite());
   }
 
-  /** Keeps an error from ending the program when nobody awaits it. */
+  /** Notes that an error is this connection's, and keeps it from ending the program when nobody awaits it. */
   #outlive(error: unknown, what: LeftBehind): void {
     noteSource(error, this);
-    outlive(error, () => this.#warn(what));
+    this.#keep(error, what);
   }
 
-  /** For writes whose promises a stream hands out. */
-  async #outliving(writing: Promise<void>): Promise<void> {
-    try {
-      await writing;
-    } catch (error) {
-      this.#outlive(error, "write");
-      throw error;
-    }
+  #keep(error: unknown, what: LeftBehind): void {
+    outlive(error, () => this.#warn(what));
   }
 
   #warn(what: LeftBehind): void {

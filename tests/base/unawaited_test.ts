@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import {
   BufferedWriter,
   ConcurrentTCPServer,
@@ -18,7 +18,7 @@ import {
   ThreadingUnixStreamServer,
 } from "@netkit/socketserver";
 import type { AnyServer, SocketAddress } from "@netkit/socketserver";
-import { LeaveBehindHandler } from "../bytes_handlers.ts";
+import { goingOn, LeaveBehindHandler } from "../bytes_handlers.ts";
 import { reset, resettable } from "../conversation.ts";
 import {
   bytes,
@@ -39,6 +39,10 @@ const READS = [
   ...["recv", "read", "timed", "readline", "exactly", "lines", "iterator"],
   ...["pipeTo", "rfile", "reader", "loop", "several"],
 ];
+/** What goes on writing when the request has ended, and fails then. */
+const WRITES = ["sendAll", "write", "wfile", "timer", "then", "flush", "writable", "wstream"];
+/** What listeners for the end of a request's time do. */
+const LISTENERS = ["throws", "rejects", "reason"];
 const tls = { cert: TLS.cert, key: TLS.key };
 const Handler = LeaveBehindHandler;
 const MODES: [string, (options: TCPServerOptions & ForkingOptions) => AnyServer][] = [
@@ -48,7 +52,10 @@ const MODES: [string, (options: TCPServerOptions & ForkingOptions) => AnyServer]
     "ConcurrentTLSServer",
     (options) => new ConcurrentTLSServer(LOOPBACK, Handler, { ...options, ...tls }),
   ],
-  ["ThreadingTCPServer", (options) => new ThreadingTCPServer(LOOPBACK, Handler, options)],
+  [
+    "ThreadingTCPServer",
+    (options) => new ThreadingTCPServer(LOOPBACK, Handler, { minSpareThreads: 1, ...options }),
+  ],
   [
     "ThreadingUnixStreamServer",
     (options) => new ThreadingUnixStreamServer({ path: tempSocketPath() }, Handler, options),
@@ -82,6 +89,45 @@ for (const [name, make] of MODES) {
     assertEquals(await ask(server.serverAddress, "caught", isTLS), "done");
     assertEquals(await ask(server.serverAddress, "nothing", isTLS), "done");
     assertEquals([logger.lines, server.stats().completed], [[], READS.length + 2]);
+  });
+
+  Deno.test({
+    name: `${name} outlives each kind of write that goes on when its request has ended`,
+    async fn() {
+      const logger = new ListLogger();
+      const server = make({ logger });
+      await using _ = start(server);
+      const talk = async (what: string) =>
+        (await ask(server.serverAddress, what, name.includes("TLS"))).replaceAll("x", "");
+      for (const what of [...WRITES, ...WRITES]) assertEquals(await talk(what), "done", what);
+      assertEquals(await talk("nothing"), "done");
+      const said = "left a write behind, which failed: await it, or catch its error";
+      for (const line of logger.lines) assertStringIncludes(line, said);
+      const { completed, workers } = server.stats();
+      assertEquals(completed, 2 * WRITES.length + 1);
+      // One that dies is replaced.
+      if (workers === undefined) await until(() => logger.lines.length >= WRITES.length);
+      else assert(workers.started < WRITES.length, `${workers.started} have been started`);
+      await until(() => goingOn.count === 0);
+    },
+  });
+
+  if (name === "TCPServer") continue; // it has no 'requestTimeout'
+  Deno.test({
+    name: `${name} outlives what listeners of a handler's signal throw`,
+    async fn() {
+      const logger = new ListLogger();
+      const server = make({ logger, requestTimeout: 300 });
+      await using _ = start(server);
+      for (const what of LISTENERS) {
+        await ask(server.serverAddress, what, name.includes("TLS")).catch(() => {}); // it is cut off
+      }
+      await until(() => server.stats().active === 0);
+      const { aborted, workers } = server.stats();
+      assertEquals(aborted, LISTENERS.length);
+      if (workers === undefined) assertStringIncludes(logger.lines.join(), "in the listener");
+      await until(() => goingOn.count === 0);
+    },
   });
 }
 

@@ -4,6 +4,11 @@
  * @module
  */
 import type { SocketAddress } from "../../base/address.ts";
+import { describeThrown } from "../../base/errors.ts";
+import { abortSafely } from "../../base/unawaited.ts";
+
+/** What is printed of an error in a listener of the request's signal. */
+const ABORT_FAULT = "Cannot tell handler that its request is cut off: its listener failed with";
 
 /** What of a server is only in the isolate that has its socket. */
 const ELSEWHERE = [
@@ -30,7 +35,13 @@ export class ServerStub {
   }
 
   abort(): void {
-    this.#controller.abort(new DOMException("The server cut this request off", "AbortError"));
+    const reason = new DOMException("The server cut this request off", "AbortError");
+    // Which is all that can be told: a listener runs beside the handler, and what that fails with is another matter.
+    abortSafely(
+      this.#controller,
+      reason,
+      (error) => console.error(ABORT_FAULT, describeThrown(error)),
+    );
   }
 }
 
