@@ -8,6 +8,7 @@ import type { Constructor } from "./concurrent_mix_in.ts";
 import { ConcurrentTCPServer, ConcurrentTLSServer } from "./concurrent_servers.ts";
 import { isOfClient } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
+import type { DrainResult } from "../base/options.ts";
 import { delay } from "../base/time.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import { runHandler } from "../core/run_handler.ts";
@@ -15,19 +16,15 @@ import type { ServerStats } from "../core/request_tracker.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { inIsolate, type IsolateBody, type MainIsolate } from "../workers/inside/isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "../workers/inside/load_handler.ts";
-import { fromErrorMessage, toErrorMessage } from "../channel/messages.ts";
+import { toErrorMessage } from "../channel/messages.ts";
 import { listenShared } from "./shared_listener.ts";
 import {
-  type FromPoolWorker,
-  type PoolAnswer,
   type PoolCommand,
   type PoolInit,
   type PoolLimits,
-  type PoolQuestion,
-  type PoolReply,
   type PoolSettings,
+  type PoolTalk,
   SharedCounters,
-  type ToPoolWorker,
 } from "./pool_messages.ts";
 import { ServerStub } from "../workers/inside/server_stub.ts";
 
@@ -58,7 +55,7 @@ interface WorkerContext {
   readonly Handler: HandlerClass;
   readonly settings: PoolSettings | null;
   readonly view: PoolServerStub | null;
-  ask(question: PoolQuestion): Promise<PoolAnswer>;
+  readonly main: MainIsolate<PoolTalk>;
   /** Says that nobody listens here any more. */
   unlistened(): void;
   /** Writes the counters now. */
@@ -91,8 +88,7 @@ function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
       post.count();
       if (!post.settings!.asks.verifyRequest) return true;
       const { localAddr } = request;
-      const answer = await post.ask({ hook: "verifyRequest", clientAddress, localAddr });
-      return answer.verdict!;
+      return await post.main.ask({ hook: "verifyRequest", clientAddress, localAddr }) as boolean;
     }
 
     override async finishRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
@@ -119,32 +115,28 @@ function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
       const { localAddr } = request;
       const sent = toErrorMessage(error);
       const ofClient = isOfClient(error, request, clientAddress);
-      await post.ask({ hook: "handleError", clientAddress, localAddr, error: sent, ofClient });
+      await post.main.ask({ hook: "handleError", clientAddress, localAddr, error: sent, ofClient });
     }
   }
   return PooledServer;
 }
 
 /** A Worker of a pool, seen from inside. */
-class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
+class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
   readonly init: PoolInit;
   settings: PoolSettings | null = null;
   view: PoolServerStub | null = null;
-  readonly #main: MainIsolate<FromPoolWorker>;
+  readonly main: MainIsolate<PoolTalk>;
   readonly #counters: SharedCounters;
-  /** The commands that are not carried out yet. */
-  readonly #commands = new Set<Promise<void>>();
-  readonly #questions = new Map<number, (answer: PoolAnswer) => void>();
-  #asked = 0;
   #acceptErrors = 0;
   #countTimer: ReturnType<typeof setTimeout> | undefined;
   #Handler: HandlerClass | null = null;
   #server: ConcurrentTCPServer | null = null;
   #serving: Promise<void> | null = null;
 
-  constructor(init: PoolInit, main: MainIsolate<FromPoolWorker>) {
+  constructor(init: PoolInit, main: MainIsolate<PoolTalk>) {
     this.init = init;
-    this.#main = main;
+    this.main = main;
     this.#counters = new SharedCounters(init.counters);
   }
 
@@ -152,35 +144,38 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
     return this.#Handler!;
   }
 
-  /** Loads the handler, listens, and ends the Worker when the server is closed and nothing runs any more. */
-  async start(): Promise<void> {
-    try {
-      const { init: { handler, address: { tcpBacklog, ...address }, tls } } = this;
-      const Handler = this.#Handler = await loadHandler(handler);
-      const options = {
-        requestQueueSize: tcpBacklog,
-        blockOnClose: false, // the main isolate waits, if anybody
-        logger: this.#logger(),
-      };
-      // The handler class is for the family, which the checker cannot know.
-      const args = [address, Handler as never] as const;
-      this.#server = tls === null
-        ? new (pooledServer(ConcurrentTCPServer, this))(...args, options)
-        : new (pooledServer(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
-    } catch (error) {
-      this.#main.say({ type: "failed", error: toErrorMessage(error) });
-      this.#main.end(1);
-      return;
-    }
-    this.#main.say({ type: "ready" });
-    await this.#server.finished;
-    while (this.#commands.size > 0) await Promise.all(this.#commands);
-    this.#main.end(0);
+  /** Loads the handler and listens. */
+  async #listen(): Promise<void> {
+    const { init: { handler, address: { tcpBacklog, ...address }, tls } } = this;
+    const Handler = this.#Handler = await loadHandler(handler);
+    const options = {
+      requestQueueSize: tcpBacklog,
+      blockOnClose: false, // the main isolate waits, if anybody
+      logger: this.#logger(),
+    };
+    // The handler class is for the family, which the checker cannot know.
+    const args = [address, Handler as never] as const;
+    const server = this.#server = tls === null
+      ? new (pooledServer(ConcurrentTCPServer, this))(...args, options)
+      : new (pooledServer(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
+    void this.#endWith(server); // never rejects
   }
 
-  hear(told: ToPoolWorker): void {
-    if (told.type === "order") this.#command(told.id, told.order);
-    else this.#answer(told.id, told.answer);
+  /** Ends the Worker when its server is closed and nothing runs any more. */
+  async #endWith(server: ConcurrentTCPServer): Promise<void> {
+    await server.finished;
+    await this.main.settled();
+    this.main.end(0);
+  }
+
+  async handle(command: PoolCommand): Promise<Partial<DrainResult>> {
+    if (command.name === "listen") {
+      await this.#listen();
+      return {};
+    }
+    const result = await this.#carryOut(this.#server!, command);
+    this.count();
+    return result;
   }
 
   ending(): void {
@@ -188,41 +183,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
   }
 
   unlistened(): void {
-    this.#main.say({ type: "unlistened" });
-  }
-
-  /** Carries out an order. */
-  #command(id: number, order: PoolCommand): void {
-    const obeying = this.#carryOut(id, order); // never rejects
-    this.#commands.add(obeying);
-    void obeying.then(() => this.#commands.delete(obeying));
-  }
-
-  async #carryOut(id: number, order: PoolCommand): Promise<void> {
-    let reply: PoolReply = {};
-    try {
-      reply = await this.#handle(this.#server!, order);
-    } catch (error) {
-      reply.error = toErrorMessage(error);
-    }
-    this.count();
-    this.#main.say({ type: "reply", id, reply });
-  }
-
-  /** Gives a question its answer. */
-  #answer(id: number, answer: PoolAnswer): void {
-    this.#questions.get(id)?.(answer);
-    this.#questions.delete(id);
-  }
-
-  async ask(question: PoolQuestion): Promise<PoolAnswer> {
-    const { promise, resolve } = Promise.withResolvers<PoolAnswer>();
-    const id = ++this.#asked;
-    this.#questions.set(id, resolve);
-    this.#main.say({ type: "question", id, question });
-    const answer = await promise;
-    if (answer.error !== undefined) throw fromErrorMessage(answer.error);
-    return answer;
+    this.main.say({ type: "unlistened" });
   }
 
   count(): void {
@@ -232,7 +193,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     if (total === this.#acceptErrors) return;
     this.#acceptErrors = total;
-    this.#main.say({ type: "acceptErrors", counts });
+    this.main.say({ type: "acceptErrors", counts });
   }
 
   countIn(delay: number): void {
@@ -246,13 +207,16 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
     }
   }
 
-  async #handle(server: ConcurrentTCPServer, order: PoolCommand): Promise<PoolReply> {
-    switch (order.name) {
+  async #carryOut(
+    server: ConcurrentTCPServer,
+    command: Exclude<PoolCommand, { name: "listen" }>,
+  ): Promise<Partial<DrainResult>> {
+    switch (command.name) {
       case "serve":
-        this.#serve(server, order.settings);
+        this.#serve(server, command.settings);
         return {};
       case "limit":
-        this.#limit(server, order.limits);
+        this.#limit(server, command.limits);
         return {};
       case "stop":
         await server.shutdown();
@@ -266,8 +230,8 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
         await server.serverClose();
         return {};
       case "drain":
-        if (this.settings === null) this.#configure(server, order.settings);
-        return { drained: await server.drain({ timeout: order.timeout }) };
+        if (this.settings === null) this.#configure(server, command.settings);
+        return await server.drain({ timeout: command.timeout });
     }
   }
 
@@ -285,13 +249,13 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<ToPoolWorker> {
   #serve(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.#configure(server, settings);
     this.#serving = server.serveForever().catch((error) => {
-      this.#main.say({ type: "exit", error: toErrorMessage(error) });
+      this.main.say({ type: "exit", error: toErrorMessage(error) });
     });
   }
 
   #logger(): ServerLogger {
     const line = (level: keyof ServerLogger) => (message: string) =>
-      this.#main.say({ type: "log", level, message });
+      this.main.say({ type: "log", level, message });
     return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
   }
 }
@@ -300,10 +264,4 @@ function isBusy({ active, state }: ServerStats): boolean {
   return active > 0 && state !== "closed";
 }
 
-if (import.meta.main) {
-  inIsolate<PoolInit, ToPoolWorker, FromPoolWorker>((init, main) => {
-    const worker = new PoolWorkerMain(init, main);
-    void worker.start(); // never rejects
-    return worker;
-  });
-}
+if (import.meta.main) inIsolate<PoolTalk>((init, main) => new PoolWorkerMain(init, main));

@@ -39,18 +39,14 @@ export interface PoolSettings extends PoolLimits {
 
 /** What a Worker is to do. */
 export type PoolCommand =
+  /** Load the handler and listen. */
+  | { name: "listen" }
   | { name: "serve"; settings: PoolSettings }
   | { name: "limit"; limits: PoolLimits }
   | { name: "stop" }
   | { name: "close" }
   /** With the settings for one that has never served. */
   | { name: "drain"; timeout: number | null; settings: PoolSettings };
-
-/** How an order ended. */
-export interface PoolReply {
-  drained?: DrainResult;
-  error?: ErrorMessage;
-}
 
 /** A call of a hook that the main isolate has of its own. */
 export interface PoolQuestion {
@@ -62,28 +58,25 @@ export interface PoolQuestion {
   ofClient?: boolean;
 }
 
-/** What the hook gave. */
-export interface PoolAnswer {
-  verdict?: boolean;
-  error?: ErrorMessage;
-}
-
-/** What the main isolate tells a Worker. */
-export type ToPoolWorker =
-  | { type: "order"; id: number; order: PoolCommand }
-  | { type: "answer"; id: number; answer: PoolAnswer };
-
-/** What a Worker says. */
-export type FromPoolWorker =
-  | { type: "ready" }
-  | { type: "failed"; error: ErrorMessage }
+/** What a Worker says without being asked. */
+export type PoolNews =
   /** It listens no more; its requests may go on. */
   | { type: "unlistened" }
-  | { type: "reply"; id: number; reply: PoolReply }
-  | { type: "question"; id: number; question: PoolQuestion }
   | { type: "log"; level: keyof ServerLogger; message: string }
   | { type: "acceptErrors"; counts: Record<string, number> }
+  /** Its server has left its loop with an error. */
   | { type: "exit"; error: ErrorMessage };
+
+/** What a Worker of a pool and the main isolate say to each other. */
+export interface PoolTalk {
+  init: PoolInit;
+  command: PoolCommand;
+  reply: Partial<DrainResult>;
+  question: PoolQuestion;
+  /** What the hook gave. */
+  answer: boolean | void;
+  news: PoolNews;
+}
 
 /** The counters that are numbers, in the order in which they lie in memory. */
 const COUNTERS = [

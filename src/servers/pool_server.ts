@@ -5,6 +5,7 @@
  */
 import type { InetAddress, TCPAddr } from "../base/address.ts";
 import { bindAndActivate } from "../core/bind.ts";
+import { Lifecycle } from "../core/lifecycle.ts";
 import type { Constructor } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import type { TLSIdentity } from "../sockets/node_tls_conn.ts";
@@ -20,7 +21,7 @@ import {
 } from "../base/options.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
-import { PoolLifecycle } from "./pool_lifecycle.ts";
+import { PoolLoop } from "./pool_loop.ts";
 import { holdPort, listenShared, type SharedAddress, type Sharing } from "./shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
@@ -114,7 +115,8 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     static requestTimeout: number | null = null;
     static blockOnClose = true;
     #settings: Settings;
-    #life: PoolLifecycle;
+    readonly #loop: PoolLoop;
+    readonly #life: Lifecycle;
     #tls: TLSIdentity | null;
     #address: SharedAddress | null = null;
     #sharing: Sharing = "queue";
@@ -130,9 +132,9 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       this.#tls = this instanceof TLSServer
         ? { cert, key, ...(alpnProtocols === undefined ? {} : { alpnProtocols }) }
         : null;
-      this.#life = new PoolLifecycle(this, {
+      this.#loop = new PoolLoop(this, {
+        handler,
         init: () => ({
-          handler: handler.init,
           address: this.#address!,
           sharing: this.#sharing,
           queueShare: Math.ceil(this.requestQueueSize / this.workers),
@@ -141,11 +143,11 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
             : null,
         }),
         settings: () => this.#settingsOfWorkers(),
-        mend: (error) => handler.mend(error),
         // It would get its share of the clients, whom nobody would accept.
         onReady: () => this.#sharing === "port" && this.closeSocket(),
         isPortFree: () => this.#isPortFree(),
       });
+      this.#life = new Lifecycle(this, this.#loop);
       this.#refuseSteps();
       bindAndActivate(this, options.bindAndActivate);
     }
@@ -156,7 +158,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     set workers(value: number) {
       this.#settings.workers = checkWorkers(value);
-      this.#life.limit(this.#limits());
+      this.#loop.limit(this.#limits());
     }
 
     get maxConnectionsPerWorker(): number {
@@ -165,7 +167,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     set maxConnectionsPerWorker(value: number) {
       this.#settings.maxConnectionsPerWorker = checkPerWorker(value);
-      this.#life.limit(this.#limits());
+      this.#loop.limit(this.#limits());
     }
 
     override get maxConnections(): number {
@@ -178,7 +180,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
 
     override set requestTimeout(value: number | null) {
       this.#settings.requestTimeout = checkTime("requestTimeout", value, 1);
-      this.#life.limit(this.#limits());
+      this.#loop.limit(this.#limits());
     }
 
     override get blockOnClose(): boolean {
@@ -198,7 +200,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     }
 
     override stats(): ServerStats {
-      return this.#life.stats();
+      return { state: this.state, ...this.#loop.stats() };
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
@@ -207,11 +209,8 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       this.checkSettings();
       this.#refuseSteps();
       const ticks = this.serviceActions !== Base.prototype.serviceActions;
-      await this.#life.serveForever(
-        pollInterval,
-        signal,
-        ticks ? () => this.serviceActions() : null,
-      );
+      const tick = ticks ? () => this.serviceActions() : null;
+      await this.#life.run(true, (run) => this.#loop.serve(run, pollInterval, tick), signal);
     }
 
     override handleRequest(): Promise<never> {

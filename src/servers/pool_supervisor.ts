@@ -7,15 +7,13 @@ import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { settlesWithin } from "../base/time.ts";
 import type { ServerStats, WorkerStats } from "../core/request_tracker.ts";
-import type { Counts, PoolLimits, PoolSettings } from "./pool_messages.ts";
-import type { PoolWorker } from "./pool_worker.ts";
-import { StartBackoff } from "../workers/start_backoff.ts";
+import type { Counts, PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
+import { PoolWorker } from "./pool_worker.ts";
+import { Supervisor } from "../workers/supervisor.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 
-/** The pause before a Worker that died is replaced, in milliseconds; it doubles with each that soon follows. */
-const MIN_PAUSE = 5;
-/** The longest such pause; deaths that are further apart do not count as following each other. */
-const MAX_PAUSE = 1000;
+/** One that ends so soon without having served anybody has not come up, in milliseconds. */
+const MIN_LIFE = 1000;
 /** How long a Worker may take to close its listener, in milliseconds: one that computes does not hear us. */
 const CLOSE_LIMIT = 1000;
 /** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
@@ -23,12 +21,17 @@ const DRAIN_GRACE = 500;
 
 /** What a {@linkcode PoolSupervisor} is made with. */
 export interface PoolSupervisorOptions {
+  /** How many Workers there are to be. */
   size: () => number;
-  start: () => PoolWorker;
+  /**
+   * Starts a Worker; resolves when it listens.
+   *
+   * @param waiting Aborted when one that waits for descriptors is to end.
+   * @param ending Aborted when any that has not come up is to end.
+   */
+  start: (waiting: AbortSignal, ending: AbortSignal) => Promise<PoolWorker>;
   /** Called when Workers are to serve. */
   settings: () => PoolSettings;
-  /** Whether there is reason to start another at once after one has failed with this error. */
-  mend: (error: unknown) => Promise<boolean>;
   /** Told that a Worker listens. */
   onReady: () => void;
   /** Told that a Worker has died, or has not come up and that is tried again. */
@@ -37,65 +40,51 @@ export interface PoolSupervisorOptions {
   onFailure: (error: unknown) => void;
 }
 
-/** A Worker and what is known of it. */
-interface Member {
-  readonly worker: PoolWorker;
-  /** How many starts in a row had failed before this one. */
-  readonly failuresBefore: number;
-  readonly since: number;
-  isReady: boolean;
-  /** Whether there are to be fewer, so that it ends when its requests have. */
-  isLeaving: boolean;
-}
-
 type Mode = "none" | "serve" | "drain" | "close";
 
-/** Keeps the Workers of a pool, and replaces those that die while it serves. */
-export class PoolSupervisor {
+/**
+ * Keeps the Workers of a pool at the same work, by what they are all to do:
+ *
+ * - none → serve: as many as there are to be accept clients; who is missing or dies is replaced.
+ * - serve → none: they stop accepting and stay; none is replaced. Also when three starts in a row have failed.
+ * - none, serve → drain: each serves what waits and what it has begun, and ends.
+ * - any → close: each closes its listener, and ends when its requests have.
+ */
+export class PoolSupervisor extends Supervisor<PoolWorker> {
   readonly #options: PoolSupervisorOptions;
-  readonly #members = new Set<Member>();
   #mode: Mode = "none";
   #settings: PoolSettings | null = null;
-  #guard: StartBackoff;
-  #started = 0;
-  #poisoned = 0;
   /** What Workers that are no more have counted. */
   readonly #past: Counts = zeroCounts();
   readonly #pastAcceptErrors: Record<string, number> = {};
-  #pause = 0;
-  #pauseTimer: ReturnType<typeof setTimeout> | undefined;
-  #lastDeath = -Infinity;
-  /** By when those that drain have to be done, by the clock of `performance.now()`; null for no limit. */
-  #drainDue: number | null = null;
+  /** Ends the starts that wait for descriptors, which may be for ever. */
+  #waiting = new AbortController();
+  /** Ends all starts. */
+  readonly #ending = new AbortController();
+  /** By when those that drain have to be done, by the clock of `performance.now()`. */
+  #drainDue = Infinity;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Called when the last has gone. */
-  #whenGone: (() => void)[] = [];
   /** Whether one has ended without closing its listener, of which Deno lets go a little later. */
   crashed = false;
 
   constructor(options: PoolSupervisorOptions) {
+    super();
     this.#options = options;
-    this.#guard = new StartBackoff(() => this.#fill());
-  }
-
-  /** Whether there are Workers. */
-  get isEmpty(): boolean {
-    return this.#members.size === 0;
   }
 
   /** Whether a Worker listens. */
   get isUp(): boolean {
-    return [...this.#members].some(({ isReady }) => isReady);
+    return this.up.size > 0;
   }
 
   /** Makes all serve, and starts those that are missing, now and whenever one dies. */
   serve(): void {
     const settings = this.#settings = this.#options.settings();
     this.#mode = "serve";
-    this.#guard = new StartBackoff(() => this.#fill());
+    this.backoff.reset();
     this.#endSurplus();
-    for (const worker of this.#ready()) void worker.order({ name: "serve", settings });
-    this.#fill();
+    this.#tellAll({ name: "serve", settings });
+    this.fill();
   }
 
   /** Takes over what may change while they serve, and how many there are to be. */
@@ -103,24 +92,14 @@ export class PoolSupervisor {
     if (this.#mode !== "serve") return; // the next `serve()` does
     this.#settings = { ...this.#settings!, ...limits };
     this.#endSurplus();
-    for (const worker of this.#ready()) void worker.order({ name: "limit", limits });
-    this.#fill();
-  }
-
-  /** Ends those that are more than there are to be, when their requests have. */
-  #endSurplus(): void {
-    const staying = [...this.#members].filter(({ isLeaving }) => !isLeaving);
-    for (const member of staying.slice(this.#options.size())) {
-      member.isLeaving = true;
-      if (member.isReady) void member.worker.order({ name: "close" });
-      else member.worker.terminate(); // it serves nobody yet
-    }
+    this.#tellAll({ name: "limit", limits });
+    this.fill();
   }
 
   /** Makes all stop accepting; resolves when they have. */
   async stop(): Promise<void> {
     if (this.#mode === "serve") this.#setMode("none");
-    await Promise.all(this.#ready().map((worker) => worker.order({ name: "stop" })));
+    await Promise.all(this.#staying().map((worker) => worker.order({ name: "stop" })));
   }
 
   /**
@@ -132,39 +111,30 @@ export class PoolSupervisor {
   async close(): Promise<number> {
     this.#setMode("close");
     this.#endWaiting();
-    const unresponsive = new Set(this.#members);
-    const closed = [...this.#members].map(async (member) => {
-      if (await isUp(member)) await member.worker.order({ name: "close" });
-      unresponsive.delete(member);
+    const unresponsive = new Set(this.up);
+    const closed = this.#all().map(async (coming) => {
+      const worker = await coming;
+      await worker?.order({ name: "close" });
+      if (worker !== null) unresponsive.delete(worker);
     });
-    await settlesWithin(Promise.all(closed), CLOSE_LIMIT);
-    let computing = 0;
-    for (const { worker, isReady } of unresponsive) {
-      if (isReady) {
-        computing++;
-      } else {
-        worker.terminate(); // it serves nobody who might be waited for
-        this.crashed = true;
-      }
+    if (await settlesWithin(Promise.all(closed), CLOSE_LIMIT)) return 0;
+    if (this.coming.size > 0) {
+      this.#ending.abort(); // they serve nobody who might be waited for
+      this.crashed = true;
     }
-    return computing;
+    return unresponsive.size;
   }
 
-  /**
-   * Makes all drain and end; starts them for that when there are none. Called again it shortens the time.
-   *
-   * @param timeout The time limit, in milliseconds; `null` for none.
-   */
-  async drain(timeout: number | null): Promise<DrainResult> {
-    const isFirst = this.#mode !== "drain";
+  /** Makes all drain and end; starts them for that when there are none. */
+  async drain(): Promise<DrainResult> {
     this.#settings ??= this.#options.settings();
     this.#setMode("drain");
     this.#endWaiting();
-    this.#limitDrain(timeout);
-    if (isFirst && this.isEmpty) {
-      for (let left = this.#options.size(); left > 0; left--) void this.#start(); // never rejects
+    this.#awaitDrainDue();
+    if (this.alive === 0) {
+      for (let left = this.#options.size(); left > 0; left--) this.startOne();
     }
-    const results = await Promise.all([...this.#members].map((member) => this.#drain(member)));
+    const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));
     clearTimeout(this.#drainTimer);
     return results.reduce(
       (sum, result) => ({
@@ -175,180 +145,140 @@ export class PoolSupervisor {
     );
   }
 
-  /** Resolves when none of those there are listens any more. */
-  async unlistened(): Promise<void> {
-    await Promise.all([...this.#members].map(({ worker }) => worker.unlistened));
+  /** Sees to it that a drain, under way or about to begin, ends soon after `timeout` milliseconds from now. */
+  limitDrain(timeout: number): void {
+    const due = performance.now() + timeout + DRAIN_GRACE;
+    if (this.#drainDue <= due) return;
+    this.#drainDue = due;
+    if (this.#mode === "drain") this.#awaitDrainDue();
   }
 
-  /** Resolves when there are no Workers. */
-  gone(): Promise<void> {
-    if (this.isEmpty) return Promise.resolve();
-    return new Promise((resolve) => this.#whenGone.push(resolve));
+  /** Resolves when none of those there are listens any more. */
+  async unlistened(): Promise<void> {
+    await Promise.all(this.#all().map(async (coming) => await (await coming)?.unlistened));
   }
 
   /** The counters of all Workers, those that are no more included. */
   stats(): Omit<ServerStats, "state"> {
     const sum = { ...this.#past };
     const acceptErrors = { ...this.#pastAcceptErrors };
-    const workers: WorkerStats = {
-      spare: 0,
-      busy: 0,
-      starting: 0,
-      poisoned: this.#poisoned,
-      started: this.#started,
-    };
-    for (const { worker, isReady } of this.#members) {
+    const { poisoned, started, coming: { size: starting } } = this;
+    const workers: WorkerStats = { spare: 0, busy: 0, starting, poisoned, started };
+    for (const worker of this.up) {
       const counts = worker.counts();
       add(sum, counts);
       add(acceptErrors, worker.acceptErrors);
-      workers[!isReady ? "starting" : counts.active > 0 ? "busy" : "spare"]++;
+      workers[counts.active > 0 ? "busy" : "spare"]++;
     }
     return { ...sum, acceptErrors, workers };
   }
 
-  /** Ends those that may never come up. */
-  #endWaiting(): void {
-    for (const { worker } of this.#members) if (worker.isWaiting) worker.terminate();
+  protected override start(): Promise<PoolWorker> {
+    const ending = this.#ending.signal;
+    return this.#options.start(AbortSignal.any([this.#waiting.signal, ending]), ending);
   }
 
-  #ready(): PoolWorker[] {
-    const ready = [...this.#members].filter(({ isReady, isLeaving }) => isReady && !isLeaving);
-    return ready.map(({ worker }) => worker);
+  protected override get isWanted(): boolean {
+    return this.#mode === "serve";
   }
 
-  /** Starts what is missing, as far as failures allow: after one, one at a time. */
-  #fill(): void {
-    while (this.#mode === "serve" && !this.#guard.pausing && this.#pauseTimer === undefined) {
-      const staying = [...this.#members].filter(({ isLeaving }) => !isLeaving);
-      const starting = staying.filter(({ isReady }) => !isReady).length;
-      if (staying.length >= this.#options.size()) return;
-      if (this.#guard.failures > 0 && starting > 0) return;
-      void this.#start(); // never rejects
-    }
+  protected override missing(): number {
+    return this.#options.size() - this.#staying().length;
   }
 
-  async #start(): Promise<void> {
-    const member: Member = {
-      worker: this.#options.start(),
-      failuresBefore: this.#guard.failures,
-      since: performance.now(),
-      isReady: false,
-      isLeaving: false,
-    };
-    const { worker } = member;
-    this.#members.add(member);
-    void worker.ended.then((end) => this.#ended(member, end));
-    try {
-      await worker.ready;
-    } catch (error) {
-      await worker.ended;
-      if (member.isLeaving) return;
-      if (await this.#options.mend(error)) this.#fill();
-      else this.#startFailed(error, member.failuresBefore);
-      return;
-    }
-    member.isReady = true;
-    this.#started++;
-    this.#guard.reset();
+  protected override takeOver(worker: PoolWorker): void {
     this.#options.onReady();
-    const settings = this.#settings!;
-    if (this.#mode === "serve") void worker.order({ name: "serve", settings });
-    this.#fill();
+    if (this.#mode !== "serve") return; // who drains or closes waits for it
+    this.#endSurplus();
+    if (!worker.isLeaving) void worker.order({ name: "serve", settings: this.#settings! });
   }
 
-  #startFailed(error: unknown, failuresBefore: number): void {
-    if (this.#mode !== "serve") return;
-    const guard = this.#guard;
-    const isCounted = failuresBefore >= guard.failures; // of those that fail side by side one is
-    guard.failed(error, failuresBefore);
-    if (!isCounted) {
-      this.#fill();
-    } else if (guard.stopped) {
+  protected override startFailed(error: unknown, isCounted: boolean): void {
+    this.crashed = true;
+    if (!isCounted) return;
+    if (this.backoff.stopped) {
       this.#setMode("none");
-      this.#options.onFailure(guard.error);
+      this.#options.onFailure(this.backoff.error);
     } else {
       this.#options.onLoss(`Cannot start Worker of pool, trying again: ${oneLine(error)}`);
-      this.#fill();
     }
   }
 
-  #ended(member: Member, end: WorkerEnd): void {
-    const { worker, isReady, isLeaving, since, failuresBefore } = member;
-    this.#members.delete(member);
+  protected override hasEnded(worker: PoolWorker, end: WorkerEnd): void {
     const counts = worker.counts();
     // What it was serving has come to an end, and no good one.
     add(this.#past, { ...counts, failed: counts.failed + counts.active, active: 0 });
     add(this.#pastAcceptErrors, worker.acceptErrors);
-    if (this.isEmpty) this.#whenGone.splice(0).forEach((resolve) => resolve());
+    this.remove(worker);
     const wasToEnd = this.#mode === "drain" || this.#mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
-    if (!isReady || wasToEnd || isLeaving) return;
+    if (wasToEnd || worker.isLeaving) return;
     const how = end.error ?? new Error(`it exited with code ${end.code}`);
-    if (counts.accepted === 0 && performance.now() - since < MAX_PAUSE) {
-      this.#startFailed(how, failuresBefore);
+    if (counts.accepted === 0 && performance.now() - worker.since < MIN_LIFE) {
+      this.wasUseless(worker, how);
       return;
     }
     this.#options.onLoss(`Worker "${worker.name}" of pool died`, how);
-    this.#pauseAfterDeath();
+    if (this.isWanted) this.backoff.died();
   }
 
-  #pauseAfterDeath(): void {
-    const now = performance.now();
-    const isAnother = now - this.#lastDeath < MAX_PAUSE + this.#pause;
-    this.#pause = isAnother ? Math.min(this.#pause * 2, MAX_PAUSE) : MIN_PAUSE;
-    this.#lastDeath = now;
-    if (this.#mode !== "serve" || this.#pauseTimer !== undefined) return;
-    this.#pauseTimer = setTimeout(() => {
-      this.#pauseTimer = undefined;
-      this.#fill();
-    }, this.#pause);
+  /** Those that are up and are to stay. */
+  #staying(): PoolWorker[] {
+    return [...this.up].filter(({ isLeaving }) => !isLeaving);
+  }
+
+  /** Those that are up, and those that will be. */
+  #all(): (PoolWorker | Promise<PoolWorker | null>)[] {
+    return [...this.up, ...this.coming];
+  }
+
+  /** Ends the starts that wait for descriptors now; later ones may wait again. */
+  #endWaiting(): void {
+    this.#waiting.abort();
+    this.#waiting = new AbortController();
+  }
+
+  #tellAll(command: PoolCommand): void {
+    for (const worker of this.#staying()) void worker.order(command);
+  }
+
+  /** Ends those that are more than there are to be, when their requests have. */
+  #endSurplus(): void {
+    for (const worker of this.#staying().slice(this.#options.size())) {
+      worker.isLeaving = true;
+      void worker.order({ name: "close" });
+    }
   }
 
   #setMode(mode: Mode): void {
     this.#mode = mode;
-    this.#guard.close();
-    clearTimeout(this.#pauseTimer);
-    this.#pauseTimer = undefined;
+    this.backoff.close();
+  }
+
+  /** Gives up on those that have not drained when their time is up. */
+  #awaitDrainDue(): void {
+    clearTimeout(this.#drainTimer);
+    if (this.#drainDue === Infinity) return;
+    this.#drainTimer = setTimeout(() => {
+      this.#ending.abort();
+      this.poisoned += this.up.size;
+      for (const worker of this.up) worker.terminate();
+    }, this.#drainDue - performance.now());
   }
 
   /** Drains one; what it was serving when its time is up counts as aborted. */
-  async #drain(member: Member): Promise<DrainResult> {
-    const { worker } = member;
-    const before = worker.counts(); // of now, not of when the order gets there
-    if (!await isUp(member)) return { completed: 0, aborted: 0 };
-    const timeout = this.#drainDue === null
-      ? null
-      : Math.max(0, this.#drainDue - performance.now() - DRAIN_GRACE);
-    const reply = await worker.order({ name: "drain", timeout, settings: this.#settings! });
+  async #drain(coming: PoolWorker | Promise<PoolWorker | null>): Promise<DrainResult> {
+    const before = coming instanceof PoolWorker ? coming.counts() : zeroCounts(); // of now, not of when it is told
+    const worker = await coming;
+    if (worker === null) return { completed: 0, aborted: 0 };
+    const left = this.#drainDue - performance.now() - DRAIN_GRACE;
+    const timeout = left === Infinity ? null : Math.max(0, left);
+    const drained = await worker.order({ name: "drain", timeout, settings: this.#settings! });
     const { active, completed, failed } = worker.counts();
     return {
       completed: completed + failed - before.completed - before.failed,
-      aborted: reply?.drained?.aborted ?? active,
+      aborted: drained?.aborted ?? active,
     };
-  }
-
-  #limitDrain(timeout: number | null): void {
-    if (timeout === null) return;
-    const due = performance.now() + timeout + DRAIN_GRACE;
-    if (this.#drainDue !== null && this.#drainDue <= due) return;
-    this.#drainDue = due;
-    clearTimeout(this.#drainTimer);
-    this.#drainTimer = setTimeout(() => {
-      for (const { worker, isReady } of this.#members) {
-        if (isReady) this.#poisoned++;
-        worker.terminate();
-      }
-    }, timeout + DRAIN_GRACE);
-  }
-}
-
-/** Whether a Worker has come up, as soon as that is known. */
-async function isUp({ worker }: Member): Promise<boolean> {
-  try {
-    await worker.ready;
-    return true;
-  } catch {
-    return false; // its start has failed, which is told elsewhere
   }
 }
 

@@ -5,7 +5,24 @@
  *
  * @module
  */
+import { Exchange, type ExchangeMessage } from "./exchange.ts";
 import type { WorkerEnd } from "./worker.ts";
+
+/** What a Worker and the main isolate say to each other. */
+export interface Talk {
+  /** What the Worker is told first. */
+  init: unknown;
+  /** What it is to do. */
+  command: unknown;
+  /** What came of a command. */
+  reply: object;
+  /** What it asks. */
+  question: unknown;
+  /** What it is answered. */
+  answer: unknown;
+  /** What it says without asking. */
+  news: unknown;
+}
 
 /** The first message, and the only one that does not come by the port. */
 export interface Greeting<Init> {
@@ -13,22 +30,28 @@ export interface Greeting<Init> {
   init: Init;
 }
 
-/** What comes by the port from the Worker: what it says, or that it ends itself. */
-export type FromIsolate<Said> = { said: Said } | { exitCode: number };
+/** What comes by the port from the Worker: its part of the exchange, news, or that it ends itself. */
+export type FromIsolate = ExchangeMessage | { news: unknown } | { exitCode: number };
+
+/** Who has started a Worker. */
+export interface IsolateOwner<T extends Talk> {
+  /** Gets what it says. */
+  onNews: (news: T["news"]) => void;
+  /** Answers what it asks; left out for one that asks nothing. */
+  onQuestion?: (question: T["question"]) => T["answer"] | Promise<T["answer"]>;
+}
 
 /**
  * A Web Worker, seen from the main isolate.
  *
- * @typeParam Told What it is told.
- * @typeParam Said What it says.
+ * @typeParam T What is said.
  */
-export class Isolate<Told, Said> {
+export class Isolate<T extends Talk> {
   /** Resolves when it is no more; never rejects. */
   readonly ended: Promise<WorkerEnd>;
   readonly #worker: Worker;
-  readonly #port: MessagePort;
+  readonly #exchange: Exchange;
   readonly #end: (end: WorkerEnd) => void;
-  #isEnded = false;
 
   /**
    * Starts it.
@@ -36,22 +59,26 @@ export class Isolate<Told, Said> {
    * @param entry The module that it runs, which calls `inIsolate()`.
    * @param name What messages call it.
    * @param init What it is told first.
-   * @param onSaid Gets what it says.
+   * @param owner Who hears of it.
    */
-  constructor(entry: URL, name: string, init: unknown, onSaid: (said: Said) => void) {
+  constructor(entry: URL, name: string, init: T["init"], owner: IsolateOwner<T>) {
     const { promise, resolve } = Promise.withResolvers<WorkerEnd>();
     this.ended = promise;
-    const { port1, port2 } = new MessageChannel();
+    const { port1: port, port2 } = new MessageChannel();
     const worker = this.#worker = new Worker(entry, { type: "module", name });
-    const port = this.#port = port1;
     this.#end = (end) => {
-      this.#isEnded = true;
+      this.#exchange.close();
       port.close();
       resolve(end);
     };
-    port.onmessage = ({ data }: MessageEvent<FromIsolate<Said>>) => {
-      if ("said" in data) onSaid(data.said);
-      else this.#end({ code: data.exitCode, signal: null });
+    this.#exchange = new Exchange(
+      (message) => port.postMessage(message),
+      (question) => owner.onQuestion?.(question),
+    );
+    port.onmessage = ({ data }: MessageEvent<FromIsolate>) => {
+      if ("news" in data) owner.onNews(data.news);
+      else if ("exitCode" in data) this.#end({ code: data.exitCode, signal: null });
+      else this.#exchange.take(data);
     };
     worker.onerror = (event) => {
       event.preventDefault(); // it ends what the Worker serves, not the program
@@ -61,9 +88,14 @@ export class Isolate<Told, Said> {
     worker.postMessage({ port: port2, init } satisfies Greeting<unknown>, [port2]);
   }
 
-  /** Tells it something, which is lost when it has ended. */
-  tell(told: Told): void {
-    if (!this.#isEnded) this.#port.postMessage(told);
+  /**
+   * Gives it something to do.
+   *
+   * @returns What came of it; null when the Worker ended first.
+   * @throws {unknown} What that failed with there.
+   */
+  order(command: T["command"]): Promise<T["reply"] | null> {
+    return this.#exchange.ask(command) as Promise<T["reply"] | null>;
   }
 
   /** Ends it at once. One that never awaits goes on all the same: Deno cannot stop it. */

@@ -9,7 +9,7 @@ import { Isolate } from "./isolate.ts";
 import type { Init } from "../channel/messages.ts";
 import { RingChannel } from "../channel/shared_ring.ts";
 import { HandlerWorker, type WorkerEnd } from "./worker.ts";
-import type { FromWorker, ToWorker, WorkerInit } from "./inside/thread_main.ts";
+import type { ThreadTalk } from "./inside/thread_main.ts";
 
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
 export const entryModules = (): Promise<unknown>[] => [import("./inside/thread_main.ts")];
@@ -29,7 +29,7 @@ export class ThreadWorker extends HandlerWorker {
   readonly reusableAfterAbort = true;
   /** Which request it has heard to be cut off; only one that awaits hears anything. */
   #heard = 0;
-  readonly #isolate: Isolate<ToWorker, FromWorker>;
+  readonly #isolate: Isolate<ThreadTalk>;
   readonly #channel: RingChannel;
 
   /**
@@ -75,10 +75,8 @@ export class ThreadWorker extends HandlerWorker {
     this.name = `Thread-${++workers}`;
     this.#channel = channel;
     const entry = new URL("./inside/thread_main.ts", import.meta.url);
-    const init: WorkerInit = { memory };
-    this.#isolate = new Isolate(entry, this.name, init, (said) => {
-      if ("heard" in said) this.#heard = said.heard;
-      else this.closed(said.closed);
+    this.#isolate = new Isolate<ThreadTalk>(entry, this.name, { memory }, {
+      onNews: ({ closed }) => this.closed(closed),
     });
     this.ended = this.#isolate.ended.then((end) => {
       channel.close();
@@ -97,7 +95,11 @@ export class ThreadWorker extends HandlerWorker {
 
   abort(): void {
     this.#channel.interruptPeer();
-    this.#isolate.tell({ abort: this.count });
+    void this.#tellAbort(this.count);
+  }
+
+  async #tellAbort(abort: number): Promise<void> {
+    if (await this.#isolate.order({ abort }) !== null) this.#heard = abort;
   }
 
   clearAbort(): void {

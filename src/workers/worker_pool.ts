@@ -5,7 +5,7 @@
  */
 
 import { IdleList } from "./idle_list.ts";
-import { StartBackoff } from "./start_backoff.ts";
+import { type Supervised, Supervisor } from "./supervisor.ts";
 
 /** How long a worker that is to end by itself may take, in milliseconds; then it is killed. */
 const END_GRACE = 1000;
@@ -13,9 +13,7 @@ const END_GRACE = 1000;
 const REST_LIMIT = 100;
 
 /** What the pool needs to know of a worker: a Worker or a subprocess that serves one request at a time. */
-export interface PooledWorker {
-  /** Resolves when the worker is no more, however that came. Never rejects. */
-  readonly ended: Promise<unknown>;
+export interface PooledWorker extends Supervised {
   /** Lets the worker, which is idle, end by itself. Safe to call when it has ended. */
   close(): void;
   /** Ends the worker at once. Safe to call again, and when it has ended. */
@@ -42,33 +40,32 @@ export interface WorkerPoolOptions<Pooled extends PooledWorker> {
 
 /** A snapshot of a {@linkcode WorkerPool}. A worker that is on its way out counts in none of these, but against `max`. */
 export interface WorkerPoolStats {
-  /** Units that are ready. */
+  /** Workers that are ready. */
   spare: number;
-  /** Units that are leased. */
+  /** Workers that are leased. */
   busy: number;
-  /** Units that are coming up. */
+  /** Workers that are coming up. */
   starting: number;
-  /** Units that were given up on so far; each may still be running. */
+  /** Workers that were given up on so far; each may still be running. */
   poisoned: number;
-  /** Units that have come up so far. */
+  /** Workers that have come up so far. */
   started: number;
 }
 
 /** A worker that counts against `max`. */
-class Entry<Pooled> {
+class Entry<Pooled extends PooledWorker> implements Supervised {
   readonly worker: Pooled;
-  /** How many starts in a row had failed before this one. */
-  readonly failuresBefore: number;
+  readonly ended: Promise<unknown>;
   state: "spare" | "busy" | "ending" = "ending";
   served = 0;
   /** Since when it is idle, by the clock of `performance.now()`. */
   idleSince = 0;
   /** Whether it has ended; a busy one keeps its place until it is released. */
-  ended = false;
+  isGone = false;
 
-  constructor(worker: Pooled, failuresBefore: number) {
+  constructor(worker: Pooled) {
     this.worker = worker;
-    this.failuresBefore = failuresBefore;
+    this.ended = worker.ended;
   }
 }
 
@@ -83,10 +80,9 @@ class Entry<Pooled> {
  *
  * @typeParam Pooled What is kept.
  */
-export class WorkerPool<Pooled extends PooledWorker> {
+export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Pooled>> {
   readonly #options: WorkerPoolOptions<Pooled>;
-  /** All that are alive, as far as anybody knows. */
-  readonly #entries = new Map<Pooled, Entry<Pooled>>();
+  readonly #entries = new WeakMap<Pooled, Entry<Pooled>>();
   /** While there is one, no lease waits. */
   readonly #spares = new IdleList<Entry<Pooled>>();
   /** The leases that wait for a worker; first come, first served. */
@@ -97,21 +93,16 @@ export class WorkerPool<Pooled extends PooledWorker> {
   #loops = 0;
   /** When the last one ended, by the clock of `performance.now()`. */
   #unusedSince = 0;
-  #starting = 0;
-  #started = 0;
-  #poisoned = 0;
   /** Whether a worker has ever been leased. */
   #isProven = false;
-  /** While a start has failed and none has succeeded since, one is under way at a time. */
-  readonly #guard = new StartBackoff(() => this.#fill());
   #idleTimer: ReturnType<typeof setTimeout> | undefined;
   /** When it fires, by the clock of `performance.now()`. */
   #idleDue = 0;
-  /** Resolves when all have ended; null while the pool is open. */
-  #closing: PromiseWithResolvers<void> | null = null;
+  #isClosed = false;
 
   /** @param options How to start a worker, and the settings. */
   constructor(options: WorkerPoolOptions<Pooled>) {
+    super();
     this.#options = options;
   }
 
@@ -125,21 +116,21 @@ export class WorkerPool<Pooled extends PooledWorker> {
    */
   async lease(signal?: AbortSignal): Promise<Pooled> {
     signal?.throwIfAborted();
-    if (this.#closing !== null) throw closedError();
+    if (this.#isClosed) throw closedError();
     const spare = this.#spares.take();
     if (spare !== undefined) {
       this.#begin(spare);
-      this.#fill(); // the next comes up while this one runs
+      this.fill(); // the next comes up while this one runs
       return spare.worker;
     }
-    if (this.#guard.stopped && this.#guard.pausing) throw this.#guard.error;
+    if (this.backoff.stopped && this.backoff.pausing) throw this.backoff.error;
     const waiting = Promise.withResolvers<Pooled>();
     const abort = (): void => {
       if (this.#waiting.delete(waiting)) waiting.reject(signal!.reason);
     };
     signal?.addEventListener("abort", abort);
     this.#waiting.add(waiting);
-    this.#fill();
+    this.fill();
     try {
       return await waiting.promise;
     } finally {
@@ -159,8 +150,8 @@ export class WorkerPool<Pooled extends PooledWorker> {
     if (entry?.state !== "busy") return;
     entry.served++;
     const maxRequests = this.#options.maxRequests();
-    if (entry.ended) {
-      this.#remove(entry);
+    if (entry.isGone) {
+      this.remove(entry);
     } else if (!reusable) {
       entry.state = "ending";
       worker.kill();
@@ -169,7 +160,7 @@ export class WorkerPool<Pooled extends PooledWorker> {
     } else {
       this.#offer(entry);
     }
-    this.#fill();
+    this.fill();
   }
 
   /** Whether a lease would be given a worker at once. */
@@ -179,13 +170,13 @@ export class WorkerPool<Pooled extends PooledWorker> {
 
   /** To be called when `max` has been raised, so that leases that wait for it need not wait for a release. */
   limitChanged(): void {
-    this.#fill();
+    this.fill();
   }
 
   /** Keeps `minSpare` workers ready from now on. */
   warm(): void {
     this.#use = "warm";
-    this.#fill();
+    this.fill();
   }
 
   /**
@@ -197,7 +188,7 @@ export class WorkerPool<Pooled extends PooledWorker> {
    */
   async during(forever: boolean, loop: () => Promise<void>): Promise<void> {
     if (this.#loops++ === 0) {
-      if (!this.#isProven && this.#guard.stopped) this.#guard.reset(); // it begins anew
+      if (!this.#isProven && this.backoff.stopped) this.backoff.reset(); // it begins anew
       if (forever) this.warm();
       else this.#use = "held";
     }
@@ -221,21 +212,21 @@ export class WorkerPool<Pooled extends PooledWorker> {
   poison(worker: Pooled): void {
     const entry = this.#entries.get(worker);
     if (entry?.state !== "busy") return;
-    this.#poisoned++;
+    this.poisoned++;
     worker.kill();
-    this.#remove(entry);
-    this.#fill();
+    this.remove(entry);
+    this.fill();
   }
 
   /** A snapshot of the counters. */
   stats(): WorkerPoolStats {
-    const busy = [...this.#entries.values()].filter(({ state }) => state === "busy").length;
+    const busy = [...this.up].filter(({ state }) => state === "busy").length;
     return {
       spare: this.#spares.length,
       busy,
-      starting: this.#starting,
-      poisoned: this.#poisoned,
-      started: this.#started,
+      starting: this.coming.size,
+      poisoned: this.poisoned,
+      started: this.started,
     };
   }
 
@@ -244,69 +235,46 @@ export class WorkerPool<Pooled extends PooledWorker> {
    * leases that wait reject. Resolves when all have ended, poisoned ones excepted. Safe to call again.
    */
   async close(): Promise<void> {
-    if (this.#closing === null) {
-      this.#closing = Promise.withResolvers();
-      this.#guard.close();
+    if (!this.#isClosed) {
+      this.#isClosed = true;
+      this.backoff.close();
       clearTimeout(this.#idleTimer);
       this.#rejectAll(closedError());
       while (this.#spares.length > 0) this.#retire(this.#spares.take()!);
-      this.#checkClosed();
     }
-    await this.#closing.promise;
+    await this.gone();
   }
 
-  /** Starts what is missing, as far as `max` and failures allow. */
-  #fill(): void {
-    const guard = this.#guard;
-    while (this.#closing === null && !guard.pausing) {
-      const spares = this.#use === "warm" && !guard.stopped ? this.#options.minSpare() : 0;
-      const missing = this.#waiting.size + spares - this.#spares.length;
-      if (this.#starting >= (guard.failures > 0 ? Math.min(missing, 1) : missing)) return;
-      if (this.#alive() >= this.#options.max()) return;
-      void this.#start(); // never rejects
-    }
+  protected override async start(): Promise<Entry<Pooled>> {
+    return new Entry(await this.#options.start());
   }
 
-  async #start(): Promise<void> {
-    const failuresBefore = this.#guard.failures;
-    this.#starting++;
-    let worker: Pooled;
-    try {
-      worker = await this.#options.start();
-    } catch (error) {
-      this.#starting--;
-      this.#failed(error, failuresBefore);
-      this.#checkClosed();
-      this.#fill();
-      return;
-    }
-    this.#starting--;
-    this.#started++;
-    this.#guard.reset();
-    const entry = new Entry(worker, failuresBefore);
-    this.#entries.set(worker, entry);
-    void worker.ended.then((end) => this.#ended(entry, end));
+  protected override get isWanted(): boolean {
+    return !this.#isClosed;
+  }
+
+  protected override missing(): number {
+    const spares = this.#use === "warm" && !this.backoff.stopped ? this.#options.minSpare() : 0;
+    const missing = this.#waiting.size + spares - this.#spares.length;
+    return Math.min(missing, this.#options.max() - this.up.size);
+  }
+
+  protected override takeOver(entry: Entry<Pooled>): void {
+    this.#entries.set(entry.worker, entry);
     this.#offer(entry);
-    this.#fill();
   }
 
-  #failed(error: unknown, failuresBefore: number): void {
-    if (this.#closing !== null) return;
+  protected override startFailed(error: unknown): void {
     if (this.#waiting.size === 0) this.#options.onStartError(error);
-    this.#guard.failed(error, failuresBefore);
-    if (!this.#guard.stopped) return;
-    this.#rejectAll(this.#guard.error);
-    if (!this.#isProven) this.#options.onFailure(this.#guard.error);
-  }
-
-  #alive(): number {
-    return this.#entries.size + this.#starting;
+    if (!this.backoff.stopped) return;
+    this.#rejectAll(this.backoff.error);
+    if (!this.#isProven) this.#options.onFailure(this.backoff.error);
   }
 
   /** Finds a use for a worker that is ready. */
   #offer(entry: Entry<Pooled>): void {
     const [waiting] = this.#waiting;
-    if (this.#closing !== null || this.#alive() > this.#options.max()) {
+    if (this.#isClosed || this.alive > this.#options.max()) {
       this.#retire(entry);
     } else if (waiting !== undefined) {
       this.#waiting.delete(waiting);
@@ -335,33 +303,23 @@ export class WorkerPool<Pooled extends PooledWorker> {
     void entry.worker.ended.then(() => clearTimeout(timer));
   }
 
-  /** A worker has ended, by our wish or not. */
-  #ended(entry: Entry<Pooled>, end: unknown): void {
-    entry.ended = true;
-    if (entry.state === "busy" || this.#entries.get(entry.worker) !== entry) return;
+  /** One that is busy keeps its place until it is released. */
+  protected override hasEnded(entry: Entry<Pooled>, end: unknown): void {
+    entry.isGone = true;
+    if (entry.state === "busy") return;
     if (entry.state === "spare") {
       this.#spares.remove(entry);
       if (entry.served === 0) {
         const message = "Cannot keep worker ready: it ended before it was used";
-        this.#failed(new Error(message, { cause: end }), entry.failuresBefore);
+        this.wasUseless(entry, new Error(message, { cause: end }));
       }
     }
-    this.#remove(entry);
-    this.#fill();
-  }
-
-  #remove(entry: Entry<Pooled>): void {
-    this.#entries.delete(entry.worker);
-    this.#checkClosed();
+    this.remove(entry);
   }
 
   #rejectAll(error: unknown): void {
     for (const { reject } of this.#waiting) reject(error);
     this.#waiting.clear();
-  }
-
-  #checkClosed(): void {
-    if (this.#alive() === 0) this.#closing?.resolve();
   }
 
   /** Ends the spares that are not kept ready and have been idle for too long, now and when it is time. */

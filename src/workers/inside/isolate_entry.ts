@@ -3,7 +3,8 @@
  *
  * @module
  */
-import type { FromIsolate, Greeting } from "../isolate.ts";
+import { Exchange, type ExchangeMessage } from "../exchange.ts";
+import type { FromIsolate, Greeting, Talk } from "../isolate.ts";
 
 /** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
 interface WorkerScope {
@@ -16,17 +17,25 @@ interface WorkerScope {
 }
 
 /** How code in a Worker reaches the main isolate. */
-export interface MainIsolate<Said> {
+export interface MainIsolate<T extends Talk> {
   /** Says something. */
-  say(said: Said): void;
+  say(news: T["news"]): void;
+  /**
+   * Asks something.
+   *
+   * @throws {unknown} What answering it failed with.
+   */
+  ask(question: T["question"]): Promise<T["answer"]>;
+  /** Resolves when all commands so far are carried out and replied to. */
+  settled(): Promise<void>;
   /** Ends the Worker, and says so: Deno tells nobody, and its client would wait for ever. */
   end(exitCode: number): void;
 }
 
 /** What a Worker does. */
-export interface IsolateBody<Told> {
-  /** Does what it is told. */
-  hear(told: Told): void;
+export interface IsolateBody<T extends Talk> {
+  /** Carries out a command; what it throws, the main isolate hears. */
+  handle(command: T["command"]): T["reply"] | Promise<T["reply"]>;
   /** Called before the Worker ends itself, whoever wants that. */
   ending?(): void;
 }
@@ -37,15 +46,17 @@ export interface IsolateBody<Told> {
  *
  * @param begin Gets what it was told first.
  */
-export function inIsolate<Init, Told, Said>(
-  begin: (init: Init, main: MainIsolate<Said>) => IsolateBody<Told>,
+export function inIsolate<T extends Talk>(
+  begin: (init: T["init"], main: MainIsolate<T>) => IsolateBody<T>,
 ): void {
   const scope = globalThis as unknown as WorkerScope;
   const close = scope.close.bind(scope);
   const exit = Deno.exit;
-  const greet = ({ data: { port, init } }: MessageEvent<Greeting<Init>>) => {
-    const post: (message: FromIsolate<Said>) => void = port.postMessage.bind(port);
-    const say = (said: Said) => post({ said });
+  const greet = ({ data: { port, init } }: MessageEvent<Greeting<T["init"]>>) => {
+    const post: (message: FromIsolate) => void = port.postMessage.bind(port);
+    const exchange = new Exchange(post, (command) => body.handle(command));
+    const say = (news: T["news"]) => post({ news });
+    const ask = (question: T["question"]): Promise<T["answer"]> => exchange.ask(question);
     const tellEnd = (exitCode: number) => {
       body.ending?.();
       post({ exitCode });
@@ -59,8 +70,8 @@ export function inIsolate<Init, Told, Said>(
       tellEnd(code);
       return exit(code);
     };
-    const body = begin(init, { say, end });
-    port.onmessage = ({ data }: MessageEvent<Told>) => body.hear(data);
+    const body = begin(init, { say, ask, settled: () => exchange.settled(), end });
+    port.onmessage = ({ data }: MessageEvent<ExchangeMessage>) => exchange.take(data);
   };
   scope.addEventListener("message", greet, { once: true });
 }

@@ -7,23 +7,22 @@ import { inIsolate } from "./isolate_entry.ts";
 import { Runner } from "./runner.ts";
 import { RingChannel } from "../../channel/shared_ring.ts";
 
-/** What a Worker is told first. */
-export interface WorkerInit {
+/** What a Worker and the main isolate say to each other beside the channel. */
+export interface ThreadTalk {
   /** The memory of the channel. */
-  memory: SharedArrayBuffer;
+  init: { memory: SharedArrayBuffer };
+  /** Which request is cut off; the reply says no more than that the Worker has heard it. */
+  command: { abort: number };
+  reply: Record<never, never>;
+  question: never;
+  answer: never;
+  /** Of which request the handler has closed the connection. */
+  news: { closed: number };
 }
-
-/** What it is told later: which request is cut off. */
-export interface ToWorker {
-  abort: number;
-}
-
-/** What it says: which request it has heard to be cut off, and whose connection is closed. */
-export type FromWorker = { heard: number } | { closed: number };
 
 /** Serves the requests that come by the channel, then ends the Worker. */
 function serve(): void {
-  inIsolate<WorkerInit, ToWorker, FromWorker>(({ memory }, { say, end }) => {
+  inIsolate<ThreadTalk>(({ memory }, { say, end }) => {
     const channel = new RingChannel(memory, "worker");
     const runner = new Runner(channel, (number) => say({ closed: number }));
     runner.run().then(() => end(0), (error) => {
@@ -32,9 +31,9 @@ function serve(): void {
       else throw error;
     });
     return {
-      hear({ abort }) {
-        say({ heard: abort });
+      handle({ abort }) {
         runner.abort(abort);
+        return {};
       },
     };
   });

@@ -1,0 +1,264 @@
+/**
+ * How a pool serves: its Workers accept the clients, and this isolate starts, stops and drains them.
+ *
+ * @module
+ */
+import { formatAddress, type TCPAddr } from "../base/address.ts";
+import { noteSource } from "../base/errors.ts";
+import { logTo, passOn, type ServerLogger } from "../base/log.ts";
+import type { DrainResult } from "../base/options.ts";
+import { delay, settlesWithin } from "../base/time.ts";
+import { type Call, calls } from "../core/inside.ts";
+import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
+import type { ServerStats } from "../core/request_tracker.ts";
+import { StreamSocket } from "../sockets/stream_socket.ts";
+import type { StreamTransport } from "../sockets/stream_transport.ts";
+import { fromErrorMessage } from "../channel/messages.ts";
+import { PoolSupervisor } from "./pool_supervisor.ts";
+import type { PoolInit, PoolLimits, PoolQuestion, PoolSettings } from "./pool_messages.ts";
+import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
+import { AcceptGate } from "../workers/accept_gate.ts";
+import type { HandlerModule } from "../workers/handler_module.ts";
+
+/** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
+const FREE_LIMIT = 1000;
+
+/** How long an accept that was under way may hold a listener that was closed, in milliseconds. */
+const ACCEPT_GRACE = 10;
+
+/** What the loop of a pool needs of its server. */
+export interface PoolHost extends LifecycleHost {
+  readonly serverAddress: TCPAddr;
+  readonly workers: number;
+  closeSocket(): void;
+  verifyRequest(request: StreamSocket, clientAddress: TCPAddr): boolean | Promise<boolean>;
+  handleError(error: unknown, request: StreamSocket, clientAddress: TCPAddr): void | Promise<void>;
+}
+
+/** What a {@linkcode PoolLoop} is made with. */
+export interface PoolLoopOptions {
+  handler: HandlerModule;
+  /** What Workers are started with beside the handler; called when the server is bound. */
+  init: () => Omit<PoolInit, "counters" | "handler">;
+  /** How Workers serve; called each time they are to. */
+  settings: () => PoolSettings;
+  /** Called when a Worker listens. */
+  onReady: () => void;
+  /** Whether nobody listens any more; called when Deno may be late in letting go of the port. */
+  isPortFree: () => boolean;
+}
+
+/** Has the Workers of a pool serve. */
+export class PoolLoop implements ServingLoop {
+  readonly busy = false; // a drain of a closed pool has nobody left to serve
+  readonly stopsAtOnce = true;
+  readonly closesLast = false;
+  readonly #server: PoolHost;
+  readonly #options: PoolLoopOptions;
+  readonly #supervisor: PoolSupervisor;
+  readonly #shortage: AcceptGate;
+  /** The run under way, or the last one. */
+  #run: Run | null = null;
+  /** Resolves when the run under way is to end; rejects with what ends it. */
+  #stopped = Promise.withResolvers<void>();
+  /** Resolves when the Workers have drained; null before that begins. */
+  #drained: Promise<DrainResult> | null = null;
+  /** Resolves when the port is free again; null while the server is open. */
+  #closing: Promise<void> | null = null;
+
+  constructor(server: PoolHost, options: PoolLoopOptions) {
+    this.#server = server;
+    this.#options = options;
+    this.#shortage = new AcceptGate({
+      kind: "Worker of pool",
+      log: (line) => this.#log("warn", line),
+    });
+    this.#supervisor = new PoolSupervisor({
+      size: () => server.workers,
+      start: (waiting, ending) => this.#startWorker(waiting, ending),
+      settings: options.settings,
+      onReady: options.onReady,
+      onLoss: (line, ...errors) => this.#log("error", line, ...errors),
+      onFailure: (error) => this.#stopped.reject(error),
+    });
+  }
+
+  stats(): Omit<ServerStats, "state"> {
+    return this.#supervisor.stats();
+  }
+
+  /** Has the Workers take over limits that have changed. */
+  limit(limits: PoolLimits): void {
+    this.#supervisor.limit(limits);
+  }
+
+  /**
+   * Serves until the run is to end.
+   *
+   * @param tick What to call each `pollInterval`; null for nothing.
+   */
+  async serve(
+    run: Run,
+    pollInterval: number,
+    tick: (() => void | Promise<void>) | null,
+  ): Promise<void> {
+    this.#run = run;
+    const { promise: stopped } = this.#stopped = Promise.withResolvers<void>();
+    stopped.catch(() => {}); // when it rejects, a tick may be under way
+    try {
+      if (run.stopping) return;
+      this.#supervisor.serve();
+      if (tick === null) await stopped;
+      else while (!await settlesWithin(stopped, pollInterval)) await tick();
+    } finally {
+      // Whoever drains or closes says to the Workers what to do.
+      await (this.#drained ?? this.#closing ?? this.#supervisor.stop());
+    }
+  }
+
+  stop(): void {
+    this.#stopped.resolve();
+  }
+
+  limitDrain(timeout: number): void {
+    if (this.#closing === null) this.#supervisor.limitDrain(timeout);
+  }
+
+  async drain({ run }: Drain): Promise<DrainResult> {
+    if (!this.#isBound()) return { completed: 0, aborted: 0 };
+    this.#drained = this.#supervisor.drain();
+    this.#drained.catch(() => {}); // it is awaited in a moment
+    const unlistened = this.#unlisten();
+    if (run !== null) {
+      run.stopping = true;
+      this.stop();
+    }
+    await unlistened;
+    return await this.#drained;
+  }
+
+  close(): Promise<void> {
+    return this.#closing = this.#close();
+  }
+
+  /** Resolves when there are no Workers. */
+  idle(): Promise<void> {
+    return this.#supervisor.gone();
+  }
+
+  /** Frees the port when no Worker listens any more: who comes then finds another server or none. */
+  async #unlisten(): Promise<void> {
+    await this.#supervisor.unlistened();
+    await delay(ACCEPT_GRACE);
+    if (this.#closing !== null) return;
+    this.#server.closeSocket();
+    await this.#portFreed();
+  }
+
+  async #close(): Promise<void> {
+    const unresponsive = await this.#supervisor.close();
+    // The last listener, so that Deno forgets the queue: it may not when two are closed at the same moment.
+    this.#server.closeSocket();
+    if (unresponsive > 0) {
+      this.#warnOfPort(unresponsive === 1 ? "a Worker does" : `${unresponsive} Workers do`);
+    } else if (this.#supervisor.crashed && !await this.#portFreed()) {
+      this.#warnOfPort("a Worker that was given up on does");
+    }
+  }
+
+  /** Waits until Deno has let go of the port of a Worker that ended in another way than by our order. */
+  async #portFreed(): Promise<boolean> {
+    const deadline = performance.now() + FREE_LIMIT;
+    while (!this.#options.isPortFree()) {
+      if (performance.now() > deadline) return false;
+      await delay(2);
+    }
+    return true;
+  }
+
+  #warnOfPort(who: string): void {
+    const address = formatAddress(this.#server.serverAddress);
+    this.#log("warn", `Cannot free "${address}" yet: ${who} not pause, which is needed for that`);
+  }
+
+  #startWorker(signal: AbortSignal, ending: AbortSignal): Promise<PoolWorker> {
+    const { handler, init } = this.#options;
+    const options = {
+      ...{ signal, ending, isFirst: () => !this.#supervisor.isUp },
+      shortage: this.#shortage.listener(),
+    };
+    const events: PoolWorkerEvents = {
+      onQuestion: async (question) => {
+        const call: Call = {
+          ...{ server: this.#server, run: this.#run, outer: undefined, running: true },
+        };
+        try {
+          return await calls.run(call, () => this.#answer(question));
+        } finally {
+          call.running = false;
+        }
+      },
+      onLog: (level, text) => passOn(this.#server.logger, level, text),
+      onExit: (error) => this.#stopped.reject(error),
+    };
+    return handler.start((handler) => PoolWorker.start({ ...init(), handler }, options, events));
+  }
+
+  /** Calls a hook for a Worker. */
+  async #answer(question: PoolQuestion): Promise<boolean | void> {
+    const { hook, clientAddress, error, ofClient = false } = question;
+    const request = new StreamSocket(new DistantConnection(question));
+    if (hook === "verifyRequest") return await this.#server.verifyRequest(request, clientAddress);
+    const thrown = fromErrorMessage(error!);
+    if (ofClient) noteSource(thrown, request);
+    await this.#server.handleError(thrown, request, clientAddress);
+  }
+
+  #isBound(): boolean {
+    try {
+      this.#server.assertBound();
+      return true;
+    } catch {
+      return false; // a server that never listened has no queue
+    }
+  }
+
+  #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
+    logTo(this.#server.logger, level, message, ...errors);
+  }
+}
+
+/** A connection that another isolate has, for hooks that want to know whose it is. */
+class DistantConnection implements StreamTransport {
+  readonly localAddr: Deno.Addr;
+  readonly remoteAddr: Deno.Addr;
+
+  constructor({ localAddr, clientAddress }: PoolQuestion) {
+    this.localAddr = localAddr;
+    this.remoteAddr = clientAddress;
+  }
+
+  read(): Promise<never> {
+    return Promise.reject(distant());
+  }
+
+  write(): Promise<never> {
+    return Promise.reject(distant());
+  }
+
+  closeWrite(): Promise<never> {
+    return Promise.reject(distant());
+  }
+
+  close(): void {}
+
+  ref(): void {}
+
+  unref(): void {}
+}
+
+function distant(): Error {
+  return new Deno.errors.NotSupported(
+    "Cannot use connection in this hook of a pool: a Worker has it; the addresses are here",
+  );
+}

@@ -1,0 +1,130 @@
+/**
+ * What keeps workers running: it starts those that are missing, pauses after failures, and counts.
+ *
+ * A worker is coming up, up, or gone; in between it is its user's, who may lease it or give it commands:
+ *
+ * - coming → up: its start has succeeded. The failures so far are forgotten.
+ * - coming → gone: its start has failed. The next try comes after a pause of 5 ms, which doubles each time up to 1 s,
+ *   and until one succeeds only one is coming at a time. After three in a row the user decides what justifies another.
+ * - up → gone: it has ended, whoever wanted that, or it is given up on (poisoned) and may go on for ever.
+ *
+ * @module
+ */
+import { StartBackoff } from "./start_backoff.ts";
+
+/** What a {@linkcode Supervisor} needs to know of a worker. */
+export interface Supervised {
+  /** Resolves when the worker is no more, however that came. Never rejects. */
+  readonly ended: Promise<unknown>;
+}
+
+/**
+ * Keeps as many workers as its user says are missing.
+ *
+ * @typeParam Worker What is kept.
+ */
+export abstract class Supervisor<Worker extends Supervised> {
+  /** Those that are coming up; each resolves to the worker, or to null when it does not come up. */
+  protected readonly coming: Set<Promise<Worker | null>> = new Set();
+  /** Those that are up. */
+  protected readonly up: Set<Worker> = new Set();
+  /** When the next start may be tried. */
+  protected readonly backoff: StartBackoff = new StartBackoff(() => this.fill());
+  /** How many have come up so far. */
+  protected started = 0;
+  /** How many were given up on so far; each may still be running. */
+  protected poisoned = 0;
+  /** How many starts in a row had failed before that of a worker. */
+  readonly #failuresBefore = new WeakMap<Worker, number>();
+  /** Called when none is left. */
+  #whenGone: (() => void)[] = [];
+
+  /** Starts a worker; rejects when it does not come up, in a time of its own choice. */
+  protected abstract start(): Promise<Worker>;
+  /** Whether workers are wanted at all; failures do not count while they are not. */
+  protected abstract get isWanted(): boolean;
+  /** How many are to be coming up now. */
+  protected abstract missing(): number;
+  /** Takes over a worker that has come up. */
+  protected abstract takeOver(worker: Worker): void;
+  /**
+   * Told that a start has failed, or that what has come up was of no use.
+   *
+   * @param isCounted Whether it is one of the failures in a row: of those side by side one is.
+   */
+  protected abstract startFailed(error: unknown, isCounted: boolean): void;
+  /** Told that a worker that is up has ended; to call `remove()`. */
+  protected abstract hasEnded(worker: Worker, end: Awaited<Worker["ended"]>): void;
+
+  /** How many are coming up or up. */
+  protected get alive(): number {
+    return this.coming.size + this.up.size;
+  }
+
+  /** Starts what is missing, as far as failures allow. To be called whenever there may be more to do. */
+  protected fill(): void {
+    while (this.isWanted && !this.backoff.pausing) {
+      const missing = this.missing();
+      const most = this.backoff.failures > 0 ? Math.min(missing, 1) : missing;
+      if (this.coming.size >= most) return;
+      this.startOne();
+    }
+  }
+
+  /** Starts one now. */
+  protected startOne(): void {
+    const { failures } = this.backoff;
+    const coming: Promise<Worker | null> = this.start().then((worker) => {
+      this.coming.delete(coming);
+      this.#cameUp(worker, failures);
+      return worker;
+    }, (error) => {
+      this.coming.delete(coming);
+      this.#failed(error, failures);
+      this.#checkGone();
+      this.fill();
+      return null;
+    });
+    this.coming.add(coming);
+  }
+
+  /** Counts a worker that was of no use as a start that failed. */
+  protected wasUseless(worker: Worker, error: unknown): void {
+    this.#failed(error, this.#failuresBefore.get(worker)!);
+  }
+
+  /** Forgets a worker, which has ended or is given up on. */
+  protected remove(worker: Worker): void {
+    this.up.delete(worker);
+    this.#checkGone();
+  }
+
+  /** Resolves when none is coming up or up. */
+  gone(): Promise<void> {
+    if (this.alive === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#whenGone.push(resolve));
+  }
+
+  #cameUp(worker: Worker, failures: number): void {
+    this.started++;
+    this.backoff.reset();
+    this.up.add(worker);
+    this.#failuresBefore.set(worker, failures);
+    void worker.ended.then((end) => {
+      if (!this.up.has(worker)) return; // it is given up on
+      this.hasEnded(worker, end as Awaited<Worker["ended"]>);
+      this.fill();
+    });
+    this.takeOver(worker);
+    this.fill();
+  }
+
+  #failed(error: unknown, failuresBefore: number): void {
+    if (!this.isWanted) return;
+    this.startFailed(error, this.backoff.failed(error, failuresBefore));
+  }
+
+  #checkGone(): void {
+    if (this.alive === 0) this.#whenGone.splice(0).forEach((resolve) => resolve());
+  }
+}
