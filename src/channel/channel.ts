@@ -9,10 +9,10 @@ export interface Channel {
   /**
    * Reads what is there into `p`, waiting for the first byte.
    *
-   * @param heed Whether it fails when the other end interrupts, where that can be; `true` when left out.
+   * @param interruptible Whether it fails when the other end interrupts, where that can be; `true` when left out.
    * @returns How many bytes there were, or `null` when the other end has closed and all is read.
    */
-  read(p: Uint8Array, heed?: boolean): Promise<number | null>;
+  read(p: Uint8Array, interruptible?: boolean): Promise<number | null>;
   /**
    * Reads what is there and waits for nothing, on a channel that can tell; nobody else may be reading.
    *
@@ -37,7 +37,7 @@ export interface Channel {
 
 /** A worker's end of a channel, on which it may also block. */
 export interface BlockingChannel extends Channel {
-  /** Whether `readSync()` heeds its time limit. */
+  /** Whether `readSync()` keeps to its time limit. */
   readonly canTimeOut: boolean;
   /**
    * Reads as {@linkcode Channel.read}, blocking the isolate.

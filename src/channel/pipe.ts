@@ -173,7 +173,7 @@ export class StdioChannel implements BlockingChannel {
   readonly #reading = new Pending<number | null>();
   readonly #writing = new Pending<void>();
   /** Whether the read that waits fails when it is interrupted. */
-  #heeding = true;
+  #interruptible = true;
   /** Where the read that waits wants its bytes. */
   #target: Uint8Array = this.#buffer;
   /** Whether the system reads into the buffer; that may outlive the read that began it. */
@@ -203,15 +203,15 @@ export class StdioChannel implements BlockingChannel {
   /**
    * Reads what is there into `p`, waiting for the first byte.
    *
-   * @param heed Whether it fails when it is interrupted.
+   * @param interruptible Whether it fails when it is interrupted.
    * @returns How many bytes there were, or `null` when the parent has closed, or ended, and all is read.
    * @throws {Deno.errors.Interrupted} While {@linkcode StdioChannel.interrupt} holds; no byte is lost by it.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the read waits.
    * @throws {Deno.errors.Busy} When another read is under way.
    */
-  async read(p: Uint8Array, heed = true): Promise<number | null> {
+  async read(p: Uint8Array, interruptible = true): Promise<number | null> {
     if (this.#reading.waits) throw busy("read from");
-    this.#heeding = heed;
+    this.#interruptible = interruptible;
     const count = this.#tryRead(p);
     if (count !== undefined) return count;
     this.#target = p;
@@ -228,7 +228,7 @@ export class StdioChannel implements BlockingChannel {
    */
   readSync(p: Uint8Array, _timeout: number | null): number | null {
     if (this.#reading.waits) throw busy("read from");
-    this.#heeding = true;
+    this.#interruptible = true;
     const count = this.#tryRead(p);
     if (count !== undefined) return count;
     if (this.#filling) {
@@ -275,7 +275,7 @@ export class StdioChannel implements BlockingChannel {
    */
   interrupt(): void {
     this.#interrupted = true;
-    if (this.#heeding) this.#reading.reject(interrupted());
+    if (this.#interruptible) this.#reading.reject(interrupted());
   }
 
   /** Lets this end read again. */
@@ -300,7 +300,7 @@ export class StdioChannel implements BlockingChannel {
   /** Reads if that needs no waiting; `undefined` when it does. */
   #tryRead(p: Uint8Array): number | null | undefined {
     if (this.#closed) throw closed("read from");
-    if (this.#interrupted && this.#heeding) throw interrupted();
+    if (this.#interrupted && this.#interruptible) throw interrupted();
     const count = this.#unread.take(p);
     if (count > 0 || p.length === 0) return count;
     if (this.#ended) return null;

@@ -223,16 +223,16 @@ export class RingChannel implements BlockingChannel {
   /**
    * Reads what is there into `p`, waiting for the first byte.
    *
-   * @param heed Whether it fails when the other end interrupts.
+   * @param interruptible Whether it fails when the other end interrupts.
    * @returns How many bytes there were, or `null` when the other end has closed and all is read.
    * @throws {Deno.errors.Interrupted} When the other end interrupts; no byte is lost by it.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the read waits.
    * @throws {Deno.errors.Busy} When another asynchronous read is under way.
    */
-  read(p: Uint8Array, heed = true): Promise<number | null> {
+  read(p: Uint8Array, interruptible = true): Promise<number | null> {
     try {
       const begun = this.#beginRead();
-      const interrupts = heed ? begun : null;
+      const interrupts = interruptible ? begun : null;
       const count = this.#tryRead(p, interrupts);
       return count === undefined
         ? this.#in.wait(() => this.#tryRead(p, interrupts))
@@ -345,7 +345,7 @@ export class RingChannel implements BlockingChannel {
     return Atomics.load(this.#control, this.#own + INTERRUPTS) & ~1;
   }
 
-  /** Reads if that needs no waiting; `undefined` when it does. With `null` it heeds no interruption. */
+  /** Reads if that needs no waiting; `undefined` when it does. With `null` nothing interrupts it. */
   #tryRead(p: Uint8Array, interrupts: number | null): number | null | undefined {
     if (this.#closed) {
       throw new Deno.errors.BadResource("Cannot read from channel: it is closed");

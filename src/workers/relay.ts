@@ -15,7 +15,8 @@ import {
   toErrorMessage,
   type Wait,
 } from "../channel/messages.ts";
-import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA, pack, unpack } from "../channel/frames.ts";
+import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../channel/frames.ts";
+import { pack, unpack } from "../channel/pack.ts";
 import type { HandlerWorker } from "./worker.ts";
 
 /** How long a handler has to end after its request was cut off, in milliseconds; then its worker is killed. */

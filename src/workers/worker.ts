@@ -6,15 +6,10 @@
 import { WorkerDiedError, type WorkerStatus } from "../base/errors.ts";
 import type { Channel } from "../channel/channel.ts";
 import { type ErrorMessage, fromErrorMessage, type Init } from "../channel/messages.ts";
-import {
-  FRAME,
-  FrameReader,
-  FrameWriter,
-  FROM_UNIT,
-  MAX_DATA,
-  pack,
-  unpack,
-} from "../channel/frames.ts";
+import { FrameReader } from "../channel/frame_reader.ts";
+import { FrameWriter } from "../channel/frame_writer.ts";
+import { FRAME, FROM_WORKER, MAX_DATA } from "../channel/frames.ts";
+import { pack, unpack } from "../channel/pack.ts";
 
 /** How a worker ended, and with which error, if that is known. */
 export interface WorkerEnd extends WorkerStatus {
@@ -53,7 +48,7 @@ export abstract class HandlerWorker {
    */
   constructor(channel: Channel, key = "") {
     this.#key = key;
-    this.reader = new FrameReader(channel, FROM_UNIT, key);
+    this.reader = new FrameReader(channel, FROM_WORKER, key);
     this.writer = new FrameWriter(channel);
   }
 

@@ -10,16 +10,10 @@ import {
   assertRejects,
   assertThrows,
 } from "@std/assert";
-import {
-  FRAME,
-  FrameReader,
-  FrameWriter,
-  FROM_UNIT,
-  newKey,
-  pack,
-  TO_UNIT,
-  unpack,
-} from "../../src/channel/frames.ts";
+import { FrameReader } from "../../src/channel/frame_reader.ts";
+import { FrameWriter } from "../../src/channel/frame_writer.ts";
+import { FRAME, FROM_WORKER, newKey, TO_WORKER } from "../../src/channel/frames.ts";
+import { pack, unpack } from "../../src/channel/pack.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { assertSame } from "../conversation.ts";
 import { bytes, pattern, text } from "../harness.ts";
@@ -38,7 +32,7 @@ class Pair implements Disposable {
     this.main = new RingChannel(memory, "main");
     this.worker = new RingChannel(memory, "worker");
     this.writer = new FrameWriter(this.main);
-    this.reader = new FrameReader(this.worker, TO_UNIT);
+    this.reader = new FrameReader(this.worker, TO_WORKER);
   }
 
   [Symbol.dispose](): void {
@@ -175,7 +169,7 @@ Deno.test("fault 5: unpack() refuses many parts, parts that go beyond the end, a
 });
 
 Deno.test("fault 5: FrameReader.next() rejects frames that are longer than their type may be, and those of the other direction", async () => {
-  for (const limits of [FROM_UNIT, TO_UNIT]) {
+  for (const limits of [FROM_WORKER, TO_WORKER]) {
     for (const type of Object.values(FRAME)) {
       const limit = limits[type];
       for (const length of limit === undefined ? [0] : [limit, limit + 1]) {
@@ -191,7 +185,7 @@ Deno.test("fault 5: FrameReader.next() rejects frames that are longer than their
     }
   }
   // What a worker of a server sends is never as long as what a server may keep.
-  assertLess(Math.max(...Object.values(FROM_UNIT)), 5 * 1024 * 1024);
+  assertLess(Math.max(...Object.values(FROM_WORKER)), 5 * 1024 * 1024);
 });
 
 Deno.test("fault 6: FrameReader.next() with a key reads what is written with it, and rejects all else", async () => {
@@ -200,7 +194,7 @@ Deno.test("fault 6: FrameReader.next() with a key reads what is written with it,
   for (const used of [key, "", newKey(), `${key.slice(1)}${key[0]}`]) {
     using pair = new Pair();
     pair.writer.useKey(used);
-    const reader = new FrameReader(pair.worker, TO_UNIT, key);
+    const reader = new FrameReader(pair.worker, TO_WORKER, key);
     void pair.writer.write(FRAME.DATA, bytes("some text that is long enough"));
     void pair.writer.write(FRAME.END);
     if (used !== key) {

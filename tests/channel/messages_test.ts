@@ -18,7 +18,8 @@ import {
   ServerExit,
 } from "@netkit/socketserver";
 import { type ErrorMessage, fromErrorMessage, toErrorMessage } from "../../src/channel/messages.ts";
-import { FRAME, FROM_UNIT, pack } from "../../src/channel/frames.ts";
+import { FRAME, FROM_WORKER } from "../../src/channel/frames.ts";
+import { pack } from "../../src/channel/pack.ts";
 
 /** There and back, as text in between. */
 function roundTrip(thrown: unknown): unknown {
@@ -126,8 +127,8 @@ Deno.test("fault 5: toErrorMessage() makes of no error more than may be sent", (
     error.name = long;
   }
   const { byteLength } = pack({ error: toErrorMessage(error) });
-  assertLess(byteLength, FROM_UNIT[FRAME.DONE]!);
-  assertLess(pack({ error: toErrorMessage(long) }).byteLength, FROM_UNIT[FRAME.DONE]!);
+  assertLess(byteLength, FROM_WORKER[FRAME.DONE]!);
+  assertLess(pack({ error: toErrorMessage(long) }).byteLength, FROM_WORKER[FRAME.DONE]!);
 });
 
 Deno.test("toErrorMessage() tells what can be said of a value that throws when it is looked at", () => {

@@ -6,14 +6,10 @@
 import { assertEquals, assertNotEquals } from "@std/assert";
 import { ProcessWorker } from "../../src/workers/process_worker.ts";
 import type { Init, Start } from "../../src/channel/messages.ts";
-import {
-  FRAME,
-  FrameReader,
-  FrameWriter,
-  pack,
-  TO_UNIT,
-  unpack,
-} from "../../src/channel/frames.ts";
+import { FrameReader } from "../../src/channel/frame_reader.ts";
+import { FrameWriter } from "../../src/channel/frame_writer.ts";
+import { FRAME, TO_WORKER } from "../../src/channel/frames.ts";
+import { pack, unpack } from "../../src/channel/pack.ts";
 import { TidyHandler } from "../forking_handlers.ts";
 import { bytes, listeningSockets, until } from "../harness.ts";
 
@@ -90,7 +86,7 @@ async function play(onLine: (line: string) => void) {
   const child = new PlayedProcess();
   const worker = new ProcessWorker(child as unknown as Deno.ChildProcess, onLine);
   const channel = child.channel();
-  const reader = new FrameReader(channel, TO_UNIT);
+  const reader = new FrameReader(channel, TO_WORKER);
   const ready = worker.init({ moduleUrl: "file:///h.ts", className: "Handler" });
   assertEquals(await reader.next(), FRAME.INIT);
   const { key = "" } = unpack<Init>(await reader.payload()).value;

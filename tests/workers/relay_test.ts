@@ -8,7 +8,10 @@ import { WorkerDiedError } from "@netkit/socketserver";
 import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
 import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
 import type { Wait } from "../../src/channel/messages.ts";
-import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT } from "../../src/channel/frames.ts";
+import { FrameReader } from "../../src/channel/frame_reader.ts";
+import { FrameWriter } from "../../src/channel/frame_writer.ts";
+import { FRAME, TO_WORKER } from "../../src/channel/frames.ts";
+import { pack } from "../../src/channel/pack.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { HandlerWorker, type WorkerEnd } from "../../src/workers/worker.ts";
@@ -166,7 +169,7 @@ class RawUnit extends LocalWorker {
     super(false);
     this.others = others;
     const { unitEnd } = this;
-    this.frames = { reader: new FrameReader(unitEnd, TO_UNIT), writer: new FrameWriter(unitEnd) };
+    this.frames = { reader: new FrameReader(unitEnd, TO_WORKER), writer: new FrameWriter(unitEnd) };
   }
 
   override maySendTo(): boolean {

@@ -11,15 +11,10 @@ import {
   type Outcome,
   type Start,
 } from "../../src/channel/messages.ts";
-import {
-  FRAME,
-  FrameReader,
-  type FrameType,
-  FrameWriter,
-  FROM_UNIT,
-  pack,
-  unpack,
-} from "../../src/channel/frames.ts";
+import { FrameReader } from "../../src/channel/frame_reader.ts";
+import { FrameWriter } from "../../src/channel/frame_writer.ts";
+import { FRAME, type FrameType, FROM_WORKER } from "../../src/channel/frames.ts";
+import { pack, unpack } from "../../src/channel/pack.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { StreamCommandHandler } from "../handlers.ts";
@@ -50,7 +45,7 @@ class Main implements AsyncDisposable {
   constructor(capacity?: number) {
     const memory = RingChannel.allocate(capacity);
     this.channel = new RingChannel(memory, "main");
-    this.reader = new FrameReader(this.channel, FROM_UNIT);
+    this.reader = new FrameReader(this.channel, FROM_WORKER);
     this.writer = new FrameWriter(this.channel);
     this.runner = new Runner(new RingChannel(memory, "worker"), () => {});
     this.running = this.runner.run();

@@ -13,16 +13,10 @@ import {
   type Start,
   type Wait,
 } from "../../channel/messages.ts";
-import {
-  FRAME,
-  type FrameReader,
-  type FrameType,
-  type FrameWriter,
-  MAX_DATA,
-  MAX_DATAGRAM,
-  pack,
-  unpack,
-} from "../../channel/frames.ts";
+import type { FrameReader } from "../../channel/frame_reader.ts";
+import type { FrameWriter } from "../../channel/frame_writer.ts";
+import { FRAME, type FrameType, MAX_DATA, MAX_DATAGRAM } from "../../channel/frames.ts";
+import { pack, unpack } from "../../channel/pack.ts";
 
 /** A worker's end of the frames. */
 export interface WorkerFrames {

@@ -14,7 +14,10 @@ import { internals, StreamSocket } from "../../sockets/stream_socket.ts";
 import type { BlockingChannel } from "../../channel/channel.ts";
 import { type HandlerClass, loadHandler } from "./load_handler.ts";
 import { type Init, type Outcome, type Start, toErrorMessage } from "../../channel/messages.ts";
-import { FRAME, FrameReader, FrameWriter, pack, TO_UNIT, unpack } from "../../channel/frames.ts";
+import { FrameReader } from "../../channel/frame_reader.ts";
+import { FrameWriter } from "../../channel/frame_writer.ts";
+import { FRAME, TO_WORKER } from "../../channel/frames.ts";
+import { pack, unpack } from "../../channel/pack.ts";
 import { RemoteDatagramConn, RemoteTransport, type WorkerFrames } from "./remote_sockets.ts";
 import { ServerStub } from "./server_stub.ts";
 
@@ -41,7 +44,7 @@ export class Runner {
    * with it the key that came with INIT.
    */
   constructor(channel: BlockingChannel, tellClosed: (number: number, key: string) => void) {
-    const [reader, writer] = [new FrameReader(channel, TO_UNIT), new FrameWriter(channel)];
+    const [reader, writer] = [new FrameReader(channel, TO_WORKER), new FrameWriter(channel)];
     const frames = { channel, reader, writer };
     this.#frames = { ...frames, tellClosed: () => tellClosed(this.#count, this.#key) };
   }
