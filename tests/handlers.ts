@@ -175,10 +175,12 @@ export class UnitCommandHandler extends StreamRequestHandler {
       const end = performance.now() + number;
       while (performance.now() < end);
       await wfile.write("computed");
-    } else if (command === "work") {
-      let sum = 1;
-      for (let n = 0; n < number; n++) sum = Math.imul(sum, 31) + n | 0;
-      await wfile.write(`worked ${sum}`);
+    } else if (command === "meet") { // never awaits until four are there
+      Deno.writeTextFileSync(`${argument}/${crypto.randomUUID()}`, "");
+      const end = performance.now() + 60_000;
+      const isAlone = () => [...Deno.readDirSync(argument)].length < 4;
+      while (isAlone() && performance.now() < end);
+      await wfile.write(isAlone() ? "alone" : "met");
     } else if (command === "exit") {
       await wfile.write("last words");
       Deno.exit(number);
