@@ -1,86 +1,85 @@
 /**
- * Getting the next request, and the one place that decides what an accept error means.
+ * Getting requests, one at a time, and handing each on.
  *
  * @module
  */
-import { errorCode, isInstance, OWN_ADDRESS } from "../base/errors.ts";
+import { AcceptErrors } from "./accept_errors.ts";
+import type { ServerExit } from "../base/errors.ts";
+import { type Call, calls } from "./inside.ts";
+import type { Run } from "./lifecycle.ts";
+import { delay, settlesWithin } from "../base/time.ts";
 
-/** The first pause after an accept error that a pause can help, in milliseconds; it doubles each time. */
-const MIN_DELAY = 5;
-/** The longest pause between two tries, in milliseconds. */
-const MAX_DELAY = 1000;
-/** After so many connections in a row that were dead on arrival the loop pauses once. */
-const PEER_ERRORS_IN_A_ROW = 100;
-/** After so many tries in a row that found the listener closed, it is. */
-const CLOSED_IN_A_ROW = 3;
-/** How long `stop()` waits for an `accept` that goes on although its listener is closed, in milliseconds. */
+/** How long `stop()` waits for an accept that goes on although its listener is closed, in milliseconds. */
 const CLOSE_LIMIT = 1000;
 /** How long nothing may arrive before the system's queue counts as empty, in milliseconds. */
 const QUEUE_IDLE = 5;
 /** How often in a row: time may pass in a stall of the event loop, in which nothing is received. */
 const QUEUE_IDLE_WAITS = 4;
 
-/** What the acceptor needs of its owner. */
-export interface AcceptorOptions<T> {
+/** Where requests come from. */
+export interface RequestSource<Request, Addr> {
+  /** The listener beneath `getRequest()`; without one the errors of that say when it is closed. */
+  readonly socket: unknown;
+  /** How many requests may be under way at once, or null when they are served one after the other. */
+  readonly maxConnections: number | null;
   /** Gets the next request; never called again before the last call has settled. */
-  accept: () => T | PromiseLike<T>;
-  /** Whether there is no listener beneath `accept`, so that its own errors say when it is closed; never, unless told. */
-  isListener?: () => boolean;
-  /** Throws when that gave no request; left out where it cannot be wrong. */
-  check?: (value: T) => void;
-  /** Whether one more request may be accepted now; call `resume()` when the answer changes to yes. */
-  permitted: () => boolean;
-  /**
-   * Told of each accept error.
-   *
-   * @param error What `accept` threw.
-   * @param delay Milliseconds until the next try; 0 where the error has used a client up.
-   */
-  onError: (error: unknown, delay: number) => void;
-  /** Given what arrives after `close()` has resolved, which nobody will take. */
-  onLate: (value: T) => void;
+  getRequest(): [Request, Addr] | PromiseLike<[Request, Addr]>;
 }
 
-/** Why a wait ended: something can be taken, the time is up, somebody called `wake()`, no more will come. */
-export type WaitResult = "ready" | "timeout" | "woken" | "closed";
+/** What serves requests. */
+export interface RequestSink<Request, Addr> {
+  /** The requests under way. */
+  readonly requests: { readonly size: number };
+  /** Serves a request; rejects with nothing but a `ServerExit`. Called without `this`. */
+  readonly serve: (request: Request, clientAddress: Addr) => Promise<void>;
+}
+
+/** What is told of accepting. */
+export interface AcceptEvents<Request> {
+  /**
+   * Called with each accept error.
+   *
+   * @param pause Milliseconds until the next try; 0 where the error has used a client up.
+   */
+  onError(error: unknown, pause: number): void;
+  /** Called with what arrives after `close()` has resolved, which nobody will take. */
+  onLate(request: Request): void;
+  /** Called when a request beside a run ends that run. */
+  onExit(exit: ServerExit, run: Run): void;
+}
+
+/** Why a wait ended without a request: the time is up, somebody called `wake()`, no more will come. */
+export type WaitEnd = "timeout" | "woken" | "closed";
 
 /**
- * Gets requests one at a time, and survives every error in between.
+ * Accepts while there is room, and survives every error in between.
  *
- * An accept error has one of three fates. The listener itself says that it is closed: no more will come. The client
- * was gone before it was accepted, or has an address that cannot be told: the next one is tried at once, because each
- * such error has used up a connection or a datagram, and such a client must not slow down the others. Anything else
- * (no descriptors, no memory, an error nobody knows): a pause of 5 ms that doubles up to 1 s and starts anew after a
- * success.
+ * | stage | accepts | left by |
+ * |---|---|---|
+ * | open | for who waits, while there is room | `collect()`, `stop()`, `close()`, three errors of a closed listener |
+ * | collecting | what waits in the system's queue, whether there is room or not | the end of the queue, `stop()`, `close()` |
+ * | stopping | nothing more; the accept under way may still bring somebody | its end, the time limit of `stop()`, `close()` |
+ * | stopped | nothing; what it has kept is still given out, and then a wait ends as "closed" | `close()` |
+ * | closed | nothing, and each wait ends as "closed" | the end of the accept under way |
+ * | settled | nothing; what arrives all the same is late | |
  *
- * A request that arrives after a wait has ended is kept for the next one.
- *
- * At the end of its life the acceptor is to `collect()` what waits in the system's queue, so that the listener can be
- * closed while places for it become free; then to `stop()`, which accepts no more; then to `close()`.
+ * What arrives when nobody waits is kept for the next wait.
  */
-export class Acceptor<T> {
-  readonly #options: AcceptorOptions<T>;
-  /** Settles when the call of `accept` under way has; null while there is none. */
+export class Acceptor<Request, Addr> {
+  readonly #source: RequestSource<Request, Addr>;
+  readonly #sink: RequestSink<Request, Addr>;
+  readonly #events: AcceptEvents<Request>;
+  readonly #errors = new AcceptErrors();
+  #stage: "open" | "collecting" | "stopping" | "stopped" | "closed" | "settled" = "open";
+  /** Settles when the call of `getRequest()` under way has; null while there is none. */
   #pending: Promise<void> | null = null;
-  /** What was accepted and not yet taken, in a box because a request may be any value. */
-  #arrived: { value: T } | null = null;
-  /** What was collected and not yet taken. */
-  readonly #collected: T[] = [];
-  /** How many more may be collected; null before that begins. */
-  #left: number | null = null;
-  #endCollecting: (() => void) | null = null;
-  /** Whether nothing more is accepted. */
-  #stopped = false;
-  /** Whether what the call of `accept` under way brings comes too late. */
-  #abandoned = false;
-  #closed = false;
-  /** Whether `close()` has resolved. */
-  #settled = false;
-  /** The pause that the next error earns, in milliseconds. */
-  #delay = MIN_DELAY;
-  #peerErrors = 0;
-  /** Errors of the listener that say that it is closed; fewer than three in a row may be one client's. */
-  #suspects: unknown[] = [];
+  /** What was accepted and not yet given out. */
+  readonly #kept: [Request, Addr][] = [];
+  /** How many more may be collected. */
+  #left = 0;
+  readonly #endOfCollecting = new AbortController();
+  /** Whether there were errors since the last success. */
+  #failing = false;
   /** When the next try is due, by the clock of `performance.now()`; outlives the wait in which it was set. */
   #notBefore = 0;
   #pause: ReturnType<typeof setTimeout> | undefined;
@@ -88,120 +87,145 @@ export class Acceptor<T> {
   /** Whether its timers keep the program alive. */
   #ref = true;
   /** Ends the wait under way; null while nobody waits. */
-  #endWait: ((result: WaitResult) => void) | null = null;
+  #endWait: ((result: [Request, Addr] | WaitEnd) => void) | null = null;
 
-  constructor(options: AcceptorOptions<T>) {
-    this.#options = options;
-  }
-
-  /** Whether `take()` has something to give. */
-  get ready(): boolean {
-    return this.#arrived !== null || this.#collected.length > 0 && this.#options.permitted();
-  }
-
-  /** Whether the last try failed and the next is not due yet. */
-  get pausing(): boolean {
-    return this.#notBefore > 0;
+  /**
+   * @param source The server.
+   * @param sink What serves its requests.
+   * @param events What is told of accepting.
+   */
+  constructor(
+    source: RequestSource<Request, Addr>,
+    sink: RequestSink<Request, Addr>,
+    events: AcceptEvents<Request>,
+  ) {
+    this.#source = source;
+    this.#sink = sink;
+    this.#events = events;
   }
 
   /**
-   * Waits until a request can be taken.
+   * Gets requests and has them served, until the run is to end, or one where the run is for one.
    *
-   * @param limit How long to wait at most, in milliseconds; `null` for ever.
+   * @param limit How long to wait for each at most, in milliseconds; null for ever.
+   * @param tick What to call after each request, and each time that the limit has passed; null for nothing.
+   * @returns Why it ended; "woken" when the run is to end, or has served its one request.
    */
-  wait(limit: number | null): Promise<WaitResult> {
-    if (this.ready) return Promise.resolve("ready");
-    if (this.#closed || this.#hasGivenAll) return Promise.resolve("closed");
-    const { promise, resolve } = Promise.withResolvers<WaitResult>();
+  async serve(
+    run: Run,
+    limit: number | null,
+    tick: (() => void | Promise<void>) | null,
+  ): Promise<WaitEnd> {
+    const oneByOne = this.#source.maxConnections === null;
+    while (!run.stopping) {
+      // What is kept is served before anybody can end the run again, or it could be kept for ever.
+      const arrived = this.#kept.length > 0 && this.#hasRoom
+        ? this.#kept.shift()!
+        : await this.next(limit);
+      if (typeof arrived === "string") {
+        if (run.stopping) return "woken";
+        if (arrived === "closed" || !run.forever) return arrived;
+      } else if (run.stopping) {
+        this.#kept.unshift(arrived); // as Python leaves it in the backlog
+        return "woken";
+      } else if (oneByOne) await this.#sink.serve(arrived[0], arrived[1]);
+      else void this.#serveBeside(arrived[0], arrived[1], run);
+      if (tick !== null) await tick();
+      if (!run.forever) return "woken";
+    }
+    return "woken";
+  }
+
+  /** Serves a request beside the loop; never rejects. */
+  async #serveBeside(request: Request, clientAddress: Addr, run: Run): Promise<void> {
+    const outer = calls.getStore()?.outer;
+    const call: Call = { server: this.#source, run: null, outer, running: true };
+    try {
+      await calls.run(call, this.#sink.serve, request, clientAddress);
+    } catch (error) {
+      this.#events.onExit(error as ServerExit, run); // nothing else comes through
+    } finally {
+      call.running = false;
+      this.resume();
+    }
+  }
+
+  /**
+   * Waits until there is room, and then for the next request.
+   *
+   * @param limit How long to wait at most, in milliseconds; null for ever.
+   */
+  next(limit: number | null): Promise<[Request, Addr] | WaitEnd> {
+    if (this.#kept.length > 0 && this.#hasRoom) return Promise.resolve(this.#kept.shift()!);
+    if (this.#stage !== "open" && this.#isOver) return Promise.resolve("closed");
+    const { promise, resolve } = Promise.withResolvers<[Request, Addr] | WaitEnd>();
     this.#endWait = resolve;
     if (limit !== null) this.#limit = this.#timer(() => this.#end("timeout"), limit);
     const pause = this.#notBefore === 0 ? 0 : Math.ceil(this.#notBefore - performance.now());
-    if (pause > 0) this.#pause = this.#timer(this.#next, pause);
-    else this.#next();
+    if (pause > 0) this.#pause = this.#timer(this.#accept, pause);
+    else this.#accept();
     return promise;
-  }
-
-  /** Takes the request that a wait has found `ready`. */
-  take(): T {
-    const arrived = this.#arrived;
-    if (arrived === null) {
-      if (this.#collected.length > 0) return this.#collected.shift()!;
-      throw new Error("Cannot take request: none has arrived");
-    }
-    this.#arrived = null;
-    return arrived.value;
-  }
-
-  /** Goes on where a wait stopped for want of a permit. */
-  resume(): void {
-    if (this.#endWait === null) return;
-    if (this.ready) this.#end("ready");
-    else if (this.#pause === undefined) this.#next();
-  }
-
-  /**
-   * Takes what waits in the system's queue, whether there are places or not; `take()` hands it out as they become
-   * free. Resolves when the queue is empty, and accepts no more from then on: a wait then ends as "closed" when all has
-   * been taken, what the call of `accept` under way brings included, which ends when the listener is closed.
-   *
-   * @param max How many to take at the most.
-   * @param limit How long that may go on, in milliseconds; clients may keep coming.
-   * @param staysOpen Whether the listener is not closed after that, and nobody waits for the call of `accept`.
-   */
-  async collect(max: number, limit: number, staysOpen = false): Promise<void> {
-    const due = performance.now() + limit;
-    this.#left = max;
-    for (let idle = 0; idle < QUEUE_IDLE_WAITS && this.#left > 0 && !this.#stopped;) {
-      const left = due - performance.now();
-      if (left <= 0) break;
-      const before = this.#left;
-      if (this.#pause === undefined && this.#notBefore <= performance.now()) this.#next();
-      await this.#whileCollecting(Math.min(QUEUE_IDLE, left));
-      idle = this.#left < before || this.pausing ? 0 : idle + 1;
-    }
-    this.#stopped = true;
-    this.#abandoned ||= staysOpen;
-    this.#endWhenAllIsGiven();
-  }
-
-  /** Lets time pass, until nothing more is to be collected. */
-  async #whileCollecting(time: number): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, time);
-    this.#endCollecting = resolve;
-    await promise;
-    clearTimeout(timer);
-  }
-
-  /** Whether everything has been taken that there will ever be. */
-  get #hasGivenAll(): boolean {
-    return this.#stopped && (this.#pending === null || this.#abandoned) &&
-      this.#arrived === null && this.#collected.length === 0;
-  }
-
-  #endWhenAllIsGiven(): void {
-    if (this.#hasGivenAll) this.#end("closed");
-  }
-
-  /**
-   * Accepts no more, and waits until the call of `accept` under way has settled, which is when Deno lets go of a closed
-   * listener's port. One that goes on all the same is waited for no longer than 1 s.
-   */
-  async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#endCollecting?.();
-    if (this.#pending === null) return;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, CLOSE_LIMIT);
-    await Promise.race([this.#pending, promise]);
-    clearTimeout(timer);
-    this.#abandoned = true;
-    this.#endWhenAllIsGiven();
   }
 
   /** Ends the wait under way, if any. */
   wake(): void {
     this.#end("woken");
+  }
+
+  /** Goes on where a wait stopped for want of room; to be called when there may be room again. */
+  resume(): void {
+    if (this.#endWait === null) return;
+    if (this.#kept.length > 0) this.#giveKept();
+    else if (this.#pause === undefined) this.#accept();
+  }
+
+  /**
+   * Takes what waits in the system's queue, whether there is room or not, and then accepts no more.
+   *
+   * @param max How many to take at the most.
+   * @param limit How long that may go on, in milliseconds; clients may keep coming.
+   * @param staysOpen Whether the listener is not closed after that, and nobody waits for the accept under way.
+   */
+  async collect(max: number, limit: number, staysOpen = false): Promise<void> {
+    if (this.#stage !== "open") return;
+    this.#stage = "collecting";
+    this.#left = max;
+    const due = performance.now() + limit;
+    for (let idle = 0; idle < QUEUE_IDLE_WAITS && this.#mayCollect;) {
+      const time = Math.min(QUEUE_IDLE, due - performance.now());
+      if (time <= 0) break;
+      const before = this.#left;
+      if (this.#pause === undefined && this.#notBefore <= performance.now()) this.#accept();
+      await delay(time, { signal: this.#endOfCollecting.signal });
+      idle = this.#left < before || this.#notBefore > 0 ? 0 : idle + 1;
+    }
+    if (this.#stage === "collecting") this.#stage = staysOpen ? "stopped" : "stopping";
+    this.#endIfOver();
+  }
+
+  /**
+   * Accepts no more, and waits until the accept under way has settled, which is when Deno lets go of a closed listener's
+   * port. One that goes on all the same is waited for no longer than 1 s.
+   */
+  async stop(): Promise<void> {
+    if (this.#stage === "open" || this.#stage === "collecting") this.#stage = "stopping";
+    this.#endOfCollecting.abort();
+    if (this.#pending !== null) await settlesWithin(this.#pending, CLOSE_LIMIT);
+    if (this.#stage === "stopping") this.#stage = "stopped";
+    this.#endIfOver();
+  }
+
+  /**
+   * Stops and says that no more will come.
+   *
+   * @returns The requests that arrived and were not given out, for the caller to close.
+   */
+  async close(): Promise<Request[]> {
+    this.#stage = "closed";
+    this.#end("closed");
+    await this.stop();
+    this.#stage = "settled";
+    return this.#kept.splice(0).map(([request]) => request);
   }
 
   /** Makes the timers keep the program alive, or not. */
@@ -214,29 +238,13 @@ export class Acceptor<T> {
     }
   }
 
-  /**
-   * Stops and says that no more will come.
-   *
-   * @returns The requests that arrived and that nobody took, for the caller to close.
-   */
-  async close(): Promise<T[]> {
-    this.#closed = true;
-    this.#end("closed");
-    await this.stop();
-    this.#settled = true;
-    const untaken = this.#collected.splice(0);
-    if (this.#arrived !== null) untaken.unshift(this.#arrived.value);
-    this.#arrived = null;
-    return untaken;
-  }
-
-  #timer(callback: () => void, delay: number): ReturnType<typeof setTimeout> {
-    const timer = setTimeout(callback, delay);
+  #timer(callback: () => void, time: number): ReturnType<typeof setTimeout> {
+    const timer = setTimeout(callback, time);
     if (!this.#ref) Deno.unrefTimer(timer);
     return timer;
   }
 
-  #end(result: WaitResult): void {
+  #end(result: [Request, Addr] | WaitEnd): void {
     if (this.#pause !== undefined) clearTimeout(this.#pause);
     if (this.#limit !== undefined) clearTimeout(this.#limit);
     this.#pause = this.#limit = undefined;
@@ -245,134 +253,124 @@ export class Acceptor<T> {
     endWait?.(result);
   }
 
-  readonly #next = (): void => {
+  /** Whether one more request may be under way. */
+  get #hasRoom(): boolean {
+    const max = this.#source.maxConnections;
+    return max === null || this.#sink.requests.size < max;
+  }
+
+  /** Gives what is kept to who waits, if there is room. */
+  #giveKept(): void {
+    if (this.#kept.length > 0 && this.#endWait !== null && this.#hasRoom) {
+      this.#end(this.#kept.shift()!);
+    }
+  }
+
+  /** Whether everything has been given out that there will ever be. */
+  get #isOver(): boolean {
+    if (this.#stage === "closed" || this.#stage === "settled") return true;
+    return this.#kept.length === 0 &&
+      (this.#stage === "stopped" || this.#stage === "stopping" && this.#pending === null);
+  }
+
+  #endIfOver(): void {
+    if (this.#isOver) this.#end("closed");
+  }
+
+  get #mayCollect(): boolean {
+    return this.#stage === "collecting" && this.#left > 0;
+  }
+
+  readonly #accept = (): void => {
     this.#pause = undefined;
     this.#notBefore = 0;
-    if (this.#pending !== null || !this.#mayAccept()) return;
-    let accepting: T | PromiseLike<T>;
+    if (this.#pending !== null) return;
+    if (this.#stage === "open" ? !this.#hasRoom : !this.#mayCollect) return;
+    let accepting: [Request, Addr] | PromiseLike<[Request, Addr]>;
     let isLater: boolean;
     try {
-      accepting = this.#options.accept();
-      isLater = isThenable(accepting); // a Proxy may refuse to say
+      accepting = this.#source.getRequest();
+      isLater = accepting instanceof Promise || isThenable(accepting); // a Proxy may refuse to say
     } catch (error) {
       this.#failed(error);
       return;
     }
     if (isLater) {
-      this.#pending = Promise.resolve(accepting).then(this.#succeeded, this.#failed);
+      this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
     } else {
-      this.#succeeded(accepting as T);
+      this.#arrived(accepting as [Request, Addr]);
     }
   };
 
-  #mayAccept(): boolean {
-    if (this.#stopped || this.#closed) return false;
-    return this.#left === null ? this.#options.permitted() : this.#left > 0;
-  }
-
-  readonly #succeeded = (value: T): void => {
+  readonly #arrived = (pair: [Request, Addr]): void => {
     this.#pending = null;
-    if (this.#settled) {
-      this.#options.onLate(value);
-      return;
-    }
     try {
-      this.#options.check?.(value);
+      checkPair(pair);
     } catch (error) {
       this.#failed(error);
       return;
     }
-    this.#delay = MIN_DELAY;
-    this.#peerErrors = 0;
-    if (this.#suspects.length > 0) this.#absolve();
-    if (this.#left === null) {
-      this.#arrived = { value };
-      this.#end("ready");
-    } else {
-      this.#collected.push(value);
-      this.#left--;
-      if (this.ready) this.#end("ready");
-      this.#next();
+    if (this.#stage === "settled") {
+      this.#events.onLate(pair[0]);
+      return;
     }
+    if (this.#failing) this.#recovered();
+    if (this.#stage === "open" && this.#endWait !== null) {
+      this.#end(pair);
+      return;
+    }
+    this.#kept.push(pair);
+    this.#giveKept();
+    if (this.#stage !== "collecting") return;
+    this.#left--;
+    this.#accept();
   };
 
-  /** The listener is open after all. */
-  #absolve(): void {
-    for (const error of this.#suspects.splice(0)) this.#options.onError(error, 0);
+  #recovered(): void {
+    this.#failing = false;
+    for (const error of this.#errors.reset()) this.#events.onError(error, 0);
   }
 
   /** Whether somebody waits for what comes next. */
   get #isWanted(): boolean {
-    return this.#endWait !== null || this.#left !== null;
-  }
-
-  #isListenerClosed(error: unknown): boolean {
-    return isClosedError(error) &&
-      (ofListeners.has(error) || this.#options.isListener?.() === true);
+    return this.#endWait !== null || this.#stage === "collecting";
   }
 
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
-    if (this.#stopped && !this.#closed) { // the listener is being closed; what was collected is still to be taken
-      this.#endWhenAllIsGiven();
+    if (this.#stage !== "open" && this.#stage !== "collecting") { // the listener is being closed
+      this.#endIfOver();
       return;
     }
-    if (this.#closed || this.#isListenerClosed(error)) {
-      if (this.#suspects.push(error) >= CLOSED_IN_A_ROW) this.#closed = true;
-      if (this.#closed) this.#end("closed");
-      else if (this.#isWanted) this.#next();
+    this.#failing = true;
+    const pause = this.#errors.judge(error, this.#source.socket === undefined);
+    if (pause === "closed") {
+      this.#stage = "closed";
+      this.#end("closed");
       return;
     }
-    let delay: number;
-    if (hasUsedOneUp(error)) {
-      delay = ++this.#peerErrors % PEER_ERRORS_IN_A_ROW === 0 ? MIN_DELAY : 0;
-    } else {
-      delay = this.#delay;
-      this.#delay = Math.min(this.#delay * 2, MAX_DELAY);
+    if (pause !== "suspect") {
+      this.#notBefore = pause === 0 ? 0 : performance.now() + pause;
+      this.#events.onError(error, pause);
+      if (pause > 0) {
+        if (this.#endWait !== null) this.#pause = this.#timer(this.#accept, pause);
+        return;
+      }
     }
-    this.#notBefore = delay === 0 ? 0 : performance.now() + delay;
-    this.#options.onError(error, delay);
-    if (!this.#isWanted) return; // nobody waits: the next wait() tries again
-    if (delay === 0) this.#next();
-    else if (this.#endWait !== null) this.#pause = this.#timer(this.#next, delay);
+    if (this.#isWanted) this.#accept(); // and else the next wait tries again
   };
 }
 
-/** The errors that a listener itself gave as its answer to the call to accept. */
-const ofListeners = new WeakSet<object>();
-
-/**
- * Notes that an error comes from a listener itself: what a `getRequest()` of the user's fails with may be of the same
- * class and says nothing about the listener.
- *
- * @param error What `accept()` or `receive()` threw.
- * @returns The error, to be thrown.
- */
-export function listenerError(error: unknown): unknown {
-  if (isClosedError(error)) ofListeners.add(error);
-  return error;
-}
-
-function isClosedError(error: unknown): error is Error {
-  return isInstance(error, Deno.errors.BadResource) || isInstance(error, Deno.errors.Interrupted);
-}
-
-/**
- * Whether a connection or a datagram is gone with the error. Deno asks for the peer's name after accept: a connection
- * that was reset meanwhile has none, and a path that is not UTF-8 cannot be told.
- */
-function hasUsedOneUp(error: unknown): boolean {
-  return isInstance(error, Deno.errors.NotConnected) ||
-    isInstance(error, Deno.errors.ConnectionAborted) ||
-    isInstance(error, Deno.errors.ConnectionReset) ||
-    isInstance(error, Deno.errors.ConnectionRefused) || // a datagram's, where the system tells of it
-    isInstance(error, Deno.errors.InvalidData) ||
-    // What macOS says of a connection that was reset, and what is said of a datagram that comes from us.
-    ["EINVAL", OWN_ADDRESS].includes(errorCode(error));
+/** Throws when a `getRequest()` gave something else than a request with an address. */
+function checkPair(value: unknown): void {
+  if (Array.isArray(value) && value.length >= 2) {
+    const [_request, clientAddress] = value;
+    if (typeof clientAddress === "object" && clientAddress !== null) return;
+  }
+  throw new TypeError("getRequest() gave no pair of a request and an address");
 }
 
 function isThenable(value: unknown): boolean {
-  return value instanceof Promise ||
-    typeof value === "object" && value !== null && "then" in value &&
-      typeof value.then === "function";
+  return typeof value === "object" && value !== null && "then" in value &&
+    typeof value.then === "function";
 }

@@ -246,7 +246,8 @@ export abstract class BaseServer<
     this.checkSettings();
     const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
     const tick = ticks ? () => this.serviceActions() : null;
-    await this.#life.run(true, (run) => this.#loop.serve(run, pollInterval, tick), signal);
+    const limit = ticks ? pollInterval : null;
+    await this.#life.run(true, (run) => this.#loop.serve(run, limit, tick), signal);
   }
 
   /**
@@ -260,7 +261,7 @@ export abstract class BaseServer<
    */
   async handleRequest(): Promise<void> {
     this.checkSettings();
-    await this.#life.run(false, (run) => this.#loop.serveOne(run, this.timeout));
+    await this.#life.run(false, (run) => this.#loop.serve(run, this.timeout, null));
   }
 
   /**
@@ -401,11 +402,9 @@ export abstract class BaseServer<
    * @param request The request.
    * @param clientAddress Who asks.
    */
-  processRequest(request: Request, clientAddress: Addr): void | Promise<void> {
-    return this.#process(request, clientAddress);
-  }
-
-  async #process(request: Request, clientAddress: Addr): Promise<void> {
+  processRequest(request: Request, clientAddress: Addr): void | Promise<void>;
+  // Declared on its own, so that an override need not be asynchronous.
+  async processRequest(request: Request, clientAddress: Addr): Promise<void> {
     // Datagrams come by the hundred thousand: only what there is to wait for is waited for.
     const prepared = this.prepareRequest(request, clientAddress);
     if (prepared !== undefined) await prepared;

@@ -175,17 +175,13 @@ export class StreamRequestHandler<Addr extends SocketAddress = SocketAddress>
    * @throws {Deno.errors.TimedOut} When the client took nothing for as long as `timeout`.
    */
   override finish(): void | Promise<void> {
-    if (this.#wfile !== null) return this.#sendRest(this.#wfile);
+    return this.#wfile?.close().catch(unlessGone);
   }
+}
 
-  async #sendRest(wfile: BufferedWriter): Promise<void> {
-    try {
-      await wfile.close();
-    } catch (error) {
-      if (!isPeerGone(error)) throw error;
-      // Nobody is left to send to.
-    }
-  }
+/** Throws what a write failed with, unless nobody is left to send to. */
+function unlessGone(error: unknown): void {
+  if (!isPeerGone(error)) throw error;
 }
 
 /**

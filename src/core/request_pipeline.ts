@@ -45,8 +45,8 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     );
   }
 
-  /** Serves one request and lets nothing but a `ServerExit` out. */
-  async serve(request: Request, clientAddress: Addr): Promise<void> {
+  /** Serves one request and lets nothing but a `ServerExit` out; a property because it is called without `this`. */
+  readonly serve = async (request: Request, clientAddress: Addr): Promise<void> => {
     const { requests } = this;
     const server = this.#server;
     const perSource = server.maxConnectionsPerSource;
@@ -82,7 +82,7 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     }
     if (timer !== undefined) clearTimeout(timer);
     requests.end(request, outcome);
-  }
+  };
 
   /** On its own because a closure in `serve()` would cost every request its context. */
   #setLimit(

@@ -72,6 +72,8 @@ interface ActiveRequest {
 
 /** The requests under way, and the counters. */
 export class RequestTracker<Request> {
+  /** How many requests are under way; for others to read. */
+  size = 0;
   readonly #active = new Map<Request, ActiveRequest>();
   readonly #ended: Record<Outcome, number> = { completed: 0, failed: 0, rejected: 0, aborted: 0 };
   readonly #acceptErrors = new Map<string, number>();
@@ -80,7 +82,6 @@ export class RequestTracker<Request> {
   /** Told of what the listeners of a request's signal throw. */
   readonly #onAbortError: (error: unknown) => void;
   #accepted = 0;
-  #size = 0;
   #peak = 0;
   /** Called when the last request under way has ended. */
   #whenIdle: (() => void)[] = [];
@@ -90,11 +91,6 @@ export class RequestTracker<Request> {
     this.#onAbortError = onAbortError;
   }
 
-  /** How many requests are under way. */
-  get size(): number {
-    return this.#size;
-  }
-
   /**
    * Notes that a request is under way.
    *
@@ -102,7 +98,7 @@ export class RequestTracker<Request> {
    */
   begin(request: Request, source: string | null = null): void {
     this.#accepted++;
-    if (++this.#size > this.#peak) this.#peak = this.#size;
+    if (++this.size > this.#peak) this.#peak = this.size;
     const same = this.#active.get(request);
     if (same !== undefined) {
       same.count++;
@@ -133,7 +129,7 @@ export class RequestTracker<Request> {
       if (active.source !== null) this.#leave(active.source);
     }
     this.#ended[active.aborted ? "aborted" : outcome]++;
-    if (--this.#size > 0) return;
+    if (--this.size > 0) return;
     if (this.#whenIdle.length === 0) return;
     for (const resolve of this.#whenIdle.splice(0)) resolve();
   }
@@ -182,7 +178,7 @@ export class RequestTracker<Request> {
    * @returns How many there were.
    */
   abortAll(cutOff: (request: Request) => void): number {
-    const count = this.#size;
+    const count = this.size;
     for (const request of [...this.#active.keys()]) {
       if (this.abort(request, abortReason())) cutOff(request);
     }
@@ -212,7 +208,7 @@ export class RequestTracker<Request> {
 
   /** Resolves when nothing is under way. */
   idle(): Promise<void> {
-    if (this.#size === 0) return Promise.resolve();
+    if (this.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#whenIdle.push(resolve));
   }
 
@@ -229,7 +225,7 @@ export class RequestTracker<Request> {
     return {
       state,
       accepted: this.#accepted,
-      active: this.#size,
+      active: this.size,
       peak: this.#peak,
       ...this.#ended,
       acceptErrors: Object.fromEntries(this.#acceptErrors),

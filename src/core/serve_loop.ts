@@ -7,12 +7,12 @@ import { Acceptor } from "./acceptor.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import type { ServerSocket } from "./bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
-import { type Call, calls } from "./inside.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
 import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { ABORT_GRACE, type PipelineHost, RequestPipeline } from "./request_pipeline.ts";
 import type { RequestTracker } from "./request_tracker.ts";
+import { settlesWithin } from "../base/time.ts";
 
 /** How long a drain takes from the accept queue at the most, in milliseconds: clients may keep coming. */
 const QUEUE_LIMIT = 1000;
@@ -44,10 +44,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   readonly requests: RequestTracker<Request>;
   readonly #server: ServeLoopHost<Request, Addr>;
   readonly #steps: RequestPipeline<Request, Addr>;
-  /** Serves one request; rejects with nothing but a `ServerExit`. */
-  readonly #serve = (request: Request, clientAddress: Addr): Promise<void> =>
-    this.#steps.serve(request, clientAddress);
-  readonly #acceptor: Acceptor<[Request, Addr]>;
+  readonly #acceptor: Acceptor<Request, Addr>;
   readonly #acceptErrorLines = new RateLimit();
   #run: Run | null = null;
   #draining = false;
@@ -68,13 +65,10 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     this.#server = server;
     this.#steps = new RequestPipeline(server, () => this.#acceptor.resume());
     this.requests = this.#steps.requests;
-    this.#acceptor = new Acceptor({
-      accept: () => server.getRequest(),
-      isListener: () => server.socket === undefined,
-      check: checkPair,
-      permitted: () => this.#isPermitted(),
-      onError: (error, delay) => this.#acceptFailed(error, delay),
-      onLate: ([request]) => void this.#steps.cutOff(request),
+    this.#acceptor = new Acceptor(server, this.#steps, {
+      onError: (error, pause) => this.#acceptFailed(error, pause),
+      onLate: (request) => void this.#steps.cutOff(request),
+      onExit: (exit, run) => this.#exit(exit, run),
     });
     admissions.set(server, () => this.#acceptor.resume());
   }
@@ -93,47 +87,22 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   }
 
   /**
-   * Serves until the run is to end.
+   * Serves until the run is to end; where the run is for one request, that one.
    *
-   * @param tick What to call after each turn, at least each `pollInterval`; null for nothing.
+   * @param limit How long to wait for a request, in milliseconds; null for ever.
+   * @param tick What to call after each request and each time that the limit has passed; null for nothing.
    */
-  serve(
+  async serve(
     run: Run,
-    pollInterval: number,
+    limit: number | null,
     tick: (() => void | Promise<void>) | null,
   ): Promise<void> {
-    return this.#whileWaiting(run, async () => {
-      const acceptor = this.#acceptor;
-      const limit = tick === null ? null : pollInterval;
-      while (!run.stopping) {
-        const result = acceptor.ready ? "ready" : await acceptor.wait(limit);
-        if (run.stopping) return; // what has arrived is kept, as Python leaves it in the backlog
-        if (result === "closed") return this.#noMoreComes();
-        if (result === "ready") {
-          const served = this.#dispatch(run);
-          if (served !== undefined) await served;
-        }
-        if (tick !== null) await tick();
-      }
-    });
-  }
-
-  /** Serves one request, waiting for it no longer than `limit` milliseconds. */
-  serveOne(run: Run, limit: number | null): Promise<void> {
-    return this.#whileWaiting(run, async () => {
-      const result = await this.#acceptor.wait(limit);
-      if (result === "ready" && !run.stopping) await this.#dispatch(run);
-      else if (result === "timeout") await this.#server.handleTimeout();
-      else if (result === "closed") this.#noMoreComes();
-    });
-  }
-
-  /** Has the socket keep the program alive while a run waits for requests. */
-  async #whileWaiting(run: Run, serve: () => Promise<void>): Promise<void> {
     this.#run = run;
     this.#refSocket(this.#ref);
     try {
-      await serve();
+      const end = await this.#acceptor.serve(run, limit, tick);
+      if (end === "closed") this.#noMoreComes();
+      else if (end === "timeout") await this.#server.handleTimeout();
     } finally {
       // An accept that is kept for the next call must not keep the program alive; a close waits for it.
       if (this.#closingListener === null) this.#refSocket(false);
@@ -146,32 +115,11 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     if (!ref || this.#run?.over === false) this.#refSocket(ref);
   }
 
-  #isPermitted(): boolean {
-    return this.requests.size < (this.#server.maxConnections ?? 1);
-  }
-
-  /** Serves what has arrived: the loop waits for it where requests come one at a time, and else goes on. */
-  #dispatch(run: Run): Promise<void> | undefined {
-    const [request, clientAddress] = this.#acceptor.take();
-    if (this.#server.maxConnections === null) return this.#serve(request, clientAddress);
-    void this.#serveBeside(run, request, clientAddress);
-  }
-
-  /** Serves a request beside the loop; never rejects. */
-  async #serveBeside(run: Run, request: Request, clientAddress: Addr): Promise<void> {
-    const outer = calls.getStore()?.outer;
-    const call: Call = { server: this.#server, run: null, outer, running: true };
-    try {
-      await calls.run(call, this.#serve, request, clientAddress);
-    } catch (error) {
-      const exit = error as ServerExit; // nothing else comes through
-      if (run.over) this.#log("warn", `${exit.message} ends nothing: the loop has ended before`);
-      else run.exit ??= exit;
-      this.#stopRun(run);
-    } finally {
-      call.running = false;
-      this.#acceptor.resume();
-    }
+  /** Ends the run for a request beside it. */
+  #exit(exit: ServerExit, run: Run): void {
+    if (run.over) this.#log("warn", `${exit.message} ends nothing: the loop has ended before`);
+    else run.exit ??= exit;
+    this.#stopRun(run);
   }
 
   stop(run: Run): void {
@@ -190,7 +138,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     try {
       await this.#closeListener();
     } finally {
-      for (const [request] of await closed) await this.#steps.cutOff(request);
+      for (const request of await closed) await this.#steps.cutOff(request);
     }
   }
 
@@ -252,23 +200,18 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   async #takeQueue(): Promise<void> {
     const limit = Math.min(QUEUE_LIMIT, this.#drainDue - performance.now());
     // Datagrams are answered on the socket that they came in by: that is closed when they are.
-    const { answersOnSocket } = this.#server;
-    await this.#acceptor.collect(this.#queueLength(), limit, answersOnSocket);
+    const { answersOnSocket, queueLimit } = this.#server;
+    await this.#acceptor.collect(queueLimit, limit, answersOnSocket);
     if (!answersOnSocket) await this.#closeListener();
   }
 
   async #serveTaken(runAgain: Drain["runAgain"]): Promise<void> {
     if (this.#aborted || this.#closed || !this.#isBound()) return;
     try {
-      await runAgain((run) => this.serve(run, 0, null));
+      await runAgain((run) => this.serve(run, null, null));
     } catch (error) {
       this.#log("debug", `Server stops while it drains: ${messageOf(error)}`);
     }
-  }
-
-  /** How many requests may wait at the most: in the system's queue, and taken from it. */
-  #queueLength(): number {
-    return this.#server.queueLimit + (this.#acceptor.ready ? 1 : 0);
   }
 
   #isBound(): boolean {
@@ -287,10 +230,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     this.#aborted = true;
     if (run !== null) this.#stopRun(run);
     const aborted = requests.abortAll((request) => void this.#steps.cutOff(request));
-    const grace = Promise.withResolvers<void>();
-    const timer = setTimeout(grace.resolve, ABORT_GRACE);
-    await Promise.race([requests.idle(), grace.promise]);
-    clearTimeout(timer);
+    await settlesWithin(requests.idle(), ABORT_GRACE);
     requests.giveUp();
     run?.ended.resolve();
     return aborted;
@@ -316,16 +256,16 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     });
   }
 
-  #acceptFailed(error: unknown, delay: number): void {
+  #acceptFailed(error: unknown, pause: number): void {
     this.requests.countAcceptError(errorCode(error));
     const held = this.#acceptErrorLines.take(performance.now());
     if (held === null) return;
     const reason = messageOf(error);
-    const next = delay === 0 ? "" : `; trying again in ${delay} ms`;
+    const next = pause === 0 ? "" : `; trying again in ${pause} ms`;
     const more = held === 0 ? "" : ` (and ${held} errors since the last line)`;
     const address = formatAddress(this.#server.serverAddress);
     this.#log(
-      delay === 0 ? "debug" : "warn",
+      pause === 0 ? "debug" : "warn",
       `Cannot get request on "${address}": ${reason}${next}${more}`,
     );
   }
@@ -340,13 +280,4 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
     logTo(this.#server.logger, level, message, ...errors);
   }
-}
-
-/** Throws when a `getRequest()` gave something else than a request with an address. */
-function checkPair(value: unknown): void {
-  if (Array.isArray(value) && value.length >= 2) {
-    const [_request, clientAddress] = value;
-    if (typeof clientAddress === "object" && clientAddress !== null) return;
-  }
-  throw new TypeError("getRequest() gave no pair of a request and an address");
 }

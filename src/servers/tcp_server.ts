@@ -14,7 +14,7 @@ import {
   type TCPAddr,
   type UnixAddress,
 } from "../base/address.ts";
-import { listenerError } from "../core/acceptor.ts";
+import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
 import { assertBound, bindAndActivate } from "../core/bind.ts";
 import { bindError } from "../base/errors.ts";
@@ -279,11 +279,9 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
    *
    * @param request The connection.
    */
-  override shutdownRequest(request: StreamSocket): void | Promise<void> {
-    return this.#endWriting(request);
-  }
-
-  async #endWriting(request: StreamSocket): Promise<void> {
+  override shutdownRequest(request: StreamSocket): void | Promise<void>;
+  // Declared on its own, so that an override need not be asynchronous.
+  override async shutdownRequest(request: StreamSocket): Promise<void> {
     try {
       await request.closeWrite();
     } catch {

@@ -14,7 +14,7 @@ import {
   type UDPAddr,
   type UnixAddress,
 } from "../base/address.ts";
-import { listenerError } from "../core/acceptor.ts";
+import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
 import { assertBound, bindAndActivate } from "../core/bind.ts";
 import { type DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";

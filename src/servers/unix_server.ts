@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { listenerError } from "../core/acceptor.ts";
+import { listenerError } from "../core/accept_errors.ts";
 import {
   checkUnixAddress,
   type InetAddress,

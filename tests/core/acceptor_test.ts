@@ -3,17 +3,11 @@
  *
  * @module
  */
-import {
-  assert,
-  assertEquals,
-  assertGreater,
-  assertLess,
-  assertStringIncludes,
-  assertThrows,
-} from "@std/assert";
+import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes } from "@std/assert";
 import { ConcurrentTCPServer, type StreamSocket, TCPServer, UDPServer } from "@netkit/socketserver";
 import type { DatagramRequest, SocketAddress } from "@netkit/socketserver";
-import { Acceptor, listenerError } from "../../src/core/acceptor.ts";
+import { listenerError } from "../../src/core/accept_errors.ts";
+import { Acceptor } from "../../src/core/acceptor.ts";
 import { RateLimit } from "../../src/base/log.ts";
 import { connect as nodeConnect } from "node:net";
 import {
@@ -38,21 +32,54 @@ function systemError(code: string): Error {
 const emfile = () => systemError("EMFILE");
 const notConnected = () => new Deno.errors.NotConnected("not connected");
 
+/** An acceptor of clients that are mere names, with what it tells of. */
+function acceptorOf(
+  accept: () => string | Promise<string>,
+  hasRoom: () => boolean = () => true,
+) {
+  const errors: unknown[] = [];
+  const delays: number[] = [];
+  const late: string[] = [];
+  const withAddress = (client: string): [string, object] => [client, LOOPBACK];
+  const acceptor = new Acceptor<string, object>({
+    socket: {},
+    maxConnections: 1,
+    getRequest: () => {
+      const client = accept();
+      return typeof client === "string" ? withAddress(client) : client.then(withAddress);
+    },
+  }, {
+    requests: {
+      get size() {
+        return hasRoom() ? 0 : 1;
+      },
+    },
+    serve: () => Promise.resolve(),
+  }, {
+    onError: (error, delay) => {
+      errors.push(error);
+      delays.push(delay);
+    },
+    onLate: (client) => late.push(client),
+    onExit: () => {},
+  });
+  /** Waits, and resolves with the client's name or with why there is none. */
+  const next = async (limit: number | null): Promise<string> => {
+    const arrived = await acceptor.next(limit);
+    return typeof arrived === "string" ? arrived : arrived[0];
+  };
+  return { acceptor, next, errors, delays, late };
+}
+
 /** An acceptor whose accepts are settled by hand. */
 function byHand() {
   const calls: PromiseWithResolvers<string>[] = [];
-  const errors: { error: unknown; delay: number }[] = [];
-  const acceptor = new Acceptor<string>({
-    permitted: () => true,
-    onLate: () => {},
-    accept: () => {
-      const call = Promise.withResolvers<string>();
-      calls.push(call);
-      return call.promise;
-    },
-    onError: (error, delay) => errors.push({ error, delay }),
+  const made = acceptorOf(() => {
+    const call = Promise.withResolvers<string>();
+    calls.push(call);
+    return call.promise;
   });
-  return { acceptor, calls, errors };
+  return { ...made, calls };
 }
 
 /** Lets promise reactions run, and nothing else. */
@@ -100,49 +127,41 @@ class FakeTimers implements Disposable {
 
 /** An acceptor that takes what `script` says, an error or a value at a time, then waits for ever. */
 function scripted(script: (Error | string)[]) {
-  const delays: number[] = [];
-  const acceptor = new Acceptor<string>({
-    permitted: () => true,
-    onLate: () => {},
-    accept: () => {
-      const next = script.shift();
-      if (next === undefined) return new Promise<string>(() => {});
-      return next instanceof Error ? Promise.reject(next) : Promise.resolve(next);
-    },
-    onError: (_error, delay) => delays.push(delay),
+  return acceptorOf(() => {
+    const next = script.shift();
+    if (next === undefined) return new Promise<string>(() => {});
+    return next instanceof Error ? Promise.reject(next) : Promise.resolve(next);
   });
-  return { acceptor, delays };
 }
 
-Deno.test("Acceptor.wait() pauses 5 ms after an error, doubling to 1 s", async () => {
+Deno.test("Acceptor.next() pauses 5 ms after an error, doubling to 1 s", async () => {
   using timers = new FakeTimers();
-  const { acceptor, delays } = scripted([...Array.from({ length: 11 }, emfile), "client"]);
-  const waiting = acceptor.wait(null);
+  const { next, delays } = scripted([...Array.from({ length: 11 }, emfile), "client"]);
+  const waiting = next(null);
   await settle();
   while (timers.pending > 0) await timers.tick();
-  assertEquals(await waiting, "ready");
+  assertEquals(await waiting, "client");
   const expected = [5, 10, 20, 40, 80, 160, 320, 640, 1000, 1000, 1000];
   assertEquals(timers.delays, expected);
   assertEquals(delays, expected);
 });
 
-Deno.test("Acceptor.wait() starts anew with 5 ms after a success", async () => {
+Deno.test("Acceptor.next() starts anew with 5 ms after a success", async () => {
   using timers = new FakeTimers();
-  const { acceptor } = scripted([emfile(), emfile(), "one", emfile(), "two"]);
+  const { next } = scripted([emfile(), emfile(), "one", emfile(), "two"]);
   for (const client of ["one", "two"]) {
-    const waiting = acceptor.wait(null);
+    const waiting = next(null);
     await settle();
     while (timers.pending > 0) await timers.tick();
-    assertEquals(await waiting, "ready");
-    assertEquals(acceptor.take(), client);
+    assertEquals(await waiting, client);
   }
   assertEquals(timers.delays, [5, 10, 5]);
 });
 
-Deno.test("Acceptor.wait() tries nothing before the pause is over", async () => {
+Deno.test("Acceptor.next() tries nothing before the pause is over", async () => {
   using timers = new FakeTimers();
-  const { acceptor, calls } = byHand();
-  void acceptor.wait(null);
+  const { acceptor, next, calls } = byHand();
+  void next(null);
   calls[0]!.reject(emfile());
   await settle();
   assertEquals(calls.length, 1);
@@ -152,15 +171,15 @@ Deno.test("Acceptor.wait() tries nothing before the pause is over", async () => 
   calls[1]!.reject(emfile());
 });
 
-Deno.test("Acceptor.wait() keeps to the pause when its time limit is shorter", async () => {
+Deno.test("Acceptor.next() keeps to the pause when its time limit is shorter", async () => {
   using timers = new FakeTimers();
-  const { acceptor, calls } = byHand();
-  const first = acceptor.wait(1);
+  const { next, calls } = byHand();
+  const first = next(1);
   calls[0]!.reject(emfile());
   await settle();
   await timers.tick(); // the limit
   assertEquals(await first, "timeout");
-  const second = acceptor.wait(1);
+  const second = next(1);
   assertEquals(calls.length, 1, "the next try came before the pause was over");
   while (calls.length === 1 && timers.pending > 0) await timers.tick();
   await second;
@@ -176,40 +195,39 @@ for (
     ["EINVAL", () => systemError("EINVAL")],
   ] as const
 ) {
-  Deno.test(`Acceptor.wait() tries again at once after ${name}`, async () => {
+  Deno.test(`Acceptor.next() tries again at once after ${name}`, async () => {
     using timers = new FakeTimers();
-    const { acceptor, delays } = scripted([...Array.from({ length: 99 }, makeError), "client"]);
-    assertEquals(await acceptor.wait(null), "ready");
+    const { next, delays } = scripted([...Array.from({ length: 99 }, makeError), "client"]);
+    assertEquals(await next(null), "client");
     assertEquals(delays, Array(99).fill(0));
     assertEquals(timers.delays, []);
   });
 }
 
-Deno.test("Acceptor.wait() pauses 5 ms after each hundred dead connections in a row", async () => {
+Deno.test("Acceptor.next() pauses 5 ms after each hundred dead connections in a row", async () => {
   using timers = new FakeTimers();
-  const { acceptor, delays } = scripted([...Array.from({ length: 250 }, notConnected), "client"]);
-  const waiting = acceptor.wait(null);
+  const { next, delays } = scripted([...Array.from({ length: 250 }, notConnected), "client"]);
+  const waiting = next(null);
   while (delays.length < 250) {
     await settle();
     if (timers.pending > 0) await timers.tick();
   }
-  assertEquals(await waiting, "ready");
+  assertEquals(await waiting, "client");
   assertEquals(timers.delays, [5, 5]);
   assertEquals([delays[98], delays[99], delays[100], delays[199]], [0, 5, 0, 5]);
 });
 
-Deno.test("Acceptor.wait() counts dead connections anew after a success", async () => {
+Deno.test("Acceptor.next() counts dead connections anew after a success", async () => {
   using timers = new FakeTimers();
   const dead = () => Array.from({ length: 60 }, notConnected);
-  const { acceptor } = scripted([...dead(), "one", ...dead(), "two"]);
+  const { next } = scripted([...dead(), "one", ...dead(), "two"]);
   for (const client of ["one", "two"]) {
-    assertEquals(await acceptor.wait(null), "ready");
-    assertEquals(acceptor.take(), client);
+    assertEquals(await next(null), client);
   }
   assertEquals(timers.delays, []);
 });
 
-Deno.test("Acceptor.wait() survives accepts that throw or return at once", async () => {
+Deno.test("Acceptor.next() survives accepts that throw or return at once", async () => {
   using timers = new FakeTimers();
   const script: (() => string)[] = [
     () => {
@@ -217,88 +235,70 @@ Deno.test("Acceptor.wait() survives accepts that throw or return at once", async
     },
     () => "client",
   ];
-  const acceptor = new Acceptor<string>({
-    permitted: () => true,
-    onLate: () => {},
-    accept: () => script.shift()!(),
-    onError: () => {},
-  });
-  const waiting = acceptor.wait(null);
+  const { next } = acceptorOf(() => script.shift()!());
+  const waiting = next(null);
   await timers.tick();
-  assertEquals(await waiting, "ready");
-  assertEquals(acceptor.take(), "client");
+  assertEquals(await waiting, "client");
   assertEquals(timers.delays, [5]);
 });
 
-Deno.test("Acceptor.wait() never has two accepts under way", async () => {
+Deno.test("Acceptor.next() never has two accepts under way", async () => {
   let active = 0;
   let most = 0;
-  const acceptor = new Acceptor<number>({
-    permitted: () => true,
-    onLate: () => {},
-    accept: async () => {
-      most = Math.max(most, ++active);
-      await new Promise((resolve) => setTimeout(resolve, 1));
-      active--;
-      if (Math.random() < 0.3) throw notConnected();
-      return most;
-    },
-    onError: () => {},
+  const { acceptor, next } = acceptorOf(async () => {
+    most = Math.max(most, ++active);
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    active--;
+    if (Math.random() < 0.3) throw notConnected();
+    return "client";
   });
   for (let round = 0; round < 100; round++) {
-    if (await acceptor.wait(0) === "ready") acceptor.take();
+    await next(0);
     if (round % 10 === 0) acceptor.wake();
   }
   await acceptor.close();
   assertEquals(most, 1);
 });
 
-Deno.test("Acceptor.wait() ends at its limit and keeps what comes later", async () => {
-  const { acceptor, calls } = byHand();
-  assertEquals(await acceptor.wait(1), "timeout");
-  assertEquals(await acceptor.wait(0), "timeout");
+Deno.test("Acceptor.next() ends at its limit and keeps what comes later", async () => {
+  const { next, calls } = byHand();
+  assertEquals(await next(1), "timeout");
+  assertEquals(await next(0), "timeout");
   assertEquals(calls.length, 1);
-  assert(!acceptor.ready);
   calls[0]!.resolve("late");
   await settle();
-  assert(acceptor.ready);
-  assertEquals(await acceptor.wait(1), "ready");
-  assertEquals(acceptor.take(), "late");
+  assertEquals(await next(1), "late");
 });
 
-Deno.test("Acceptor.wait() retries after an error that came while nobody waited", async () => {
+Deno.test("Acceptor.next() retries after an error that came while nobody waited", async () => {
   using timers = new FakeTimers();
-  const { acceptor, calls, errors } = byHand();
-  const first = acceptor.wait(1);
+  const { next, calls, errors } = byHand();
+  const first = next(1);
   await timers.tick();
   assertEquals(await first, "timeout");
   calls[0]!.reject(emfile());
   await settle();
   assertEquals(errors.length, 1);
-  const second = acceptor.wait(null);
+  const second = next(null);
   while (calls.length === 1 && timers.pending > 0) await timers.tick();
   calls[1]!.resolve("client");
-  assertEquals(await second, "ready");
+  assertEquals(await second, "client");
 });
 
 Deno.test("Acceptor.wake() ends the wait, and only that one", async () => {
-  const { acceptor, calls } = byHand();
+  const { acceptor, next, calls } = byHand();
   acceptor.wake(); // nobody waits
-  const waiting = acceptor.wait(null);
+  const waiting = next(null);
   acceptor.wake();
   assertEquals(await waiting, "woken");
-  const again = acceptor.wait(null);
+  const again = next(null);
   calls[0]!.resolve("client");
-  assertEquals(await again, "ready");
-});
-
-Deno.test("Acceptor.take() throws when nothing has arrived", () => {
-  assertThrows(() => byHand().acceptor.take(), Error, "none has arrived");
+  assertEquals(await again, "client");
 });
 
 Deno.test("Acceptor.close() ends the wait, waits for the accept under way and gives back what it brought", async () => {
-  const { acceptor, calls } = byHand();
-  const waiting = acceptor.wait(null);
+  const { acceptor, next, calls } = byHand();
+  const waiting = next(null);
   let settled = false;
   const closed = acceptor.close().finally(() => settled = true);
   assertEquals(await waiting, "closed");
@@ -306,22 +306,22 @@ Deno.test("Acceptor.close() ends the wait, waits for the accept under way and gi
   assert(!settled, "close() did not wait for the accept");
   calls[0]!.resolve("untaken");
   assertEquals(await closed, ["untaken"]);
-  assertEquals(await acceptor.wait(null), "closed");
+  assertEquals(await next(null), "closed");
   assertEquals(calls.length, 1);
 });
 
 Deno.test("Acceptor.close() gives back what nobody took, once", async () => {
-  const { acceptor, calls } = byHand();
-  const waiting = acceptor.wait(null);
+  const { acceptor, next, calls } = byHand();
+  assertEquals(await next(0), "timeout");
   calls[0]!.resolve("");
-  await waiting;
+  await settle();
   assertEquals(await acceptor.close(), [""]);
   assertEquals(await acceptor.close(), []);
 });
 
 Deno.test("Acceptor.close() tells nobody of the error that the close itself causes", async () => {
-  const { acceptor, calls, errors } = byHand();
-  void acceptor.wait(null);
+  const { acceptor, next, calls, errors } = byHand();
+  void next(null);
   const closed = acceptor.close();
   calls[0]!.reject(new Error("operation canceled"));
   assertEquals(await closed, []);
@@ -330,8 +330,8 @@ Deno.test("Acceptor.close() tells nobody of the error that the close itself caus
 
 Deno.test("Acceptor.close() leaves no timer of a pause behind", async () => {
   using timers = new FakeTimers();
-  const { acceptor, calls } = byHand();
-  const waiting = acceptor.wait(60_000);
+  const { acceptor, next, calls } = byHand();
+  const waiting = next(60_000);
   calls[0]!.reject(emfile());
   await settle();
   assertEquals(timers.pending, 2);
@@ -343,32 +343,30 @@ Deno.test("Acceptor.close() leaves no timer of a pause behind", async () => {
 for (
   const error of [new Deno.errors.BadResource("closed"), new Deno.errors.Interrupted("closed")]
 ) {
-  Deno.test(`fault 15: Acceptor.wait() tries again for as long as getRequest() itself fails with ${error.name}`, async () => {
+  Deno.test(`fault 15: Acceptor.next() tries again for as long as getRequest() itself fails with ${error.name}`, async () => {
     using timers = new FakeTimers();
-    const { acceptor, delays } = scripted([...Array.from({ length: 5 }, () => error), "client"]);
-    const waiting = acceptor.wait(null);
+    const { next, delays } = scripted([...Array.from({ length: 5 }, () => error), "client"]);
+    const waiting = next(null);
     await settle();
     while (timers.pending > 0) await timers.tick();
-    assertEquals(await waiting, "ready");
+    assertEquals(await waiting, "client");
     assertEquals(delays, [5, 10, 20, 40, 80]);
   });
 
-  Deno.test(`Acceptor.wait() says that no more will come when the listener goes on failing with ${error.name}`, async () => {
+  Deno.test(`Acceptor.next() says that no more will come when the listener goes on failing with ${error.name}`, async () => {
     listenerError(error);
-    const { acceptor, delays } = scripted([error, error, error, "never"]);
-    assertEquals(await acceptor.wait(null), "closed");
-    assertEquals(await acceptor.wait(null), "closed");
+    const { next, delays } = scripted([error, error, error, "never"]);
+    assertEquals(await next(null), "closed");
+    assertEquals(await next(null), "closed");
     assertEquals(delays, []);
   });
 
-  Deno.test(`Acceptor.wait() goes on after a single ${error.name}, which may be one client's`, async () => {
+  Deno.test(`Acceptor.next() goes on after a single ${error.name}, which may be one client's`, async () => {
     listenerError(error);
-    const { acceptor, delays } = scripted([error, error, "next", error, error, "last"]);
-    assertEquals(await acceptor.wait(null), "ready");
-    assertEquals(acceptor.take(), "next");
+    const { next, delays } = scripted([error, error, "next", error, error, "last"]);
+    assertEquals(await next(null), "next");
     assertEquals(delays, [0, 0]); // counted once it is known that the listener is open
-    assertEquals(await acceptor.wait(null), "ready");
-    assertEquals(acceptor.take(), "last");
+    assertEquals(await next(null), "last");
     assertEquals(delays, [0, 0, 0, 0]);
   });
 }
@@ -644,98 +642,79 @@ Deno.test("TCPServer.drain() serves the client that waits behind some that reset
   assertEquals(await answer, "served");
 });
 
-Deno.test("Acceptor.wait() accepts nothing without a permit, and goes on when there is one", async () => {
-  let permits = 0;
+Deno.test("Acceptor.next() accepts nothing while there is no room, and goes on when there is", async () => {
+  let hasRoom = false;
   let accepted = 0;
-  const acceptor = new Acceptor<number>({
-    accept: () => Promise.resolve(++accepted),
-    permitted: () => permits > 0,
-    onError: () => {},
-    onLate: () => {},
-  });
+  const { acceptor, next } = acceptorOf(() => Promise.resolve(`${++accepted}`), () => hasRoom);
   acceptor.resume(); // nobody waits: nothing happens
-  assertEquals(await acceptor.wait(1), "timeout");
-  const waiting = acceptor.wait(null);
+  assertEquals(await next(1), "timeout");
+  const waiting = next(null);
   await settle();
   assertEquals(accepted, 0);
-  permits = 1;
+  hasRoom = true;
   acceptor.resume();
   acceptor.resume();
-  assertEquals(await waiting, "ready");
-  assertEquals(acceptor.take(), 1);
+  assertEquals(await waiting, "1");
   assertEquals(accepted, 1);
 });
 
 Deno.test("Acceptor.close() does not wait for ever for an accept that goes on, whose late client it hands over", async () => {
   using timers = new FakeTimers();
-  const late: string[] = [];
-  const accept = Promise.withResolvers<string>();
-  const acceptor = new Acceptor<string>({
-    accept: () => accept.promise,
-    permitted: () => true,
-    onError: () => {},
-    onLate: (client) => late.push(client),
-  });
-  const waiting = acceptor.wait(null);
+  const { acceptor, next, calls, late } = byHand();
+  const waiting = next(null);
   const closing = acceptor.close();
   assertEquals(await waiting, "closed");
   assertEquals(timers.delays, [1000]);
   await timers.tick();
   assertEquals(await closing, []);
-  accept.resolve("late");
+  calls[0]!.resolve("late");
   await settle();
   assertEquals(late, ["late"]);
 });
 
-Deno.test("Acceptor.collect() takes what waits without a permit, and hands it out by permit, to the last", async () => {
-  let places = 0;
+Deno.test("Acceptor.collect() takes what waits though there is no room, and gives it out as there is, to the last", async () => {
+  let hasRoom = false;
   const queue = ["a", "b", "c"];
-  const acceptor = new Acceptor<string>({
-    accept: () => queue.length > 0 ? Promise.resolve(queue.shift()!) : new Promise(() => {}),
-    permitted: () => places > 0,
-    onError: () => {},
-    onLate: () => {},
-  });
-  const waiting = acceptor.wait(null);
+  const { acceptor, next } = acceptorOf(
+    () => queue.length > 0 ? Promise.resolve(queue.shift()!) : new Promise(() => {}),
+    () => hasRoom,
+  );
+  let arrived = false;
+  const waiting = next(null).finally(() => arrived = true);
   await acceptor.collect(10, 1000, true);
   assertEquals(queue, []);
-  assertEquals(acceptor.ready, false);
-  places = 1;
+  assertEquals(arrived, false);
+  hasRoom = true;
   acceptor.resume();
-  assertEquals(await waiting, "ready");
-  assertEquals([acceptor.take(), acceptor.take()], ["a", "b"]);
-  assertEquals(await acceptor.wait(null), "ready");
-  assertEquals(acceptor.take(), "c");
-  assertEquals(await acceptor.wait(null), "closed");
+  assertEquals(await waiting, "a");
+  assertEquals([await next(null), await next(null)], ["b", "c"]);
+  assertEquals(await next(null), "closed");
 });
 
 Deno.test("Acceptor.collect() leaves a wait under way for a client that comes while the listener closes", async () => {
   for (const outcome of ["late", null]) {
-    const { acceptor, calls } = byHand();
+    const { acceptor, next, calls } = byHand();
     let result = "";
-    const waiting = acceptor.wait(null).then((ended) => result = ended);
+    const waiting = next(null).then((ended) => result = ended);
     await acceptor.collect(10, 1000);
     await settle();
     assertEquals(result, "");
     const stopped = acceptor.stop();
     if (outcome === null) calls[0]!.reject(new Deno.errors.BadResource("closed"));
     else calls[0]!.resolve(outcome);
-    assertEquals(await waiting, outcome === null ? "closed" : "ready");
-    if (outcome !== null) assertEquals(acceptor.take(), outcome);
-    assertEquals(await acceptor.wait(null), "closed");
+    assertEquals(await waiting, outcome ?? "closed");
+    assertEquals(await next(null), "closed");
     await stopped;
   }
 });
 
 Deno.test("Acceptor.collect() ends by number and by time when clients keep coming", async () => {
   let given = 0;
-  const options = { permitted: () => true, onError: () => {}, onLate: () => {} };
-  const byNumber = new Acceptor({ ...options, accept: () => Promise.resolve(given++) });
+  const byNumber = acceptorOf(() => Promise.resolve(`${given++}`)).acceptor;
   await byNumber.collect(7, 60_000);
   assertEquals(given, 7);
-  assertEquals(await byNumber.close(), [0, 1, 2, 3, 4, 5, 6]);
-  const accept = () => new Promise<number>((resolve) => setTimeout(() => resolve(0), 1));
-  const byTime = new Acceptor({ ...options, accept });
+  assertEquals(await byNumber.close(), ["0", "1", "2", "3", "4", "5", "6"]);
+  const byTime = acceptorOf(() => new Promise((resolve) => setTimeout(resolve, 1, ""))).acceptor;
   await byTime.collect(1_000_000, 50);
   await byTime.close();
 });
