@@ -314,6 +314,25 @@ export const ODD_VALUES: Record<string, () => unknown> = {
     }
     return Object.freeze(new Deep("deep"));
   },
+  "an error whose name is a symbol": () => Object.assign(new Error("odd"), { name: Symbol("odd") }),
+  "an error whose name is no text": () =>
+    Object.assign(new Error("odd"), { name: Object.create(null) }),
+  "an error whose message is no text": () =>
+    Object.assign(new Error("odd"), { message: Symbol("odd"), stack: { odd: true } }),
+  "an error whose errors cannot be read": () =>
+    Object.assign(new Error("odd"), {
+      errors: new Proxy([], {
+        get() {
+          throw new Error("no errors");
+        },
+      }),
+    }),
+  "an error whose text is cut in an odd place": () => {
+    const error = new Error("odd");
+    error.stack = Object.create(null);
+    error.cause = Object.assign(new Error("cause"), { name: Symbol("cause") });
+    return error;
+  },
   "an object that throws when it is shown": () => ({
     [Symbol.for("Deno.customInspect")]() {
       throw new Error("not to be shown");

@@ -24,6 +24,9 @@ export const ODD: Record<string, () => unknown> = {
   thenable: () => ({ then: refuse }),
   getter: () =>
     Object.defineProperty(new Error("getter"), "stack", { get: refuse, configurable: true }),
+  symbolName: () => Object.assign(new Error("odd"), { name: Symbol("odd") }),
+  bareName: () => Object.assign(new Error("odd"), { name: Object.create(null) }),
+  bareMessage: () => Object.assign(new Error("odd"), { message: Object.create(null) }),
   symbol: () => Symbol("thrown"),
   string: () => "thrown",
   nothing: () => undefined,

@@ -371,7 +371,7 @@ const BIND_REMEDIES: Record<string, string> = {
  * @returns An error of the same class, with the same `code` where there is one.
  */
 export function bindError(what: string, address: string, error: unknown): Error {
-  const message = error instanceof Error ? error.message : String(error);
+  const message = messageOf(error);
   let reason = BIND_REMEDIES[errorCode(error)] ?? message;
   if (error instanceof Deno.errors.NotCapable) {
     reason = message.replace(/^Requires /, "needs "); // Deno's text names the flag to run with

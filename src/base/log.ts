@@ -125,14 +125,24 @@ function errorLines(error: unknown): string[] {
   for (let depth = 0; depth < MAX_CAUSES && (depth === 0 || link !== undefined); depth++) {
     const prefix = depth === 0 ? "" : "[cause]: ";
     if (!isInstance(link, Error)) return [...lines, prefix + oneLine(link)];
-    const [name, stack, errors] = ["name", "stack", "errors"].map((key) => propertyOf(link, key));
-    const message = messageOf(link);
-    lines.push(`${prefix}${name}: ${message}`);
-    if (typeof stack === "string") lines.push(...framesOf(stack, message));
+    lines.push(...linesOf(link, prefix));
+    link = propertyOf(link, "cause");
+  }
+  return lines;
+}
+
+/** What one error says, less its cause; nothing on it need be what it is on others. */
+function linesOf(error: Error, prefix: string): string[] {
+  const [name, stack, errors] = ["name", "stack", "errors"].map((key) => propertyOf(error, key));
+  const message = messageOf(error);
+  const lines = [`${prefix}${typeof name === "string" ? name : "Error"}: ${message}`];
+  if (typeof stack === "string") lines.push(...framesOf(stack, message));
+  try {
     if (Array.isArray(errors)) {
       lines.push(...errors.slice(0, MAX_LINES).map((each) => `[error]: ${oneLine(each)}`));
     }
-    link = propertyOf(link, "cause");
+  } catch {
+    // It is a Proxy that does not let itself be looked at.
   }
   return lines;
 }

@@ -10,6 +10,7 @@ import {
   HandlerLoadError,
   IncompleteReadError,
   LineTooLongError,
+  messageOf,
   ServerExit,
 } from "../base/errors.ts";
 import type { LeftBehind } from "../sockets/stream_socket.ts";
@@ -106,11 +107,11 @@ function fromThrown(value: unknown): ErrorMessage {
 }
 
 function fromError(error: Error, causes: number): ErrorMessage {
-  const { name, message, stack, cause } = error;
+  const { name, stack, cause } = error;
   const sent: ErrorMessage = {
     className: knownClass(error),
-    name: cut(String(name), MAX_MORE_TEXT),
-    message: cut(String(message)),
+    name: cut(typeof name === "string" ? name : "Error", MAX_MORE_TEXT),
+    message: cut(messageOf(error)),
     stack: typeof stack === "string" ? cut(stack) : undefined,
     more: Object.fromEntries(moreOf(error).slice(0, MAX_MORE)),
   };
@@ -128,7 +129,7 @@ function fromError(error: Error, causes: number): ErrorMessage {
 export function fromErrorMessage(sent: ErrorMessage, causes = MAX_CAUSES): unknown {
   const { thrown, className, name, message, stack, cause } = sent ?? {};
   if (isPlain(thrown)) return thrown;
-  const error = new Error(cut(String(message)));
+  const error = new Error(isPlain(message) ? cut(String(message)) : "");
   const known = KNOWN.get(className);
   if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
   if (typeof name === "string" && error.name !== name) define(error, "name", name);
