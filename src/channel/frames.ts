@@ -49,8 +49,11 @@ const KEY_BYTES = 16;
 export const MAX_DATA = 64 * 1024 - KEY_BYTES - HEADER_BYTES;
 /** The longest payload of a START frame, in bytes; a context may be large, and a fault must not fill memory. */
 const MAX_START = 256 * 1024 * 1024;
-/** The longest payload of a frame with an error in it, in bytes; `toErrorMessage()` makes none that is longer. */
-const MAX_ERROR = 4 * 1024 * 1024;
+/**
+ * The longest payload of a frame with an error in it, in bytes; `toErrorMessage()` makes none that is longer. To parse
+ * what is made for it takes some 10 ms, in which the server does nothing else.
+ */
+const MAX_ERROR = 64 * 1024;
 /** The longest payload of a frame with a few settings in it, in bytes. */
 const MAX_SETTINGS = 64 * 1024;
 /** The longest datagram that a worker asks to be sent, in bytes; no system sends one as long as that. */

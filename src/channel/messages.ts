@@ -83,18 +83,28 @@ const KNOWN: ReadonlyMap<string, { prototype: Error }> = new Map(
   ].map((known) => [known.name, known]),
 );
 
+const encoder = new TextEncoder();
+
 /** How many causes of causes go along. */
 const MAX_CAUSES = 8;
-/** How much of a text goes along, in characters: so much that no error is longer than its frame may be. */
+/** How long an error with its causes may be, in bytes of JSON: so much that its frame takes it. */
+const MAX_BYTES = 60 * 1024;
+/** How much of a text goes along, in characters. */
 const MAX_TEXT = 8 * 1024;
 /** How many other properties go along, and how much of the text in each, in characters. */
 const MAX_MORE = 16;
 const MAX_MORE_TEXT = 1024;
+/** Of an error that is too long with these, an eighth of each text goes along; that has room in any case. */
+const SHORTER = 8;
 
 /** Makes an error, or whatever was thrown, fit for the way; never throws. */
-export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessage {
+export function toErrorMessage(
+  error: unknown,
+  causes = MAX_CAUSES,
+  room = MAX_BYTES,
+): ErrorMessage {
   try {
-    return error instanceof Error ? fromError(error, causes) : fromThrown(error);
+    return error instanceof Error ? fromError(error, causes, room) : fromThrown(error);
   } catch {
     return fromThrown(cut(describeThrown(error))); // such as a Proxy that throws when it is looked at
   }
@@ -103,21 +113,34 @@ export function toErrorMessage(error: unknown, causes = MAX_CAUSES): ErrorMessag
 function fromThrown(value: unknown): ErrorMessage {
   const plain = isPlain(value) ? value : Deno.inspect(value);
   const thrown = typeof plain === "string" ? cut(plain) : plain;
-  return { className: "Error", name: "Error", message: String(thrown), more: {}, thrown };
+  return { className: "Error", name: "Error", message: "", more: {}, thrown };
 }
 
-function fromError(error: Error, causes: number): ErrorMessage {
+function fromError(error: Error, causes: number, room: number): ErrorMessage {
   const { name, stack, cause } = error;
-  const sent: ErrorMessage = {
-    className: knownClass(error),
-    name: cut(typeof name === "string" ? name : "Error", MAX_MORE_TEXT),
-    message: cut(messageOf(error)),
-    stack: typeof stack === "string" ? cut(stack) : undefined,
-    more: Object.fromEntries(moreOf(error).slice(0, MAX_MORE)),
-  };
   const { code } = error as { code?: unknown };
-  if (typeof code === "string") sent.more.code = cut(code, MAX_MORE_TEXT);
-  if (cause !== undefined && causes > 0) sent.cause = toErrorMessage(cause, causes - 1);
+  const make = (divisor: number): ErrorMessage => {
+    const shorten = (text: string, length = MAX_TEXT) => cut(text, length / divisor);
+    const more = moreOf(error).map(([key, value]) => [
+      shorten(key, MAX_MORE_TEXT),
+      typeof value === "string" ? shorten(value, MAX_MORE_TEXT) : value,
+    ]);
+    if (typeof code === "string") more.push(["code", shorten(code, MAX_MORE_TEXT)]);
+    return {
+      className: knownClass(error),
+      name: shorten(typeof name === "string" ? name : "Error", MAX_MORE_TEXT),
+      message: shorten(messageOf(error)),
+      stack: typeof stack === "string" ? shorten(stack) : undefined,
+      more: Object.fromEntries(more),
+    };
+  };
+  let sent = make(1);
+  if (sizeOf(sent) > room) sent = make(SHORTER);
+  if (cause !== undefined && causes > 0) {
+    const left = room - sizeOf(sent);
+    const message = toErrorMessage(cause, causes - 1, left);
+    if (sizeOf(message) <= left) sent.cause = message;
+  }
   return sent;
 }
 
@@ -141,10 +164,16 @@ export function fromErrorMessage(sent: ErrorMessage, causes = MAX_CAUSES): unkno
   return error;
 }
 
-/** What else there is on an error, as far as it is plain and no method or field that each error has. */
+function sizeOf(message: ErrorMessage): number {
+  return encoder.encode(JSON.stringify(message)).length;
+}
+
+/** What else there is on an error, as far as it is plain and no method or field that each error has; not all of much. */
 function moreOf(error: object): [string, string | number | boolean | null][] {
   const more: [string, string | number | boolean | null][] = [];
-  for (const [key, value] of Object.entries(error)) {
+  for (const key in error) {
+    if (more.length === MAX_MORE) break;
+    const value: unknown = Object.hasOwn(error, key) ? error[key as keyof typeof error] : undefined;
     if (!isPlain(value) || key in Error.prototype || key === "stack" || key === "cause") continue;
     more.push([
       cut(key, MAX_MORE_TEXT),

@@ -27,6 +27,7 @@ import {
   exchange,
   ListLogger,
   LOOPBACK,
+  ODD_VALUES,
   runProgram,
   start,
   tempFolder,
@@ -73,6 +74,15 @@ const SETUP = `
   });
 `;
 const IMPORT_LOG = `import { ConsoleHandler, setup } from "@std/log";\n`;
+
+Deno.test("logTo() writes a line about whatever was thrown, and about whatever caused it", () => {
+  for (const [what, make] of Object.entries(ODD_VALUES)) {
+    const logger = new ListLogger();
+    logTo(logger, "error", "It failed", make());
+    logTo(logger, "error", "It failed", new Error("outer", { cause: make() }));
+    assertEquals(logger.lines.length, 2, what);
+  }
+});
 
 Deno.test("The default logger writes INFO and above to standard error when the program has configured none", async () => {
   const { out, err } = await run(`${SERVE} await visit(make());`);

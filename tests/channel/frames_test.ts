@@ -6,6 +6,7 @@
 import {
   assertEquals,
   assertLess,
+  assertLessOrEqual,
   assertNotEquals,
   assertRejects,
   assertThrows,
@@ -184,8 +185,11 @@ Deno.test("fault 5: FrameReader.next() rejects frames that are longer than their
       }
     }
   }
-  // What a worker of a server sends is never as long as what a server may keep.
+  // What a worker of a server sends is never as long as what a server may keep, or takes long to parse.
   assertLess(Math.max(...Object.values(FROM_WORKER)), 5 * 1024 * 1024);
+  for (const type of [FRAME.ERROR, FRAME.DONE, FRAME.SET_OPTION, FRAME.WAIT]) {
+    assertLessOrEqual(FROM_WORKER[type]!, 64 * 1024);
+  }
 });
 
 Deno.test("fault 6: FrameReader.next() with a key reads what is written with it, and rejects all else", async () => {

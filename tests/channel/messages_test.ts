@@ -131,6 +131,23 @@ Deno.test("fault 5: toErrorMessage() makes of no error more than may be sent", (
   assertLess(pack({ error: toErrorMessage(long) }).byteLength, FROM_WORKER[FRAME.DONE]!);
 });
 
+Deno.test("fromErrorMessage() takes no more than a few of very many properties", () => {
+  const more = Object.fromEntries(Array.from({ length: 5000 }, (_, n) => [`p${n}`, n]));
+  const said = { className: "Error", name: "Error", message: "text", more };
+  assertEquals(Object.keys(fromErrorMessage(said) as Error).length, 16);
+  assertEquals(Object.keys(toErrorMessage(Object.assign(new Error(), more)).more).length, 16);
+});
+
+Deno.test("toErrorMessage() shortens a long error with long causes before it leaves causes out", () => {
+  const text = "long ".repeat(1000);
+  let error = new Error(text);
+  for (let n = 0; n < 4; n++) error = new Error(text, { cause: error });
+  const made = roundTrip(error) as Error;
+  let depth = 0;
+  for (let at: unknown = made; at instanceof Error; at = at.cause) depth++;
+  assertEquals([depth, made.message], [5, text]);
+});
+
 Deno.test("toErrorMessage() tells what can be said of a value that throws when it is looked at", () => {
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
