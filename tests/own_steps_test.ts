@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { assertEquals, assertInstanceOf, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   ForkingMixIn,
   ForkingTCPServer,
@@ -164,12 +170,62 @@ for (const MixIn of MIX_INS) {
     const errors: unknown[] = [];
     const server = new (class extends Server {})(LOOPBACK, StreamCommandHandler);
     server.handleError = (error) => void errors.push(error);
-    server.finishRequest = (request, address) =>
-      runHandler(new StreamCommandHandler(request, address, server));
     await using _ = start(server);
-    assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "");
-    await until(() => errors.length === 1);
-    assertInstanceOf(errors[0], TypeError);
-    assertStringIncludes(errors[0].message, 'Cannot run handler "StreamCommandHandler" here');
+    const ways: (typeof server.finishRequest)[] = [
+      (request, address) => runHandler(new StreamCommandHandler(request, address, server)),
+      async (request, address) => {
+        const handler = new StreamCommandHandler(request, address, server);
+        await handler.setup();
+        await handler.handle();
+        await handler.finish();
+      },
+    ];
+    for (const way of ways) {
+      server.finishRequest = way;
+      assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "");
+      await until(() => errors.length === 1);
+      const error = errors.pop();
+      assertInstanceOf(error, TypeError);
+      assertStringIncludes(error.message, 'Cannot run handler "StreamCommandHandler" here');
+    }
+  });
+
+  Deno.test(`fault 11: ${MixIn.name} refuses to serve with a finishRequest() that is a field or was assigned`, async () => {
+    const Server = MixIn(TCPServer) as unknown as typeof TCPServer;
+    class FieldServer extends Server {
+      override finishRequest = async (request: StreamSocket, address: TCPAddr): Promise<void> => {
+        await runHandler(new StreamCommandHandler(request, address, this));
+      };
+    }
+    class AssignedServer extends Server {}
+    const options = { timeout: 0 };
+    const assigned = new AssignedServer(LOOPBACK, StreamCommandHandler, options);
+    assigned.finishRequest = (request) => request.sendAll("mine");
+    for (const server of [new FieldServer(LOOPBACK, StreamCommandHandler, options), assigned]) {
+      const serve = () => server.serveForever({ signal: AbortSignal.abort() });
+      for (const begin of [serve, () => server.handleRequest()]) {
+        await assertRejects(
+          begin,
+          TypeError,
+          `Cannot use own finishRequest() with ${server.constructor.name}, which does not call super.finishRequest()`,
+        );
+      }
+      await server.serverClose();
+    }
+  });
+
+  Deno.test(`${MixIn.name} serves with a finishRequest() that is a field around that of the mix-in`, async () => {
+    const Server = MixIn(TCPServer) as unknown as typeof TCPServer;
+    let finished = 0;
+    class AroundServer extends Server {
+      override finishRequest = async (request: StreamSocket, address: TCPAddr): Promise<void> => {
+        await super.finishRequest(request, address);
+        finished++;
+      };
+    }
+    const server = new AroundServer(LOOPBACK, StreamCommandHandler);
+    await using _ = start(server);
+    assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
+    await until(() => finished === 1);
   });
 }

@@ -5,7 +5,7 @@
  */
 import type { SocketAddress } from "../base/address.ts";
 import type { AnyServer } from "./base_server.ts";
-import type { RequestHandler } from "./run_handler.ts";
+import { checkRunsHere, type RequestHandler } from "./run_handler.ts";
 import { BufferedReader } from "../sockets/buffered_reader.ts";
 import { BufferedWriter } from "../sockets/buffered_writer.ts";
 import type { DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
@@ -65,8 +65,10 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
    * @param request What is handled.
    * @param clientAddress Who asks.
    * @param server The server that calls.
+   * @throws {TypeError} When the server runs handlers in Workers or subprocesses, and this is the server's own isolate.
    */
   constructor(request: Request, clientAddress: Addr, server: AnyServer) {
+    checkRunsHere(this, server);
     this.request = request;
     this.clientAddress = clientAddress;
     this.server = server;

@@ -67,7 +67,6 @@ export function checkHandler(value: unknown): void {
  *
  * @param handler The handler, fresh from its constructor.
  * @throws {unknown} What a step threw.
- * @throws {TypeError} When its server runs handlers in Workers or subprocesses, and this is the server's own isolate.
  *
  * @example A handler with an argument more
  * ```ts
@@ -95,8 +94,6 @@ export function checkHandler(value: unknown): void {
  * ```
  */
 export async function runHandler(handler: RequestHandler): Promise<void> {
-  const { server } = handler as { server?: object };
-  if (server !== undefined && remoteServers.has(server)) throw runsElsewhere(handler);
   // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.
   const prepared = handler.setup();
   if (prepared !== undefined) await prepared;
@@ -117,10 +114,16 @@ export async function runHandler(handler: RequestHandler): Promise<void> {
   if (finished !== undefined) await finished;
 }
 
-function runsElsewhere({ constructor }: RequestHandler): Error {
-  return new TypeError(
+/**
+ * Refuses to make a handler of a server whose handlers run elsewhere.
+ *
+ * @throws {TypeError} When that is what the server does, and this is the server's own isolate.
+ */
+export function checkRunsHere(handler: object, server: object): void {
+  if (!remoteServers.has(server)) return;
+  throw new TypeError(
     `Cannot run handler "${
-      nameOf(constructor)
+      nameOf(handler.constructor)
     }" here: its server runs handlers in Workers or subprocesses; ` +
       "call super.finishRequest(), and give handlers more by requestContext()",
   );

@@ -23,7 +23,7 @@ import {
 } from "../base/options.ts";
 import { ProcessWorker } from "../workers/process_worker.ts";
 import { handlerModule } from "../workers/handler_module.ts";
-import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
+import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
@@ -266,6 +266,11 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
       this.#executor.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
+    }
+
+    override checkSettings(): void {
+      super.checkSettings();
+      checkOwnFinishRequest(this, "subprocess");
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {

@@ -23,7 +23,7 @@ import {
 } from "../base/options.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import { handlerModule } from "../workers/handler_module.ts";
-import { checkFinishRequest, runElsewhere } from "../workers/own_finish.ts";
+import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
 import type { AnyServer } from "../core/base_server.ts";
@@ -218,6 +218,11 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
       this.#executor.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
+    }
+
+    override checkSettings(): void {
+      super.checkSettings();
+      checkOwnFinishRequest(this, "Worker");
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {

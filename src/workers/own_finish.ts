@@ -30,13 +30,7 @@ export function checkFinishRequest(Server: Class, MixIn: Class, kind: string): v
   }
   const place = owners.indexOf(MixIn.prototype);
   for (const owner of owners.slice(0, place)) {
-    const own: unknown = Object.getOwnPropertyDescriptor(owner, METHOD)!.value;
-    // Around the one of the mix-in it may do what it likes.
-    if (typeof own !== "function" || /\.\s*finishRequest\b/.test(String(own))) continue;
-    throw new TypeError(
-      `Cannot use own finishRequest() with ${name}, which does not call super.finishRequest(): that runs the ` +
-        `handler in a ${kind}; what handlers need more goes by requestContext()`,
-    );
+    refuseOwn(owner, name, kind);
   }
   const below = owners[place + 1] as { constructor: Class };
   if (owners.length === place + 2) return; // that of the base of all servers, which the mix-in stands for
@@ -45,6 +39,28 @@ export function checkFinishRequest(Server: Class, MixIn: Class, kind: string): v
       nameOf(below.constructor)
     }" with ${name}: ${MixIn.name} never calls it; ` +
       "override it in a class that extends the mixed-in one, and call super.finishRequest() there",
+  );
+}
+
+/**
+ * Refuses a `finishRequest()` that has been given to the server itself, as a field or later, and that would run
+ * handlers where the server is.
+ *
+ * @param kind What messages call the workers.
+ * @throws {TypeError} When there is one.
+ */
+export function checkOwnFinishRequest(server: object, kind: string): void {
+  if (Object.hasOwn(server, METHOD)) refuseOwn(server, nameOf(server.constructor), kind);
+}
+
+/** Refuses the `finishRequest()` of an object, unless it is one around that of the mix-in. */
+function refuseOwn(owner: object, name: string, kind: string): void {
+  const own: unknown = Object.getOwnPropertyDescriptor(owner, METHOD)!.value;
+  // Around the one of the mix-in it may do what it likes.
+  if (typeof own !== "function" || /\.\s*finishRequest\b/.test(String(own))) return;
+  throw new TypeError(
+    `Cannot use own finishRequest() with ${name}, which does not call super.finishRequest(): that runs the ` +
+      `handler in a ${kind}; what handlers need more goes by requestContext()`,
   );
 }
 

@@ -542,6 +542,20 @@ Deno.test("PoolTCPServer constructor refuses what it cannot do", () => {
   );
 });
 
+Deno.test("fault 11: PoolTCPServer refuses to serve with a step that is a field", async () => {
+  const steps = ["getRequest", "processRequest", "prepareRequest", "finishRequest"] as const;
+  for (const step of [...steps, "shutdownRequest", "closeRequest"] as const) {
+    const server = makePool();
+    Object.defineProperty(server, step, { value: () => {} });
+    await assertRejects(
+      () => server.serveForever({ signal: AbortSignal.abort() }),
+      TypeError,
+      `Cannot use own ${step}() with PoolTCPServer: its Workers do that`,
+    );
+    await server.serverClose();
+  }
+});
+
 Deno.test("PoolTCPServer.handleRequest() and getRequest() say what to do instead", async () => {
   await using server = makePool();
   await assertRejects(() => server.handleRequest(), Deno.errors.NotSupported, "use serveForever()");
