@@ -51,6 +51,20 @@ export class Watchdog {
     return promise;
   }
 
+  /**
+   * Waits as {@linkcode Watchdog.watch}, for an operation that has the caller's memory: when time is up, this still waits
+   * until the operation has settled, which `timedOut` is to bring about.
+   */
+  async watchToEnd<T>(operation: Promise<T>, limit: number, timedOut: () => Error): Promise<T> {
+    let late: Error | null = null;
+    try {
+      return await this.watch(operation, limit, () => late = timedOut());
+    } catch (error) {
+      if (error === late) await operation.catch(() => {});
+      throw error;
+    }
+  }
+
   /** Lets go of the timer; an operation under way is watched no more. */
   stop(): void {
     clearTimeout(this.#timer);

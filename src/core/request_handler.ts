@@ -52,12 +52,14 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
    */
   static readonly moduleUrl: string = "";
 
+  // Declared only: the constructor sets them, and a field would be set twice.
+
   /** What is handled. */
-  readonly request: Request;
+  declare readonly request: Request;
   /** Who asks. The path of a Unix client that bound none is `null`, whatever the type says. */
-  readonly clientAddress: Addr;
+  declare readonly clientAddress: Addr;
   /** The server that made this handler. */
-  readonly server: AnyServer;
+  declare readonly server: AnyServer;
 
   /**
    * Called by the server.

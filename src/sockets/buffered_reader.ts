@@ -5,8 +5,9 @@
  */
 import { cannotBlock } from "../base/blocking.ts";
 import { checkInteger } from "../base/options.ts";
-import { isSteps, ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
-import { internals, streamOf } from "./stream_socket.ts";
+import { ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
+import { internals } from "./stream_socket.ts";
+import { streamOf } from "./web_streams.ts";
 import { toBytes } from "../base/to_bytes.ts";
 
 /** What a {@linkcode BufferedReader} reads from: a socket, a file, a `Deno.Conn`. */
@@ -43,6 +44,9 @@ export interface BufferedReaderOptions {
 /** The longest line when nobody says, in bytes. */
 const DEFAULT_LINE_LENGTH = 65536;
 
+/** The longest line that can be asked for, in bytes. */
+const MAX_LINE_LENGTH = 2 ** 30;
+
 const NEWLINE = 0x0a;
 const RETURN = 0x0d;
 const NEWLINE_DELIMITER = Uint8Array.of(NEWLINE);
@@ -60,9 +64,10 @@ const NO_SOURCE: ReadSource = { read: () => Promise.resolve(null), readSync: () 
  * by the limit of the call. The bytes that a method returns are the caller's to keep. One read at a time: a
  * second one while the first waits is refused with `Deno.errors.Busy`.
  *
- * The methods whose names end in `Sync`, and `for...of`, do the same and block the isolate. They work where a
- * handler may block, which is in a Web Worker or a subprocess ({@linkcode StreamSocket.canBlock}), and on bytes in
- * memory; elsewhere they throw `Deno.errors.NotSupported`, whatever is in the buffer already.
+ * The methods whose names end in `Sync`, and `for...of`, do the same as their namesakes, throw the same, and block the
+ * isolate. They work where a handler may block, which is in a Web Worker or a subprocess
+ * ({@linkcode StreamSocket.canBlock}), and on bytes in memory; elsewhere they throw `Deno.errors.NotSupported`,
+ * whatever is in the buffer already.
  *
  * @example Read lines
  * ```ts
@@ -92,7 +97,7 @@ export class BufferedReader
   /** The longest line that `readline()` and the iterations accept, in bytes with its end. */
   readonly maxLineLength: number;
   readonly #source: ReadSource;
-  readonly #steps: ReadBuffer;
+  readonly #buffer: ReadBuffer;
   /** Whether a read is under way; a second one would tear its bytes apart. */
   #reading = false;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
@@ -107,8 +112,11 @@ export class BufferedReader
   constructor(source: ReadSource, options: BufferedReaderOptions = {}) {
     const { bufferSize = -1, maxLineLength = DEFAULT_LINE_LENGTH } = options;
     this.#source = source;
-    this.#steps = new ReadBuffer(source, bufferSize);
-    this.maxLineLength = checkInteger("maxLineLength", maxLineLength, 1, 2 ** 30);
+    this.#buffer = new ReadBuffer(source, bufferSize);
+    this.maxLineLength = maxLineLength;
+    if (maxLineLength !== DEFAULT_LINE_LENGTH) {
+      checkInteger("maxLineLength", maxLineLength, 1, MAX_LINE_LENGTH);
+    }
   }
 
   /**
@@ -120,7 +128,7 @@ export class BufferedReader
    */
   static fromBytes(bytes: Uint8Array, options: BufferedReaderOptions = {}): BufferedReader {
     const reader = new BufferedReader(NO_SOURCE, options);
-    reader.#steps.holdAll(bytes);
+    reader.#buffer.holdAll(bytes);
     return reader;
   }
 
@@ -135,17 +143,10 @@ export class BufferedReader
    */
   async read(size = -1): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().read(size);
-    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
   }
 
-  /**
-   * Reads as {@linkcode BufferedReader.read}, blocking the isolate.
-   *
-   * @param size How many bytes; -1 for all.
-   * @returns The bytes, fewer than `size` only at the end of the stream, empty there.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
-   */
+  /** Reads as {@linkcode BufferedReader.read}, blocking the isolate. */
   readSync(size = -1): Uint8Array<ArrayBuffer> {
     return this.#runSync(this.#idleSync("read").read(size));
   }
@@ -159,17 +160,10 @@ export class BufferedReader
    */
   async read1(size = -1): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().read1(size);
-    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
   }
 
-  /**
-   * Reads as {@linkcode BufferedReader.read1}, blocking the isolate.
-   *
-   * @param size How many bytes at the most; -1 for as many as the buffer takes.
-   * @returns The bytes; empty at the end of the stream.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
-   */
+  /** Reads as {@linkcode BufferedReader.read1}, blocking the isolate. */
   read1Sync(size = -1): Uint8Array<ArrayBuffer> {
     return this.#runSync(this.#idleSync("read1").read1(size));
   }
@@ -184,18 +178,10 @@ export class BufferedReader
    */
   async readExactly(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().readExactly(size);
-    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
   }
 
-  /**
-   * Reads as {@linkcode BufferedReader.readExactly}, blocking the isolate.
-   *
-   * @param size How many bytes.
-   * @returns The bytes.
-   * @throws {IncompleteReadError} When the stream ended before; `partial` has what arrived.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
-   */
+  /** Reads as {@linkcode BufferedReader.readExactly}, blocking the isolate. */
   readExactlySync(size: number): Uint8Array<ArrayBuffer> {
     return this.#runSync(this.#idleSync("readExactly").readExactly(size));
   }
@@ -209,21 +195,18 @@ export class BufferedReader
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
   async readline(limit: number = this.maxLineLength): Promise<Uint8Array<ArrayBuffer>> {
-    const line = this.#idle().readUntil(NEWLINE_DELIMITER, limit);
-    return isSteps(line) ? await this.#run(line) : line;
+    const buffer = this.#idle();
+    if (limit !== this.maxLineLength) checkInteger("limit", limit, 1, MAX_LINE_LENGTH);
+    return buffer.takeUntil(NEWLINE_DELIMITER, limit) ??
+      await this.#run(buffer.readUntil(NEWLINE_DELIMITER, limit));
   }
 
-  /**
-   * Reads as {@linkcode BufferedReader.readline}, blocking the isolate.
-   *
-   * @param limit The longest line that is accepted, in bytes with its end.
-   * @returns The line with its `\n`; without one where the stream ended first; empty at the end.
-   * @throws {LineTooLongError} When no line end came within `limit` bytes; they stay in the buffer.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
-   */
+  /** Reads as {@linkcode BufferedReader.readline}, blocking the isolate. */
   readlineSync(limit: number = this.maxLineLength): Uint8Array<ArrayBuffer> {
-    return this.#runSync(this.#idleSync("readline").readUntil(NEWLINE_DELIMITER, limit));
+    const buffer = this.#idleSync("readline");
+    if (limit !== this.maxLineLength) checkInteger("limit", limit, 1, MAX_LINE_LENGTH);
+    return buffer.takeUntil(NEWLINE_DELIMITER, limit) ??
+      this.#runSync(buffer.readUntil(NEWLINE_DELIMITER, limit));
   }
 
   /**
@@ -240,26 +223,19 @@ export class BufferedReader
     delimiter: string | ArrayBufferLike | ArrayBufferView,
     limit: number = this.maxLineLength,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const frame = this.#idle().readUntil(toBytes(delimiter, READ), limit);
-    return isSteps(frame) ? await this.#run(frame) : frame;
+    const buffer = this.#idle();
+    const end = delimiterOf(delimiter, limit);
+    return buffer.takeUntil(end, limit) ?? await this.#run(buffer.readUntil(end, limit));
   }
 
-  /**
-   * Reads as {@linkcode BufferedReader.readUntil}, blocking the isolate.
-   *
-   * @param delimiter What ends the frame: bytes, or text that goes as UTF-8.
-   * @param limit The longest frame that is accepted, in bytes with its delimiter.
-   * @returns The frame with its delimiter; without one where the stream ended first; empty at the end.
-   * @throws {LineTooLongError} When no delimiter came within `limit` bytes; they stay in the buffer.
-   * @throws {RangeError} When the delimiter is empty.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
-   */
+  /** Reads as {@linkcode BufferedReader.readUntil}, blocking the isolate. */
   readUntilSync(
     delimiter: string | ArrayBufferLike | ArrayBufferView,
     limit: number = this.maxLineLength,
   ): Uint8Array<ArrayBuffer> {
-    return this.#runSync(this.#idleSync("readUntil").readUntil(toBytes(delimiter, READ), limit));
+    const buffer = this.#idleSync("readUntil");
+    const end = delimiterOf(delimiter, limit);
+    return buffer.takeUntil(end, limit) ?? this.#runSync(buffer.readUntil(end, limit));
   }
 
   /**
@@ -272,18 +248,10 @@ export class BufferedReader
    */
   async peek(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().peek(size);
-    return isSteps(bytes) ? await this.#run(bytes) : bytes;
+    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
   }
 
-  /**
-   * Looks ahead as {@linkcode BufferedReader.peek}, blocking the isolate.
-   *
-   * @param size How many bytes to wait for.
-   * @returns The bytes, fewer than `size` only where the stream ends.
-   * @throws {RangeError} When `size` is negative or above 1 GiB.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
-   */
+  /** Looks ahead as {@linkcode BufferedReader.peek}, blocking the isolate. */
   peekSync(size: number): Uint8Array<ArrayBuffer> {
     return this.#runSync(this.#idleSync("peek").peek(size));
   }
@@ -318,14 +286,7 @@ export class BufferedReader
     for await (const line of this) yield decode(line);
   }
 
-  /**
-   * Iterates as {@linkcode BufferedReader.lines}, blocking the isolate.
-   *
-   * @param encoding A name that `TextDecoder` knows; bytes that are not in it become U+FFFD.
-   * @returns The lines.
-   * @throws {RangeError} When there is no such encoding, or one in which a line end is not one byte.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   */
+  /** Iterates as {@linkcode BufferedReader.lines}, blocking the isolate. */
   *linesSync(encoding = "utf-8"): Generator<string, void, void> {
     const decode = lineDecoder(encoding);
     for (const line of this) yield decode(line);
@@ -333,7 +294,10 @@ export class BufferedReader
 
   /** What is still to be read, as a stream of bytes. Its end closes nothing. */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#readable ??= streamOf({ read: (p) => this.#readSome(p) }, () => this.#steps.end());
+    return this.#readable ??= streamOf(
+      { read: (p) => this.#readSome(p) },
+      () => this.#buffer.end(),
+    );
   }
 
   async #readSome(p: Uint8Array): Promise<number | null> {
@@ -345,7 +309,7 @@ export class BufferedReader
     if (this.#reading) {
       throw new Deno.errors.Busy("Cannot read from rfile: another read is under way");
     }
-    return this.#steps;
+    return this.#buffer;
   }
 
   /** As `#idle()`, for a read that may block. */
@@ -385,8 +349,8 @@ export class BufferedReader
   }
 
   /** Drives a read that blocks, step by step as `#run()` does. */
-  #runSync(result: Result<Uint8Array<ArrayBuffer>>): Uint8Array<ArrayBuffer> {
-    if (!isSteps(result)) return result;
+  #runSync(result: Result): Uint8Array<ArrayBuffer> {
+    if (result instanceof Uint8Array) return result;
     this.#reading = true;
     try {
       let step = result.next();
@@ -405,6 +369,17 @@ export class BufferedReader
       this.#reading = false;
     }
   }
+}
+
+/** Checks what `readUntil()` was given, and gives the delimiter as bytes. */
+function delimiterOf(
+  delimiter: string | ArrayBufferLike | ArrayBufferView,
+  limit: number,
+): Uint8Array {
+  const bytes = toBytes(delimiter, READ);
+  checkInteger("limit", limit, 1, MAX_LINE_LENGTH);
+  checkInteger("delimiter.length", bytes.length, 1, limit);
+  return bytes;
 }
 
 /** Makes what turns lines into text without their ends. */

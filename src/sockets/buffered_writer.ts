@@ -35,6 +35,9 @@ export interface BufferedWriterOptions {
 /** The buffer's size for -1, in bytes. */
 const DEFAULT_BUFFER_SIZE = 8192;
 
+/** What messages call a write. */
+const WRITE = "write to wfile";
+
 const nothing = (): void => {};
 
 /**
@@ -44,9 +47,10 @@ const nothing = (): void => {};
  * whatever is called after it, too: a write, `flush()` or `close()`. Awaiting is what makes a handler wait for
  * a slow client instead of filling memory.
  *
- * `writeSync()` and `flushSync()` do the same and block the isolate. They work where a handler may block, which is
- * in a Web Worker or a subprocess ({@linkcode StreamSocket.canBlock}); elsewhere they throw
- * `Deno.errors.NotSupported`, also when the buffer has room.
+ * `writeSync()` and `flushSync()` do the same as their namesakes, throw the same, and block the isolate. They work where
+ * a handler may block, which is in a Web Worker or a subprocess ({@linkcode StreamSocket.canBlock}); elsewhere they throw
+ * `Deno.errors.NotSupported`, also when the buffer has room. While an earlier write is still sent they throw
+ * `Deno.errors.Busy`.
  *
  * @example Write into memory
  * ```ts
@@ -65,6 +69,8 @@ const nothing = (): void => {};
  * ```
  */
 export class BufferedWriter {
+  // Open until close(), which refuses what comes after it. A send that fails, at any time, makes all later calls fail.
+
   readonly #sink: WriteSink;
   readonly #bufferSize: number;
   /** Bytes that wait for a flush, in `#used` of the buffer; the buffer is made when it is first needed. */
@@ -75,8 +81,8 @@ export class BufferedWriter {
   #failed: { error: unknown } | null = null;
   /** How many sends are under way. */
   #sending = 0;
-  /** Resolves when the last send so far has ended, well or not. */
-  #lastSend: Promise<void> | null = null;
+  /** What the last send so far gives. */
+  #lastSend: Promise<number> | null = null;
   #writable: WritableStream<Uint8Array<ArrayBufferLike>> | null = null;
 
   /**
@@ -88,7 +94,7 @@ export class BufferedWriter {
    */
   constructor(sink: WriteSink, options: BufferedWriterOptions = {}) {
     const { bufferSize = 0 } = options;
-    checkInteger("bufferSize", bufferSize, -1, 2 ** 30);
+    if (bufferSize !== 0) checkInteger("bufferSize", bufferSize, -1, 2 ** 30);
     this.#sink = sink;
     this.#bufferSize = bufferSize === -1 ? DEFAULT_BUFFER_SIZE : bufferSize;
   }
@@ -110,32 +116,21 @@ export class BufferedWriter {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client took nothing for as long.
    */
   write(data: string | ArrayBufferLike | ArrayBufferView): Promise<number> {
-    const bytes = toBytes(data, "write to wfile");
+    const bytes = data instanceof Uint8Array ? data : toBytes(data, WRITE);
     if (this.#closed) return this.#refuse(closedError());
     if (this.#failed !== null) return this.#refuse(this.#failed.error);
-    const written = this.#write(bytes, this.#send);
-    if (written === null) return Promise.resolve(bytes.length);
-    const counted = written.then(() => bytes.length);
-    counted.catch(nothing); // kept in #failed for whoever comes next
-    return counted;
+    if (this.#bufferSize > 0) return this.#writeBuffered(bytes);
+    const sending = this.#send(bytes, bytes.length);
+    sending.then(undefined, nothing); // kept in #failed for whoever comes next
+    return this.#lastSend = sending;
   }
 
-  /**
-   * Writes as {@linkcode BufferedWriter.write}, blocking the isolate while the client is slow.
-   *
-   * @param data Bytes, or text that goes as UTF-8.
-   * @returns How many bytes that were, all of them.
-   * @throws {TypeError} When `data` is neither.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.Busy} When an earlier `write()` or `flush()` still sends.
-   * @throws {Deno.errors.BadResource} When the writer is closed.
-   * @throws {Deno.errors.BrokenPipe} When the client has gone.
-   */
+  /** Writes as {@linkcode BufferedWriter.write}, blocking the isolate while the client is slow. */
   writeSync(data: string | ArrayBufferLike | ArrayBufferView): number {
     this.#assertBlocking("write");
     if (this.#closed) throw closedError();
-    const bytes = toBytes(data, "write to wfile");
-    this.#write(bytes, this.#sendSync);
+    const bytes = toBytes(data, WRITE);
+    for (const due of this.#put(bytes)) this.#sendSync(due);
     return bytes.length;
   }
 
@@ -146,22 +141,17 @@ export class BufferedWriter {
    * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client took nothing for as long.
    */
   flush(): Promise<void> {
-    this.#sendBuffer(this.#send);
+    if (this.#used > 0) void this.#sendLater(this.#takeBuffer(), 0);
+    if (this.#sending === 0 && this.#failed === null) return Promise.resolve();
     const flushed = this.#settled();
     flushed.catch(nothing); // kept in #failed for whoever comes next
     return flushed;
   }
 
-  /**
-   * Sends what waits in the buffer, blocking the isolate while the client is slow.
-   *
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.Busy} When an earlier `write()` or `flush()` still sends.
-   * @throws {Deno.errors.BrokenPipe} When the client has gone.
-   */
+  /** Sends what waits in the buffer, blocking the isolate while the client is slow. */
   flushSync(): void {
     this.#assertBlocking("flush");
-    this.#sendBuffer(this.#sendSync);
+    if (this.#used > 0) this.#sendSync(this.#takeBuffer());
   }
 
   /** Flushes, then refuses further writes; the socket stays open. Nothing when it is closed already. */
@@ -183,50 +173,70 @@ export class BufferedWriter {
   #refuse(error: unknown): Promise<never> {
     internals.outlive(this.#sink, error, "write");
     const refused = Promise.reject(error);
-    refused.catch(nothing); // as any other write that nobody awaits
+    refused.then(undefined, nothing); // as any other write that nobody awaits
     return refused;
   }
 
-  /** Buffers or sends; gives what the last send gave, or null when the bytes found room in the buffer. */
-  #write<Sent>(bytes: Uint8Array, send: (bytes: Uint8Array) => Sent): Sent | null {
-    if (this.#bufferSize === 0) return send(bytes);
-    let sent: Sent | null = null;
-    if (this.#used + bytes.length > this.#bufferSize) sent = this.#sendBuffer(send);
-    if (bytes.length >= this.#bufferSize) return send(bytes);
-    this.#buffer ??= new Uint8Array(this.#bufferSize);
-    this.#buffer.set(bytes, this.#used);
-    this.#used += bytes.length;
-    return sent;
+  #writeBuffered(bytes: Uint8Array): Promise<number> {
+    const { length } = bytes;
+    let written: Promise<number> | null = null;
+    for (const due of this.#put(bytes)) written = this.#sendLater(due, length);
+    return written ?? Promise.resolve(length);
   }
 
-  #sendBuffer<Sent>(send: (bytes: Uint8Array) => Sent): Sent | null {
-    if (this.#buffer === null || this.#used === 0) return null;
-    const bytes = this.#buffer.subarray(0, this.#used);
-    this.#buffer = null; // it belongs to the send until that has ended
+  /** Puts bytes into the buffer, or what does not fit past it; gives what is to be sent now, in order. */
+  #put(bytes: Uint8Array): Uint8Array[] {
+    const due: Uint8Array[] = [];
+    if (this.#used > 0 && this.#used + bytes.length > this.#bufferSize) {
+      due.push(this.#takeBuffer());
+    }
+    if (bytes.length >= this.#bufferSize) {
+      due.push(bytes);
+    } else {
+      this.#buffer ??= new Uint8Array(this.#bufferSize);
+      this.#buffer.set(bytes, this.#used);
+      this.#used += bytes.length;
+    }
+    return due;
+  }
+
+  /** Takes what waits in the buffer, which belongs to the send from then on. */
+  #takeBuffer(): Uint8Array {
+    const bytes = this.#buffer!.subarray(0, this.#used);
+    this.#buffer = null;
     this.#used = 0;
-    return send(bytes);
+    return bytes;
   }
 
-  readonly #send = (bytes: Uint8Array): Promise<void> => {
-    const sending = this.#sink.sendAll(bytes);
-    this.#sending++;
-    this.#lastSend = sending.then(() => {
-      this.#sending--;
-    }, (error) => {
-      this.#sending--;
-      this.#failed ??= { error };
-    });
-    return sending;
-  };
+  /** Sends for a call that may be left un-awaited. */
+  #sendLater(bytes: Uint8Array, count: number): Promise<number> {
+    const sending = this.#send(bytes, count);
+    sending.then(undefined, nothing); // kept in #failed for whoever comes next
+    return this.#lastSend = sending;
+  }
 
-  readonly #sendSync = (bytes: Uint8Array): void => {
+  /** Sends, and gives `count` when that is done. */
+  async #send(bytes: Uint8Array, count: number): Promise<number> {
+    this.#sending++;
+    try {
+      await this.#sink.sendAll(bytes);
+      return count;
+    } catch (error) {
+      this.#failed ??= { error };
+      throw error;
+    } finally {
+      this.#sending--;
+    }
+  }
+
+  #sendSync(bytes: Uint8Array): void {
     try {
       this.#sink.sendAllSync!(bytes);
     } catch (error) {
       this.#failed ??= { error };
       throw error;
     }
-  };
+  }
 
   /** Checks that a call may block, and that nothing has failed before. */
   #assertBlocking(method: string): void {
@@ -243,7 +253,11 @@ export class BufferedWriter {
 
   /** Waits for all sends so far, and throws what any of them failed with. */
   async #settled(): Promise<void> {
-    await this.#lastSend;
+    try {
+      await this.#lastSend;
+    } catch {
+      // The first error is thrown, which may be of an earlier one.
+    }
     if (this.#failed !== null) throw this.#failed.error;
   }
 }

@@ -5,7 +5,7 @@
  */
 import { Duplex } from "node:stream";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
-import { streamOf } from "./stream_socket.ts";
+import { streamOf } from "./web_streams.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 
 /** The most that one read takes from the connection, in bytes; a record of TLS has 16 KiB. */
@@ -77,7 +77,7 @@ export class NodeTLSConn implements Deno.TlsConn {
   }
 
   read(p: Uint8Array): Promise<number | null> {
-    return this.#reads.runAnyway(() => this.#read(p));
+    return this.#reads.run(() => this.#read(p));
   }
 
   async write(p: Uint8Array): Promise<number> {

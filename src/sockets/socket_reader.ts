@@ -8,47 +8,60 @@ import type { StreamTransport } from "./stream_transport.ts";
 import { SerialQueue } from "../base/serial_queue.ts";
 import { Watchdog } from "../base/deadline.ts";
 
-/** A read of the transport that a time limit may part from its caller: what comes is then for the next. */
-interface LateRead extends PromiseWithResolvers<number | null> {
+/** A read of the transport that a time limit may detach from its caller: what comes is then for the next. */
+interface DetachableRead extends PromiseWithResolvers<number | null> {
   readonly buffer: Uint8Array<ArrayBuffer>;
   /** Gives or throws what became of it; null while it is under way. */
   outcome: (() => number | null) | null;
 }
 
 /** The most that a read with a time limit asks for, in bytes. */
-const MAX_LATE_READ = 64 * 1024;
+const MAX_DETACHABLE_READ = 64 * 1024;
 
-/** Reads from a transport, for one socket. */
+/**
+ * Reads from a transport, for one socket.
+ *
+ * A read without a time limit goes straight to the transport. One with a limit reads into memory of ours: when its time
+ * is up the caller leaves, and the read stays, detached, for the next one to take over. What it brings and nobody has
+ * taken yet is the leftover. While a detachable read or a leftover is there, and while a read is in the queue, all others
+ * go through the queue, so that the bytes keep their order. Ended, by `end()` or `close()`, it gives the end of the
+ * stream.
+ */
 export class SocketReader {
   /** The time limit of each read, in milliseconds; `null` for none. */
   timeout: number | null = null;
   readonly #transport: StreamTransport;
-  #ended = false;
-  #late: LateRead | null = null;
-  /** Data of a late read that did not fit where it was wanted. */
+  #ended: boolean;
+  #detachable: DetachableRead | null = null;
+  /** Data of a detachable read that did not fit where it was wanted. */
   #leftover: Uint8Array<ArrayBuffer> | null = null;
   /** The reads with a time limit, and those that were called while one of them waited. */
-  readonly #turns = new SerialQueue();
+  readonly #queue = new SerialQueue();
   /** How many of the other reads wait; counted only where one could block meanwhile. */
-  #direct = 0;
+  #unqueued = 0;
   /** The last of them; a transport that can block takes one at a time. */
-  #lastDirect: Promise<unknown> | null = null;
+  #lastUnqueued: Promise<unknown> | null = null;
   #watchdog: Watchdog | null = null;
 
-  constructor(transport: StreamTransport) {
+  /**
+   * @param transport Where the bytes come from.
+   * @param ended Whether reads give the end of the stream from the start.
+   */
+  constructor(transport: StreamTransport, ended: boolean) {
     this.#transport = transport;
+    this.#ended = ended;
   }
 
   /** Does what {@linkcode StreamSocket.read} does. */
   read(p: Uint8Array): Promise<number | null> {
     if (this.#ended) return Promise.resolve(null);
-    const free = this.#late === null && this.#leftover === null && !this.#turns.busy;
+    const free = this.#detachable === null && this.#leftover === null && !this.#queue.busy;
     if (!free || this.timeout !== null) return this.#readInTurn(p);
     if (this.#transport.readSync === undefined) return this.#transport.read(p);
-    const read = this.#direct === 0 ? this.#transport.read(p) : this.#readNext(p);
-    this.#direct++;
-    this.#lastDirect = read;
-    read.then(this.#directDone, this.#directDone);
+    const read = this.#unqueued === 0 ? this.#transport.read(p) : this.#readNext(p);
+    this.#unqueued++;
+    this.#lastUnqueued = read;
+    read.then(this.#unqueuedDone, this.#unqueuedDone);
     return read;
   }
 
@@ -62,17 +75,17 @@ export class SocketReader {
     const call = `${method}Sync()`;
     if (this.#transport.readSync === undefined) throw cannotBlock(call, `await ${method}()`);
     if (this.#ended) return null;
-    if (this.#direct > 0 || this.#turns.busy) throw cannotBlockYet(call, "read");
+    if (this.#unqueued > 0 || this.#queue.busy) throw cannotBlockYet(call, "read");
     if (p.length === 0) return 0;
-    if (this.#late !== null) {
+    if (this.#detachable !== null) {
       // It cannot end while the isolate blocks, and what it reads comes before what this one would.
-      if (this.#late.outcome === null) {
+      if (this.#detachable.outcome === null) {
         throw new Deno.errors.Busy(
           `Cannot block in ${call}: a read that timed out still waits for the client; ` +
             "await the next read instead",
         );
       }
-      if (this.#keep(this.#late, this.#late.outcome()) === null) return null;
+      if (this.#keep(this.#detachable, this.#detachable.outcome()) === null) return null;
     }
     if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
     return this.#readBlocking(p, this.timeout);
@@ -83,7 +96,7 @@ export class SocketReader {
    * not wanted goes back by {@linkcode SocketReader.unread} before the next read begins.
    */
   readAhead(p: Uint8Array): Promise<number | null> {
-    return this.#turns.runAnyway(() => this.#readHeld(p));
+    return this.#queue.run(() => this.#readHeld(p));
   }
 
   /** Takes back the bytes of the last read, in the same turn of the event loop as that gave them. */
@@ -94,13 +107,13 @@ export class SocketReader {
 
   /** Whether a read waits, on a transport that can block. */
   get busy(): boolean {
-    return this.#direct > 0 || this.#turns.busy;
+    return this.#unqueued > 0 || this.#queue.busy;
   }
 
   /** Makes reads give the end of the stream. */
   end(): void {
     this.#ended = true;
-    this.#late?.resolve(null);
+    this.#detachable?.resolve(null);
   }
 
   /** Ends without a word to a read that waits, which fails with the connection. */
@@ -112,26 +125,26 @@ export class SocketReader {
   /** Reads when the reads before have settled. */
   #readNext(p: Uint8Array): Promise<number | null> {
     const read = () => this.#ended ? Promise.resolve(null) : this.#transport.read(p);
-    return this.#lastDirect!.then(read, read);
+    return this.#lastUnqueued!.then(read, read);
   }
 
-  readonly #directDone = (): void => {
-    this.#direct--;
+  readonly #unqueuedDone = (): void => {
+    this.#unqueued--;
   };
 
   /** On its own because a closure in `read()` would cost every read its context. */
   #readInTurn(p: Uint8Array): Promise<number | null> {
-    return this.#turns.runAnyway(() => this.#readLate(p));
+    return this.#queue.run(() => this.#readDetachable(p));
   }
 
   /** Reads with a time limit, or what an earlier read with one has left behind. */
-  async #readLate(p: Uint8Array): Promise<number | null> {
+  async #readDetachable(p: Uint8Array): Promise<number | null> {
     if (this.#ended) return null;
     if (p.length === 0) return 0;
     if (this.#leftover === null) {
       // The bytes go into a buffer of ours: one that times out may fill it long after the caller left.
-      const late = this.#late ??= this.#startRead(p.length);
-      if (this.#keep(late, await this.#timed(late.promise)) === null) return null;
+      const detachable = this.#detachable ??= this.#startRead(p.length);
+      if (this.#keep(detachable, await this.#timed(detachable.promise)) === null) return null;
     }
     return this.#takeLeftover(this.#leftover!, p);
   }
@@ -139,15 +152,15 @@ export class SocketReader {
   /** Reads what an earlier read has left behind, or else straight from the transport. */
   async #readHeld(p: Uint8Array): Promise<number | null> {
     if (this.#ended) return null;
-    if (this.#late !== null) this.#keep(this.#late, await this.#late.promise);
+    if (this.#detachable !== null) this.#keep(this.#detachable, await this.#detachable.promise);
     if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
     return await this.#transport.read(p);
   }
 
-  /** Keeps what a late read has brought until it is taken. */
-  #keep(late: LateRead, count: number | null): Uint8Array<ArrayBuffer> | null {
-    this.#late = null;
-    return this.#leftover = count === null ? null : late.buffer.subarray(0, count);
+  /** Keeps what a detachable read has brought until it is taken. */
+  #keep(detachable: DetachableRead, count: number | null): Uint8Array<ArrayBuffer> | null {
+    this.#detachable = null;
+    return this.#leftover = count === null ? null : detachable.buffer.subarray(0, count);
   }
 
   #takeLeftover(data: Uint8Array<ArrayBuffer>, p: Uint8Array): number {
@@ -157,18 +170,22 @@ export class SocketReader {
     return count;
   }
 
-  #startRead(length: number): LateRead {
-    const buffer = new Uint8Array(Math.min(length, MAX_LATE_READ));
-    const late: LateRead = { buffer, outcome: null, ...Promise.withResolvers<number | null>() };
+  #startRead(length: number): DetachableRead {
+    const buffer = new Uint8Array(Math.min(length, MAX_DETACHABLE_READ));
+    const detachable: DetachableRead = {
+      buffer,
+      outcome: null,
+      ...Promise.withResolvers<number | null>(),
+    };
     // It may settle after the connection was closed, when nobody waits for it.
-    late.promise.then((count) => late.outcome = () => count, (error) => {
-      late.outcome = () => {
+    detachable.promise.then((count) => detachable.outcome = () => count, (error) => {
+      detachable.outcome = () => {
         throw error;
       };
     });
-    const read = this.#direct === 0 ? this.#transport.read(buffer) : this.#readNext(buffer);
-    read.then(late.resolve, late.reject);
-    return late;
+    const read = this.#unqueued === 0 ? this.#transport.read(buffer) : this.#readNext(buffer);
+    read.then(detachable.resolve, detachable.reject);
+    return detachable;
   }
 
   #timed<T>(operation: Promise<T>): Promise<T> {

@@ -3,33 +3,32 @@
  *
  * @module
  */
-import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
 import { noteSource } from "../base/errors.ts";
-import { logTo, type ServerLogger } from "../base/log.ts";
+import type { ServerLogger } from "../base/log.ts";
 import { checkTime } from "../base/options.ts";
+import { type LeftBehind, warnOf } from "./left_behind.ts";
 import { SocketReader } from "./socket_reader.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { StreamTransport } from "./stream_transport.ts";
+import { streamOf } from "./web_streams.ts";
 import { toBytes } from "../base/to_bytes.ts";
-import { SerialQueue } from "../base/serial_queue.ts";
 import { outlive } from "../base/unawaited.ts";
 import { Watchdog } from "../base/deadline.ts";
 
 export type { StreamTransport };
 
-/** How many bytes `recv()` and the streams ask for when nobody says. */
+/** How many bytes `recv()` asks for when nobody says. */
 const DEFAULT_RECV = 64 * 1024;
 
 /** What messages call a write. */
 const WRITE = "write to client";
 
-/** What a handler did not await. */
-export type LeftBehind = "read" | "write";
+const nothing = (): void => {};
 
 /** What the rest of the package may do with a socket, beyond what everybody may. */
 export interface SocketInternals {
-  /** The read side, for the relay, which reads ahead of the handler. */
+  /** The reader, for the relay, which reads ahead of the handler. */
   reads(socket: StreamSocket): SocketReader;
   /** Keeps an error of a source that is a socket from ending the program when nobody awaits it. */
   outlive(source: object, error: unknown, what: LeftBehind): void;
@@ -55,8 +54,9 @@ export let internals: SocketInternals;
  * that is left un-awaited fails when the request has ended, and so does a write of something that goes on in the
  * background; that is a warning in the server's log, and no unhandled rejection either.
  *
- * The methods whose names end in `Sync` do the same as their namesakes and block the isolate. They work where
- * {@linkcode StreamSocket.canBlock} says so; elsewhere they throw `Deno.errors.NotSupported`.
+ * The methods whose names end in `Sync` do the same as their namesakes, throw the same, and block the isolate. They work
+ * where {@linkcode StreamSocket.canBlock} says so, and throw `Deno.errors.NotSupported` elsewhere. While an asynchronous
+ * call of the same direction is under way they throw `Deno.errors.Busy`.
  *
  * @example Answer in upper case
  * ```ts
@@ -78,25 +78,33 @@ export let internals: SocketInternals;
  * ```
  */
 export class StreamSocket implements Deno.Conn<Deno.Addr> {
+  // Reads go straight to the transport, until something needs the reader: a time limit, a transport that can block,
+  // `shutdown("read")`, or a relay. All later ones go through it.
+  //
+  // The write side is open until `closeWrite()` has ended it, or a write failed half-way, or `close()` was called. One
+  // write at a time is under way; the next begins when it has succeeded, and fails with it.
   static {
     internals = {
-      reads: (socket) => socket.#reads,
-      outlive: (source, error, what) => #reads in source && source.#keep(error, what),
+      reads: (socket) => socket.#needReader(),
+      outlive: (source, error, what) =>
+        #transport in source && outlive(error, () => source.#warn(what)),
       leftBehind: (socket) => socket.#leftBehind,
       warn: (socket, what) => socket.#warn(what),
     };
   }
 
   readonly #transport: StreamTransport;
-  readonly #reads: SocketReader;
   readonly #logger: ServerLogger;
   #leftBehind: LeftBehind | null = null;
   #timeout: number | null = null;
   #closed = false;
+  #reader: SocketReader | null = null;
+  #pool: BufferPool | null = null;
+  /** How many writes have not settled, the end of the write side among them. */
+  #writing = 0;
+  /** The last of them; null or settled while there is none. */
+  #lastWrite: Promise<unknown> | null = null;
   #writeEnded: Promise<void> | null = null;
-  readonly #room = new BufferPool();
-  /** Whoever awaits a write hears of its error; who chains or awaits it in what is itself not awaited may not. */
-  readonly #writes = new SerialQueue((error) => this.#outlive(error, "write"));
   /** What a write failed with: nobody knows how much of it the client has got, so nothing may follow. */
   #writeFailed: Error | null = null;
   #watchdog: Watchdog | null = null;
@@ -112,7 +120,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   constructor(transport: StreamTransport, logger: ServerLogger = console) {
     this.#transport = transport;
     this.#logger = logger;
-    this.#reads = new SocketReader(transport);
+    if (transport.readSync !== undefined) this.#needReader();
   }
 
   /** This end's address. */
@@ -144,7 +152,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   set timeout(value: number | null) {
     this.#timeout = checkTime("timeout", value, 1);
-    this.#reads.timeout = this.#timeout;
+    if (value !== null || this.#reader !== null) this.#needReader().timeout = value;
     this.#transport.setTimeout?.(this.#timeout);
   }
 
@@ -158,25 +166,18 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    */
   async read(p: Uint8Array): Promise<number | null> {
     try {
-      return await this.#reads.read(p);
+      const reader = this.#reader;
+      if (reader !== null) return await reader.read(p);
+      return this.#closed ? null : await this.#transport.read(p);
     } catch (error) {
       this.#outlive(error, "read");
       throw error;
     }
   }
 
-  /**
-   * Reads as {@linkcode StreamSocket.read}, blocking the isolate until the first byte comes.
-   *
-   * @param p Where the bytes go.
-   * @returns How many there were, or `null` at the end of the stream.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.Busy} When an asynchronous read is under way.
-   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
-   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
-   */
+  /** Reads as {@linkcode StreamSocket.read}, blocking the isolate until the first byte comes. */
   readSync(p: Uint8Array): number | null {
-    return this.#noting(() => this.#reads.readSync(p, "read"));
+    return this.#noting(() => this.#needReader().readSync(p, "read"));
   }
 
   /**
@@ -189,24 +190,17 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {RangeError} When `maxBytes` is not a positive integer.
    */
   async recv(maxBytes: number = DEFAULT_RECV): Promise<Uint8Array<ArrayBuffer>> {
-    const room = this.#room.take(maxBytes);
-    return this.#room.cut(room, await this.read(room) ?? 0);
+    const pool = this.#pool ??= new BufferPool();
+    const buffer = pool.acquire(maxBytes);
+    return pool.finish(buffer, await this.read(buffer) ?? 0);
   }
 
-  /**
-   * Receives as {@linkcode StreamSocket.recv}, blocking the isolate until the first byte comes.
-   *
-   * @param maxBytes How many bytes at the most; no more than 256 KiB come at once.
-   * @returns The bytes, which are the caller's to keep; empty at the end of the stream.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.Busy} When an asynchronous read is under way.
-   * @throws {Deno.errors.TimedOut} When nothing came within `timeout`.
-   * @throws {Deno.errors.ConnectionReset} When the client reset the connection.
-   * @throws {RangeError} When `maxBytes` is not a positive integer.
-   */
+  /** Receives as {@linkcode StreamSocket.recv}, blocking the isolate until the first byte comes. */
   recvSync(maxBytes: number = DEFAULT_RECV): Uint8Array<ArrayBuffer> {
-    const room = this.#room.take(maxBytes);
-    return this.#room.cut(room, this.#noting(() => this.#reads.readSync(room, "recv")) ?? 0);
+    const pool = this.#pool ??= new BufferPool();
+    const buffer = pool.acquire(maxBytes);
+    const count = this.#noting(() => this.#needReader().readSync(buffer, "recv"));
+    return pool.finish(buffer, count ?? 0);
   }
 
   /**
@@ -219,35 +213,19 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
   write(p: ArrayBufferLike | ArrayBufferView): Promise<number> {
-    const bytes = toBytes(p, WRITE);
-    return this.#writes.run(() => this.#writeSome(bytes));
+    const writing = this.#send(toBytes(p, WRITE), true);
+    writing.then(undefined, nothing); // it may be left un-awaited
+    return this.#lastWrite = writing;
   }
 
-  /**
-   * Writes as {@linkcode StreamSocket.write}, blocking the isolate while the client is slow to read.
-   *
-   * @param p The bytes.
-   * @returns How many were written.
-   * @throws {TypeError} When that is something else.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.Busy} When an asynchronous write is under way.
-   * @throws {Deno.errors.BrokenPipe} When the client has gone.
-   */
+  /** Writes as {@linkcode StreamSocket.write}, blocking the isolate while the client is slow to read. */
   writeSync(p: ArrayBufferLike | ArrayBufferView): number {
     const bytes = toBytes(p, WRITE);
     this.#assertBlocking("write");
     return this.#noting(() => this.#transport.writeSync!(bytes));
   }
 
-  /**
-   * Sends some of `data` and resolves to how many bytes went, as Python's `send()` does.
-   *
-   * @param data The bytes.
-   * @returns How many were sent.
-   * @throws {TypeError} When that is something else; at once, and not by the promise.
-   * @throws {Deno.errors.TimedOut} When nothing went out within `timeout`.
-   * @throws {Deno.errors.BrokenPipe} When the client has gone.
-   */
+  /** The same as {@linkcode StreamSocket.write}, by Python's name. */
   send(data: ArrayBufferLike | ArrayBufferView): Promise<number> {
     return this.write(data);
   }
@@ -261,24 +239,16 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
   sendAll(data: string | ArrayBufferLike | ArrayBufferView): Promise<void> {
-    const bytes = toBytes(data, WRITE);
-    return this.#writes.run(() => this.#writeAll(bytes));
+    const sending = this.#send(data instanceof Uint8Array ? data : toBytes(data, WRITE));
+    sending.then(undefined, nothing); // it may be left un-awaited
+    return this.#lastWrite = sending;
   }
 
-  /**
-   * Sends as {@linkcode StreamSocket.sendAll}, blocking the isolate while the client is slow to read.
-   *
-   * @param data Bytes, or text that goes as UTF-8.
-   * @throws {TypeError} When that is something else.
-   * @throws {Deno.errors.NotSupported} Where nothing may block.
-   * @throws {Deno.errors.Busy} When an asynchronous write is under way.
-   * @throws {Deno.errors.BrokenPipe} When the client has gone.
-   */
+  /** Sends as {@linkcode StreamSocket.sendAll}, blocking the isolate while the client is slow to read. */
   sendAllSync(data: string | ArrayBufferLike | ArrayBufferView): void {
     const bytes = toBytes(data, WRITE);
     this.#assertBlocking("sendAll");
-    let sent = 0;
-    while (sent < bytes.length) {
+    for (let sent = 0; sent < bytes.length;) {
       sent += this.#noting(() => this.#transport.writeSync!(bytes.subarray(sent)));
     }
   }
@@ -291,23 +261,26 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * without: it waits until something comes or the connection is closed); `"both"` does both.
    */
   shutdown(how: "read" | "write" | "both"): Promise<void> {
-    if (how !== "write") this.#reads.end();
+    if (how !== "write") this.#needReader().end();
     return how === "read" ? Promise.resolve() : this.closeWrite();
   }
 
   /** Ends the write side after all writes so far, once; the client sees the end of the stream. */
   closeWrite(): Promise<void> {
-    this.#writeEnded ??= this.#writes.run(() => this.#endWriting());
-    return this.#writeEnded;
+    if (this.#writeEnded !== null) return this.#writeEnded;
+    const ending = this.#send(null, true);
+    ending.then(undefined, nothing); // it may be left un-awaited
+    this.#lastWrite = ending;
+    return this.#writeEnded = ending;
   }
 
   /** Closes the connection at once. Safe to call again; a pending operation rejects. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#reads.close();
+    this.#reader?.close();
     this.#watchdog?.stop();
-    this.#room.release();
+    this.#pool?.release();
     try {
       this.#transport.close();
     } catch (error) {
@@ -328,12 +301,12 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   /** Whether a write has not settled yet. */
   get writing(): boolean {
-    return this.#writes.busy;
+    return this.#writing > 0;
   }
 
   /** Resolves when all writes so far have settled, however they did. */
-  settled(): Promise<void> {
-    return this.#writes.settled();
+  async settled(): Promise<void> {
+    await this.#lastWrite?.then(nothing, nothing);
   }
 
   /** The same as `close()`, for `using`. */
@@ -409,114 +382,78 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     }
   }
 
-  async #writeAll(bytes: Uint8Array): Promise<void> {
-    const { length } = bytes; // 0 as soon as somebody transfers the memory
+  /**
+   * Does one thing to the write side, when all before it have succeeded: sends all of the bytes; sends some of them,
+   * once, and gives how many; or ends the side, for null.
+   */
+  #send(bytes: Uint8Array): Promise<void>;
+  #send(bytes: Uint8Array, once: true): Promise<number>;
+  #send(bytes: null, once: true): Promise<void>;
+  async #send(bytes: Uint8Array | null, once = false): Promise<number | void> {
+    const before = this.#writing++ === 0 ? null : this.#lastWrite;
+    const length = bytes?.length ?? 0; // that of the bytes is 0 as soon as somebody transfers the memory
     let sent = 0;
     try {
-      while (sent < length) {
-        sent += await this.#writeSome(sent === 0 ? bytes : bytes.subarray(sent));
+      if (before !== null) await before;
+      while (once || sent < length) {
+        if (this.#closed || this.#writeFailed !== null) throw this.#writeFault();
+        const step: Promise<number | void> = bytes === null
+          ? this.#transport.closeWrite()
+          : this.#transport.write(sent === 0 ? bytes : bytes.subarray(sent));
+        const count = await (this.#timeout === null ? step : this.#limited(step, this.#timeout));
+        if (once || count === undefined) return count;
+        sent += count;
       }
     } catch (error) {
       if (sent > 0 && !this.#closed && error instanceof Error) this.#writeFailed = error;
+      // Whoever awaits the write hears of this; who awaits it in what is itself not awaited may not.
+      this.#outlive(error, "write");
       throw error;
+    } finally {
+      this.#writing--;
     }
   }
 
-  #writeSome(bytes: Uint8Array): Promise<number> {
-    const fault = this.#writeFault();
-    if (fault !== null) return Promise.reject(fault);
-    return this.#timed(this.#transport.write(bytes));
-  }
-
-  #endWriting(): Promise<void> {
-    const fault = this.#writeFault();
-    if (fault !== null) return Promise.reject(fault);
-    return this.#timed(this.#transport.closeWrite());
+  #needReader(): SocketReader {
+    return this.#reader ??= new SocketReader(this.#transport, this.#closed);
   }
 
   /** Notes that an error is this connection's, and keeps it from ending the program when nobody awaits it. */
   #outlive(error: unknown, what: LeftBehind): void {
     noteSource(error, this);
-    this.#keep(error, what);
-  }
-
-  #keep(error: unknown, what: LeftBehind): void {
     outlive(error, () => this.#warn(what));
   }
 
   #warn(what: LeftBehind): void {
     if (this.#leftBehind !== null) return;
     this.#leftBehind = what;
-    const client = formatAddress(this.remoteAddr as SocketAddress);
-    const line =
-      `Handler of client "${client}" left a ${what} behind, which failed: await it, or catch`;
-    logTo(this.#logger, "warn", `${line} its error`);
+    warnOf(what, this.remoteAddr, this.#logger);
   }
 
-  /** Why nothing can be written any more, if so. */
-  #writeFault(): Error | null {
-    if (!this.#closed || this.#writeFailed !== null) return this.#writeFailed;
-    return new Deno.errors.BadResource("Cannot write to client: the connection is closed");
+  /** Why nothing can be written any more. */
+  #writeFault(): Error {
+    return this.#writeFailed ??
+      new Deno.errors.BadResource("Cannot write to client: the connection is closed");
   }
 
   /** Checks that a call that writes may block. */
   #assertBlocking(method: string): void {
     const call = `${method}Sync()`;
     if (!this.canBlock) throw cannotBlock(call, `await ${method}()`);
-    if (this.#writes.busy) throw cannotBlockYet(call, "write");
-    const fault = this.#writeFault();
-    if (fault !== null) throw fault;
+    if (this.writing) throw cannotBlockYet(call, "write");
+    if (this.#closed || this.#writeFailed !== null) throw this.#writeFault();
   }
 
-  /** Gives an operation the time limit, if there is one. */
-  #timed<T>(operation: Promise<T>): Promise<T> {
-    const limit = this.#timeout;
+  /** Gives a step of a write the time limit. */
+  #limited<T>(step: Promise<T>, limit: number): Promise<T> {
     // Nothing would stop the timer of a watchdog that begins after close().
-    if (limit === null || this.#closed) return operation;
-    return this.#watched(operation, limit);
-  }
-
-  /** On its own because a closure in `#timed()` would cost every write its context. */
-  async #watched<T>(operation: Promise<T>, limit: number): Promise<T> {
+    if (this.#closed) return step;
     this.#watchdog ??= new Watchdog();
-    try {
-      return await this.#watchdog.watch(operation, limit, () => {
-        const error = new Deno.errors.TimedOut(
-          `Cannot write to client: no progress in ${limit} ms`,
-        );
-        this.#writeFailed = error;
-        this.close();
-        return error;
-      });
-    } catch (error) {
-      // The bytes are the transport's until the close has ended what it does with them.
-      if (error === this.#writeFailed) await settlement(operation);
-      throw error;
-    }
+    return this.#watchdog.watchToEnd(step, limit, () => {
+      const text = `Cannot write to client: no progress in ${limit} ms`;
+      this.#writeFailed = new Deno.errors.TimedOut(text);
+      this.close();
+      return this.#writeFailed;
+    });
   }
-}
-
-/** Resolves when an operation has settled, however it did. */
-function settlement(operation: Promise<unknown>): Promise<void> {
-  return operation.then(() => {}, () => {});
-}
-
-/** The bytes of a reader as a stream, which ends with them and does nothing else at the end. */
-export function streamOf(
-  source: { read(p: Uint8Array): Promise<number | null> },
-  cancel: () => void,
-): ReadableStream<Uint8Array<ArrayBuffer>> {
-  return new ReadableStream({
-    type: "bytes",
-    autoAllocateChunkSize: DEFAULT_RECV,
-    async pull(controller) {
-      const request = controller.byobRequest;
-      if (request?.view == null) return;
-      const { buffer, byteOffset, byteLength } = request.view;
-      const count = await source.read(new Uint8Array(buffer, byteOffset, byteLength));
-      if (count === null) controller.close();
-      request.respond(count ?? 0);
-    },
-    cancel,
-  });
 }

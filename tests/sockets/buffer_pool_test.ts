@@ -11,52 +11,54 @@ import { bytes, connect, exchange, LOOPBACK, text } from "../harness.ts";
 /** A size of its own for each test, so that none finds what another has released. */
 let nextSize = 10_000;
 
-Deno.test("BufferPool.cut() copies a small message, and take() gives the same room again", () => {
-  const [room, size] = [new BufferPool(), nextSize++];
-  const first = room.take(size);
+Deno.test("BufferPool.finish() copies a small message, and acquire() gives the same buffer again", () => {
+  const [pool, size] = [new BufferPool(), nextSize++];
+  const first = pool.acquire(size);
   first.set(bytes("hello"));
-  const message = room.cut(first, 5);
+  const message = pool.finish(first, 5);
   assertEquals([text(message), message.buffer.byteLength], ["hello", 5]);
-  const second = room.take(100);
+  const second = pool.acquire(100);
   assert(second.buffer === first.buffer);
   assertEquals(second.length, 100);
-  room.cut(second, 0);
-  assertEquals(room.take(size).length, size);
+  pool.finish(second, 0);
+  assertEquals(pool.acquire(size).length, size);
 });
 
-Deno.test("BufferPool.cut() gives a large message away without a copy, and take() makes new room", () => {
-  const [room, size] = [new BufferPool(), nextSize++];
-  const first = room.take(size);
-  const message = room.cut(first, size - 1);
+Deno.test("BufferPool.finish() gives a large message away without a copy, and acquire() makes a new buffer", () => {
+  const [pool, size] = [new BufferPool(), nextSize++];
+  const first = pool.acquire(size);
+  const message = pool.finish(first, size - 1);
   assert(message.buffer === first.buffer);
   assertEquals(message.length, size - 1);
-  assert(room.take(size).buffer !== first.buffer);
+  assert(pool.acquire(size).buffer !== first.buffer);
 });
 
-Deno.test("BufferPool.release() leaves the room to other connections, without what was received in it", () => {
+Deno.test("BufferPool.release() leaves the buffer to other connections, without what was received in it", () => {
   const [mine, other, size] = [new BufferPool(), new BufferPool(), nextSize++];
-  const first = mine.take(size);
+  const first = mine.acquire(size);
   first.fill(7);
-  mine.cut(first, 10);
+  mine.finish(first, 10);
   mine.release();
-  const second = other.take(size);
+  const second = other.acquire(size);
   assert(second.buffer === first.buffer);
-  const message = other.cut(second.fill(8, 0, size - 100), size - 100);
+  const message = other.finish(second.fill(8, 0, size - 100), size - 100);
   assertEquals(new Uint8Array(message.buffer, size - 100), new Uint8Array(100));
 });
 
-Deno.test("BufferPool.release() keeps no room that a message has taken along, and no small one", () => {
+Deno.test("BufferPool.release() keeps no buffer that a message has taken along, and no small one", () => {
   for (const [size, count] of [[nextSize++, nextSize - 2], [100, 10]] as const) {
     const [mine, other] = [new BufferPool(), new BufferPool()];
-    const room = mine.take(size);
-    mine.cut(room, count);
+    const buffer = mine.acquire(size);
+    mine.finish(buffer, count);
     mine.release();
-    assert(other.take(size).buffer !== room.buffer);
+    assert(other.acquire(size).buffer !== buffer.buffer);
   }
 });
 
-Deno.test("BufferPool.take() refuses what is no size", () => {
-  for (const size of [0, -1, 1.5, NaN]) assertThrows(() => new BufferPool().take(size), RangeError);
+Deno.test("BufferPool.acquire() refuses what is no size", () => {
+  for (const size of [0, -1, 1.5, NaN]) {
+    assertThrows(() => new BufferPool().acquire(size), RangeError);
+  }
 });
 
 Deno.test("recv() of one connection after the other and side by side mixes nothing up", async () => {
