@@ -19,13 +19,10 @@ import {
   BufferedReader,
   BufferedWriter,
   DatagramRequestHandler,
-  type RequestHandlerClass,
   ServerExit,
   type SocketAddress,
   StreamRequestHandler,
   StreamSocket,
-  type StreamTransport,
-  type TCPAddr,
   TCPServer,
   UDPServer,
 } from "@netkit/socketserver";
@@ -39,7 +36,6 @@ import {
   ListLogger,
   LOOPBACK,
   openDescriptors,
-  readAll,
   readExactly,
   start,
   text,
@@ -340,24 +336,6 @@ Deno.test("missing upstream: handle and finish raise, and handleError() gets fin
   assertEquals(String(error.cause), "Error: handle");
 });
 
-Deno.test("missing upstream: verify raises, and the connection is closed where Python leaks it", async () => {
-  const { server, log } = failingIn("verifyRequest");
-  await using _ = server;
-  const handled = server.handleRequest();
-  assertEquals(await exchange(server.serverAddress, ""), "");
-  await handled;
-  assertEquals(log, ["verifyRequest", "handleError", "shutdownRequest"]);
-});
-
-Deno.test("missing upstream: handle_error raises, and the connection is closed where Python leaks it", async () => {
-  const { server, log } = failingIn("handle", "handleError");
-  await using _ = server;
-  const handled = server.handleRequest();
-  assertEquals(await exchange(server.serverAddress, ""), "");
-  await handled;
-  assertEquals(log.slice(-2), ["handleError", "shutdownRequest"]);
-});
-
 Deno.test("missing upstream: handle_timeout is called by handleRequest() alone, once each time", async () => {
   const { server, log } = failingIn();
   await using _ = server;
@@ -372,121 +350,6 @@ Deno.test("missing upstream: handle_timeout is called by handleRequest() alone, 
   await serving;
   assertEquals(log.filter((step) => step === "handleTimeout").length, 2);
 });
-
-Deno.test("missing upstream: service_actions runs after a request, and what it raises ends the loop", async () => {
-  const { server, log } = failingIn("serviceActions");
-  await using _ = server;
-  const failed = assertRejects(() => server.serveForever(), Error, "serviceActions");
-  await exchange(server.serverAddress, "");
-  await failed;
-  assertEquals(log.at(-1), "serviceActions");
-});
-
-Deno.test("missing upstream: bind_and_activate=False opens nothing until the caller binds", async () => {
-  const server = new TCPServer(LOOPBACK, StreamEcho, { bindAndActivate: false });
-  assertEquals(server.serverAddress.port, 0);
-  await assertRejects(() => server.handleRequest(), Deno.errors.BadResource);
-  server.serverBind();
-  server.serverActivate();
-  await using _ = start(server);
-  assertEquals(await exchange(server.serverAddress, HELLO), HELLO);
-});
-
-Deno.test("missing upstream: a buffered wfile is flushed by finish()", async () => {
-  let early = -1;
-  class BufferedHandler extends StreamRequestHandler {
-    override wbufsize = -1;
-    override async handle() {
-      early = await this.wfile.write("one ") + await this.wfile.write("two");
-    }
-  }
-  await using server = new TCPServer(LOOPBACK, BufferedHandler);
-  const handled = server.handleRequest();
-  assertEquals(await exchange(server.serverAddress, ""), "one two");
-  await handled;
-  assertEquals(early, 7);
-});
-
-Deno.test("missing upstream: a buffered wfile is flushed though handle() raises", async () => {
-  class BufferedHandler extends StreamRequestHandler {
-    override wbufsize = -1;
-    override async handle() {
-      await this.wfile.write("last words");
-      throw new Error("on purpose");
-    }
-  }
-  await using server = new TCPServer(LOOPBACK, BufferedHandler);
-  server.handleError = () => {};
-  const handled = server.handleRequest();
-  assertEquals(await exchange(server.serverAddress, ""), "last words");
-  await handled;
-});
-
-Deno.test("missing upstream: a buffered wfile whose client has gone is no error at the end", async () => {
-  const sent = Promise.withResolvers<void>();
-  const gone: StreamTransport = {
-    read: () => Promise.resolve(null),
-    write: () => Promise.reject(new Deno.errors.BrokenPipe("broken pipe")),
-    closeWrite: () => Promise.reject(new Deno.errors.NotConnected("not connected")),
-    close: sent.resolve,
-    ref: () => {},
-    unref: () => {},
-    localAddr: PEER,
-    remoteAddr: PEER,
-  };
-  class BufferedHandler extends StreamRequestHandler {
-    override wbufsize = -1;
-    override async handle() {
-      await this.wfile.write("to nobody");
-    }
-  }
-  const errors: unknown[] = [];
-  await using server = new FakePeerServer(gone, BufferedHandler);
-  server.handleError = (error) => void errors.push(error);
-  await server.handleRequest();
-  await sent.promise;
-  assertEquals(errors, []);
-});
-
-const PEER: TCPAddr = { transport: "tcp", hostname: "192.0.2.7", port: 7 };
-
-/** A server whose one client is a fake. */
-class FakePeerServer extends TCPServer {
-  readonly #transport: StreamTransport;
-  #taken = false;
-  constructor(transport: StreamTransport, Handler: RequestHandlerClass<StreamSocket, TCPAddr>) {
-    super(LOOPBACK, Handler);
-    this.#transport = transport;
-  }
-  override getRequest(): ReturnType<TCPServer["getRequest"]> {
-    if (this.#taken) return super.getRequest();
-    this.#taken = true;
-    return Promise.resolve([new StreamSocket(this.#transport), PEER]);
-  }
-}
-
-for (const disable of [true, false]) {
-  Deno.test(`missing upstream: nagle is ${disable ? "switched off by" : "left alone without"} disableNagleAlgorithm`, async () => {
-    const noDelay: (boolean | undefined)[] = [];
-    const recording: StreamTransport = {
-      read: () => Promise.resolve(null),
-      write: (data) => Promise.resolve(data.length),
-      closeWrite: () => Promise.resolve(),
-      close: () => {},
-      ref: () => {},
-      unref: () => {},
-      setNoDelay: (value) => noDelay.push(value),
-      localAddr: PEER,
-      remoteAddr: PEER,
-    };
-    class Handler extends StreamRequestHandler {
-      override disableNagleAlgorithm = disable;
-    }
-    await using server = new FakePeerServer(recording, Handler);
-    await server.handleRequest();
-    assertEquals(noDelay, disable ? [true] : []);
-  });
-}
 
 for (const family of FAMILIES.filter(({ datagram }) => !datagram)) {
   Deno.test(`missing upstream: disableNagleAlgorithm does no harm on ${family.name}`, async () => {
@@ -541,36 +404,3 @@ for (const family of FAMILIES.filter(({ datagram }) => datagram)) {
     assertEquals(await datagramExchange(server.serverAddress, ""), "0 bytes");
   });
 }
-
-Deno.test("missing upstream: shutdown before serve does not block, where Python hangs", async () => {
-  await using server = new TCPServer(LOOPBACK, StreamEcho);
-  await server.shutdown();
-  const serving = server.serveForever();
-  assertEquals(await exchange(server.serverAddress, HELLO), HELLO);
-  await server.shutdown();
-  await serving;
-});
-
-Deno.test("missing upstream: a stale shutdown flag does not end the next serveForever(), as it does Python's", async () => {
-  await using server = new TCPServer(LOOPBACK, StreamEcho);
-  const first = server.serveForever();
-  await server.shutdown();
-  await first;
-  await server.shutdown();
-  const second = server.serveForever();
-  assertEquals(await exchange(server.serverAddress, HELLO), HELLO);
-  await server.shutdown();
-  await second;
-});
-
-Deno.test("missing upstream: bpo-35017, a client that waits at shutdown() is left to the next loop", async () => {
-  await using server = new TCPServer(LOOPBACK, StreamEcho);
-  using client = await connect(server.serverAddress);
-  await client.write(bytes(HELLO));
-  const first = server.serveForever();
-  await server.shutdown();
-  await first;
-  assertEquals(server.stats().accepted, 0);
-  await server.handleRequest();
-  assertEquals(text(await readAll(client)), HELLO);
-});
