@@ -37,7 +37,7 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
-import { FailingHandler } from "../log_handlers.ts";
+import { FailingHandler } from "./log_handlers.ts";
 
 /** The part of a program that makes a server whose handler fails, and has one client. */
 const SERVE = `

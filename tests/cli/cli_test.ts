@@ -24,10 +24,10 @@ import {
 } from "../harness.ts";
 import { moduleOf, Program, runArgs } from "../program.ts";
 
-const TESTS = fileURLToPath(new URL("../", import.meta.url));
+const FOLDER = fileURLToPath(new URL("./", import.meta.url));
 const CLI = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 const HANDLERS = "./cli_handlers.ts";
-const PEM = ["--cert", "../examples/tls/cert.pem", "--key", "../examples/tls/key.pem"];
+const PEM = ["--cert", "../../examples/tls/cert.pem", "--key", "../../examples/tls/key.pem"];
 const TCP = ["--tcp", "127.0.0.1:0"];
 
 /** How a {@linkcode Tool} is started. */
@@ -41,7 +41,7 @@ interface ToolOptions {
 /** The tool in the folder of the tests. */
 class Tool extends Program {
   constructor(args: string[], { flags = ["-A"], terminal = false }: ToolOptions = {}) {
-    super(runArgs(CLI, flags, args), { cwd: TESTS, terminal });
+    super(runArgs(CLI, flags, args), { cwd: FOLDER, terminal });
   }
 }
 
@@ -164,7 +164,7 @@ Deno.test("cli --request-timeout cuts a request off", async () => {
 });
 
 Deno.test("cli takes the default export, the only class or the only function without --class", async () => {
-  const all = import.meta.resolve("../cli_handlers.ts");
+  const all = import.meta.resolve("./cli_handlers.ts");
   const modules = [
     `export { upper } from "${all}"; export { UpperHandler as default } from "${all}";`,
     `export { nothing, upper, UpperHandler } from "${all}";`,
@@ -238,7 +238,7 @@ Deno.test("cli listens on all interfaces and on IPv6", async () => {
 
 Deno.test("cli needs no more permissions than its documentation says", async () => {
   const handler = [HANDLERS, "--class", "UpperHandler"];
-  const source = `${TESTS}cli_handlers.ts`;
+  const source = `${FOLDER}cli_handlers.ts`;
   const path = tempSocketPath();
   const deno = Deno.execPath();
   const local = "--allow-net=127.0.0.1";
@@ -593,7 +593,7 @@ Deno.test("fault 25: cli ends with the reason when no worker can load the handle
 Deno.test("fault 19: cli --stats serves on when standard error is closed", async () => {
   await using child = new Deno.Command(Deno.execPath(), {
     args: runArgs(CLI, ["-A"], [HANDLERS, "--class", "UpperHandler", ...TCP, "--stats=20"]),
-    cwd: TESTS,
+    cwd: FOLDER,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -612,7 +612,7 @@ for (const mode of ["concurrent", "threading", "pool"]) {
     const path = await failingModule();
     await using child = new Deno.Command(Deno.execPath(), {
       args: runArgs(CLI, ["-A", "--no-check"], [path, ...TCP, "--mode", mode]),
-      cwd: TESTS,
+      cwd: FOLDER,
       stdin: "null",
       stdout: "piped",
       stderr: "piped",
@@ -631,7 +631,7 @@ for (const mode of ["concurrent", "threading", "pool"]) {
 Deno.test("fault 19: cli says how many lines were lost when standard error is read again", async () => {
   await using child = new Deno.Command(Deno.execPath(), {
     args: runArgs(CLI, ["-A", "--no-check"], [await failingModule(), ...TCP]),
-    cwd: TESTS,
+    cwd: FOLDER,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

@@ -5,7 +5,7 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { ForkingTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
-import { EchoHandler } from "../forking_handlers.ts";
+import { EchoHandler } from "../servers/forking_handlers.ts";
 import { UnitCommandHandler } from "../handlers.ts";
 import {
   connect,

@@ -21,7 +21,7 @@ import {
 import { kill } from "../processes.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
-const HANDLERS = new URL("../forking_handlers.ts", import.meta.url).href;
+const HANDLERS = new URL("../servers/forking_handlers.ts", import.meta.url).href;
 
 /** What a program that was compiled finds: a file that is embedded takes no descriptor. */
 const COMPILED =
@@ -177,7 +177,7 @@ for (
 
 Deno.test("PoolTCPServer starts as many Workers as there are descriptors for, and serves", async () => {
   const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
-  const handlers = new URL("../pool_handlers.ts", import.meta.url).href;
+  const handlers = new URL("../servers/pool_handlers.ts", import.meta.url).href;
   for (
     const [stop, descriptors, least] of [
       ...[["drain", 128, 2], ["serverClose", 128, 2]] as const,

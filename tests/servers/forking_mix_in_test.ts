@@ -61,7 +61,7 @@ import {
   TidyHandler,
   UpperHandler,
   WAYS,
-} from "../forking_handlers.ts";
+} from "./forking_handlers.ts";
 import { UnitCommandHandler } from "../handlers.ts";
 import {
   assertNoneOpened,
@@ -86,7 +86,7 @@ import {
 import { childrenOf, isAlive, kill, processStat } from "../processes.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
-const HANDLERS = new URL("../forking_handlers.ts", import.meta.url).href;
+const HANDLERS = new URL("./forking_handlers.ts", import.meta.url).href;
 
 type StreamHandlerClass = ConstructorParameters<typeof ForkingTCPServer>[1];
 

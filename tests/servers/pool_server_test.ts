@@ -42,7 +42,7 @@ import {
   TLS,
   until,
 } from "../harness.ts";
-import { PoolCommandHandler } from "../pool_handlers.ts";
+import { PoolCommandHandler } from "./pool_handlers.ts";
 
 /** Makes a pool of two Workers that logs nothing. */
 function makePool(options: PoolTCPServerOptions = {}): PoolTCPServer {
@@ -628,7 +628,7 @@ Deno.test("PoolTCPServer.serveForever() rejects after three failed starts, with 
 Deno.test("PoolTCPServer.serveForever() rejects when the handler's module starts a server", async () => {
   const path = `${tempFolder()}/unguarded.ts`;
   const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
-  const handlers = new URL("../pool_handlers.ts", import.meta.url).href;
+  const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
   await Deno.writeTextFile(
     path,
     `
@@ -843,7 +843,7 @@ Deno.test("PoolTCPServer serves others while a handler computes", async () => {
 
 Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never stops computing", async () => {
   const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
-  const handlers = new URL("../pool_handlers.ts", import.meta.url).href;
+  const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
   const program = `
     import { PoolTCPServer } from "${source}";
     import { PoolCommandHandler } from "${handlers}";

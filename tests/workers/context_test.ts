@@ -6,7 +6,7 @@
 import { assertEquals, assertInstanceOf, assertRejects, assertStringIncludes } from "@std/assert";
 import { ForkingTCPServer, PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
 import { cloneContext } from "../../src/workers/context.ts";
-import { ContextHandler } from "../forking_handlers.ts";
+import { ContextHandler } from "../servers/forking_handlers.ts";
 import { exchange, LOOPBACK, start, until } from "../harness.ts";
 
 const MIB = 1024 * 1024;

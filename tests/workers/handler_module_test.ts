@@ -6,7 +6,7 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { ForkingTCPServer, PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
 import { exchange, ListLogger, LOOPBACK, runProgram, start } from "../harness.ts";
-import { AdminHandler, PlainHandler, PublicHandler } from "../twin_handlers.ts";
+import { AdminHandler, PlainHandler, PublicHandler } from "./twin_handlers.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 const MODES = { threading: ThreadingTCPServer, forking: ForkingTCPServer, pool: PoolTCPServer };

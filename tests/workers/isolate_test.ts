@@ -7,7 +7,7 @@ import { assertEquals, assertInstanceOf } from "@std/assert";
 import { PoolTCPServer, ThreadingTCPServer, WorkerDiedError } from "@netkit/socketserver";
 import { connect, exchange, ListLogger, LOOPBACK, readAll, start, until } from "../harness.ts";
 import { bytes, text, writeAll } from "../harness.ts";
-import { PostingHandler } from "../posting_handlers.ts";
+import { PostingHandler } from "./posting_handlers.ts";
 
 function makeThreading(): ThreadingTCPServer {
   return new ThreadingTCPServer(LOOPBACK, PostingHandler, {

@@ -6,7 +6,7 @@
 import { assertEquals } from "@std/assert";
 import { PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
 import { exchange, ListLogger, LOOPBACK, start, until } from "../harness.ts";
-import { ODD, OddHandler } from "../odd_handlers.ts";
+import { ODD, OddHandler } from "./odd_handlers.ts";
 
 for (const Server of [ThreadingTCPServer, PoolTCPServer]) {
   Deno.test(`fault 14: ${Server.name} survives whatever a handler throws`, async () => {

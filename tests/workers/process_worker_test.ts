@@ -10,7 +10,7 @@ import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, TO_WORKER } from "../../src/channel/frames.ts";
 import { pack, unpack } from "../../src/channel/pack.ts";
-import { TidyHandler } from "../forking_handlers.ts";
+import { TidyHandler } from "../servers/forking_handlers.ts";
 import { bytes, listeningSockets, until } from "../harness.ts";
 
 const ADDRESS = { transport: "tcp", hostname: "127.0.0.1", port: 1 } as const;

@@ -13,8 +13,8 @@ import {
   tempFolder,
   text,
   writeAll,
-} from "./harness.ts";
-import { onPath } from "./program.ts";
+} from "../harness.ts";
+import { onPath } from "../program.ts";
 import { Recipe } from "./recipe.ts";
 
 const PAGE = "<!doctype html><title>Recipe</title><link rel=stylesheet href=style.css>" +

@@ -4,7 +4,7 @@
  * @module
  */
 import { ServerExit, StreamRequestHandler } from "@netkit/socketserver";
-import { aborted } from "./handlers.ts";
+import { aborted } from "../handlers.ts";
 
 const decoder = new TextDecoder();
 

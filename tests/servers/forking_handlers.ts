@@ -17,7 +17,7 @@ import { createWriteStream, readSync, writeFileSync, writeSync } from "node:fs";
 import { Socket } from "node:net";
 import process from "node:process";
 import tty from "node:tty";
-import { aborted } from "./handlers.ts";
+import { aborted } from "../handlers.ts";
 
 const CHUNK = new Uint8Array(64 * 1024).fill(120);
 

@@ -14,9 +14,9 @@ import {
   tempSocketPath,
   text,
   writeAll,
-} from "./harness.ts";
-import { reset, resettable } from "./conversation.ts";
-import { onPath, Program } from "./program.ts";
+} from "../harness.ts";
+import { reset, resettable } from "../conversation.ts";
+import { onPath, Program } from "../program.ts";
 import { dial, freePort, Recipe, say, sourceOf } from "./recipe.ts";
 
 const curl = onPath("curl");

@@ -5,10 +5,10 @@
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
 import { fileURLToPath } from "node:url";
-import { bytes, type RunResult, text, writeAll } from "./harness.ts";
-import { Program, runArgs } from "./program.ts";
+import { bytes, type RunResult, text, writeAll } from "../harness.ts";
+import { Program, runArgs } from "../program.ts";
 
-const FOLDER = new URL("../examples/", import.meta.url);
+const FOLDER = new URL("../../examples/", import.meta.url);
 
 /** How a {@linkcode Recipe} differs from the command of its header. */
 export interface RecipeOptions {

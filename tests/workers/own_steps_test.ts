@@ -24,7 +24,7 @@ import {
   WorkerDiedError,
 } from "@netkit/socketserver";
 import type { AnyServer, SocketAddress } from "@netkit/socketserver";
-import { DatagramCommandHandler, StreamCommandHandler, UnitCommandHandler } from "./handlers.ts";
+import { DatagramCommandHandler, StreamCommandHandler, UnitCommandHandler } from "../handlers.ts";
 import {
   bytes,
   connect,
@@ -37,7 +37,7 @@ import {
   start,
   text,
   until,
-} from "./harness.ts";
+} from "../harness.ts";
 
 // Each has what these tests use of the other.
 const STREAM_SERVERS = [

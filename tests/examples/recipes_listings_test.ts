@@ -5,7 +5,7 @@
  * @module
  */
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { datagramExchange, exchangeOn, readAll, text } from "./harness.ts";
+import { datagramExchange, exchangeOn, readAll, text } from "../harness.ts";
 import { dial, freePort, Recipe, type RecipeOptions, sourceOf } from "./recipe.ts";
 
 /** A listing, and what it is here. */

@@ -28,11 +28,11 @@ import {
   text,
   until,
   writeAll,
-} from "./harness.ts";
-import { Program, runArgs } from "./program.ts";
+} from "../harness.ts";
+import { Program, runArgs } from "../program.ts";
 
-const ECHO = fileURLToPath(new URL("../examples/echo.ts", import.meta.url));
-const TLS_FOLDER = fileURLToPath(new URL("../examples/tls/", import.meta.url));
+const ECHO = fileURLToPath(new URL("../../examples/echo.ts", import.meta.url));
+const TLS_FOLDER = fileURLToPath(new URL("../../examples/tls/", import.meta.url));
 const MEBIBYTE = 1024 * 1024;
 /** The most that a UDP datagram holds, in bytes. */
 const LARGEST_DATAGRAM = 65507;

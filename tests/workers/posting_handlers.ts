@@ -5,7 +5,7 @@
  * @module
  */
 import { StreamRequestHandler } from "@netkit/socketserver";
-import { aborted } from "./handlers.ts";
+import { aborted } from "../handlers.ts";
 
 /** The parts of a Worker's global object that are used. */
 interface WorkerScope {

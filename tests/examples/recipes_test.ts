@@ -12,7 +12,7 @@ import {
   exchangeOn,
   tempFolder,
   writeAll,
-} from "./harness.ts";
+} from "../harness.ts";
 import { commandOf, dial, freePort, Recipe, say, sourceOf } from "./recipe.ts";
 
 /** What must be under examples/: what people know from Python's documentation and from its cookbooks. */
@@ -91,7 +91,7 @@ Deno.test("examples/ has every recipe, with its command in the header and nothin
 });
 
 Deno.test("examples/ has nothing that is not tested as a recipe", () => {
-  const files = [...Deno.readDirSync(new URL("../examples/", import.meta.url))]
+  const files = [...Deno.readDirSync(new URL("../../examples/", import.meta.url))]
     .filter(({ isFile }) => isFile).map(({ name }) => name);
   assertEquals(files.toSorted(), [...RECIPES, ...SERVICES, ...OTHERS].toSorted());
 });
