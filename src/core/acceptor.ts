@@ -13,6 +13,8 @@ import { delay, settlesWithin } from "../base/time.ts";
 const CLOSE_LIMIT = 1000;
 /** How long nothing may arrive before the system's queue counts as empty, in milliseconds. */
 const QUEUE_IDLE = 5;
+/** How long, when the time to wait for more is up, it may take to get those who wait already, in milliseconds. */
+const QUEUE_REST = 500;
 /** How often in a row: time may pass in a stall of the event loop, in which nothing is received. */
 const QUEUE_IDLE_WAITS = 4;
 
@@ -191,13 +193,16 @@ export class Acceptor<Request, Addr> {
     this.#stage = "collecting";
     this.#left = max;
     const due = performance.now() + limit;
+    let end = Infinity; // when the time is up, those who wait already are taken, and nobody is waited for
     for (let idle = 0; idle < QUEUE_IDLE_WAITS && this.#mayCollect;) {
-      const time = Math.min(QUEUE_IDLE, due - performance.now());
-      if (time <= 0) break;
+      const now = performance.now();
+      if (now >= end) break;
+      if (now >= due && end === Infinity) end = now + QUEUE_REST;
       const before = this.#left;
-      if (this.#pause === undefined && this.#notBefore <= performance.now()) this.#accept();
+      if (this.#pause === undefined && this.#notBefore <= now) this.#accept();
+      const time = Math.max(0, Math.min(QUEUE_IDLE, due - now));
       await delay(time, { signal: this.#endOfCollecting.signal });
-      idle = this.#left < before || this.#notBefore > 0 ? 0 : idle + 1;
+      idle = this.#left < before || this.#notBefore > 0 && now < due ? 0 : idle + 1;
     }
     if (this.#stage === "collecting") this.#stage = staysOpen ? "stopped" : "stopping";
     this.#endIfOver();
@@ -323,6 +328,7 @@ export class Acceptor<Request, Addr> {
     this.#giveKept();
     if (this.#stage !== "collecting") return;
     this.#left--;
+    if (this.#left === 0) this.#endOfCollecting.abort(); // who comes now joins a queue that is to be closed
     this.#accept();
   };
 

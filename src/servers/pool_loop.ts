@@ -23,9 +23,6 @@ import type { HandlerModule } from "../workers/handler_module.ts";
 /** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
 const FREE_LIMIT = 1000;
 
-/** How long an accept that was under way may hold a listener that was closed, in milliseconds. */
-const ACCEPT_GRACE = 10;
-
 /** What the loop of a pool needs of its server. */
 export interface PoolHost extends LifecycleHost {
   readonly serverAddress: TCPAddr;
@@ -50,7 +47,6 @@ export interface PoolLoopOptions {
 
 /** Has the Workers of a pool serve. */
 export class PoolLoop implements ServingLoop {
-  readonly busy = false; // a drain of a closed pool has nobody left to serve
   readonly stopsAtOnce = true;
   readonly closesLast = false;
   readonly #server: PoolHost;
@@ -81,6 +77,11 @@ export class PoolLoop implements ServingLoop {
       onLoss: (line, ...errors) => this.#log("error", line, ...errors),
       onFailure: (error) => this.#stopped.reject(error),
     });
+  }
+
+  /** A Worker of a closed pool ends when its requests have. */
+  get busy(): boolean {
+    return this.#supervisor.alive > 0;
   }
 
   stats(): Omit<ServerStats, "state"> {
@@ -121,10 +122,11 @@ export class PoolLoop implements ServingLoop {
   }
 
   limitDrain(timeout: number): void {
-    if (this.#closing === null) this.#supervisor.limitDrain(timeout);
+    this.#supervisor.limitDrain(timeout);
   }
 
   async drain({ run }: Drain): Promise<DrainResult> {
+    if (this.#closing !== null) return await this.#supervisor.drain(); // what still runs gets its time
     if (!this.#isBound()) return { completed: 0, aborted: 0 };
     this.#drained = this.#supervisor.drain();
     this.#drained.catch(() => {}); // it is awaited in a moment
@@ -146,12 +148,16 @@ export class PoolLoop implements ServingLoop {
     return this.#supervisor.gone();
   }
 
-  /** Frees the port when no Worker listens any more: who comes then finds another server or none. */
+  /**
+   * Frees the port as soon as no Worker listens any more: who comes then finds another server or none. The listener
+   * of this isolate, from which nobody accepts, keeps the queue until all Workers are up, and no longer: the last one
+   * is to belong to somebody who accepts.
+   */
   async #unlisten(): Promise<void> {
-    await this.#supervisor.unlistened();
-    await delay(ACCEPT_GRACE);
+    await this.#supervisor.allUp();
     if (this.#closing !== null) return;
     this.#server.closeSocket();
+    await this.#supervisor.unlistened();
     await this.#portFreed();
   }
 

@@ -289,11 +289,15 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     #isPortFree(): boolean {
       const { hostname, port } = this.#address!;
       try {
-        // Where two Workers have let go at the same moment, Deno needs a third to do so alone.
-        listenShared(this.#address!, null, this.#sharing).close();
         Deno.listen({ hostname, port }).close();
         return true;
       } catch {
+        // Where two Workers have let go at the same moment, Deno needs a third to do so alone.
+        try {
+          listenShared(this.#address!, null, this.#sharing).close();
+        } catch {
+          // another server has the port
+        }
         return false;
       }
     }

@@ -49,6 +49,7 @@ type Mode = "none" | "serve" | "drain" | "close";
  * - serve → none: they stop accepting and stay; none is replaced. Also when three starts in a row have failed.
  * - none, serve → drain: each serves what waits and what it has begun, and ends.
  * - any → close: each closes its listener, and ends when its requests have.
+ * - close → drain: what still runs gets a time limit.
  */
 export class PoolSupervisor extends Supervisor<PoolWorker> {
   readonly #options: PoolSupervisorOptions;
@@ -63,6 +64,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   readonly #ending = new AbortController();
   /** By when those that drain have to be done, by the clock of `performance.now()`. */
   #drainDue = Infinity;
+  /** Whether a drain is under way, which `close()` may have overtaken. */
+  #isDraining = false;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
   /** Whether one has ended without closing its listener, of which Deno lets go a little later. */
   crashed = false;
@@ -125,16 +128,19 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     return unresponsive.size;
   }
 
-  /** Makes all drain and end; starts them for that when there are none. */
+  /** Makes all drain and end; starts them for that when there are none, except after `close()`. */
   async drain(): Promise<DrainResult> {
     this.#settings ??= this.#options.settings();
+    const isClosed = this.#mode === "close";
     this.#setMode("drain");
     this.#endWaiting();
+    this.#isDraining = true;
     this.#awaitDrainDue();
-    if (this.alive === 0) {
+    if (this.alive === 0 && !isClosed) {
       for (let left = this.#options.size(); left > 0; left--) this.startOne();
     }
     const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));
+    this.#isDraining = false;
     clearTimeout(this.#drainTimer);
     return results.reduce(
       (sum, result) => ({
@@ -150,7 +156,15 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const due = performance.now() + timeout + DRAIN_GRACE;
     if (this.#drainDue <= due) return;
     this.#drainDue = due;
-    if (this.#mode === "drain") this.#awaitDrainDue();
+    if (!this.#isDraining) return;
+    this.#awaitDrainDue();
+    const settings = this.#settings!;
+    for (const worker of this.up) void worker.order({ name: "drain", timeout, settings });
+  }
+
+  /** Resolves when each of those that are starting is up, or will not be. */
+  async allUp(): Promise<void> {
+    await Promise.all(this.coming);
   }
 
   /** Resolves when none of those there are listens any more. */

@@ -57,7 +57,7 @@ export abstract class Supervisor<Worker extends Supervised> {
   protected abstract hasEnded(worker: Worker, end: Awaited<Worker["ended"]>): void;
 
   /** How many are coming up or up. */
-  protected get alive(): number {
+  get alive(): number {
     return this.coming.size + this.up.size;
   }
 

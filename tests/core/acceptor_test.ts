@@ -719,6 +719,32 @@ Deno.test("Acceptor.collect() ends by number and by time when clients keep comin
   await byTime.close();
 });
 
+Deno.test("fault 26: Acceptor.collect() takes those who wait though a stall has used up its time", async () => {
+  const queue = ["a", "b", "c", "d", "e", "f", "g", "h"];
+  const all = [...queue];
+  const { promise: never, reject: closeListener } = Promise.withResolvers<string>();
+  const { acceptor } = acceptorOf(() =>
+    queue.length === 0 ? never : new Promise((resolve) => setTimeout(() => resolve(queue.shift()!)))
+  );
+  const collected = acceptor.collect(100, 10);
+  for (const end = performance.now() + 30; performance.now() < end;);
+  await collected;
+  assertEquals(queue, []);
+  closeListener(new Deno.errors.BadResource("closed"));
+  assertEquals(await acceptor.close(), all);
+});
+
+Deno.test("fault 26: Acceptor.collect() ends with the last that it may take", async () => {
+  const { acceptor, calls } = byHand();
+  let ended = false;
+  const collected = acceptor.collect(1, 1000).then(() => ended = true);
+  calls[0]!.resolve("first");
+  await settle();
+  assert(ended); // and not some time later, in which others join a queue that is closed with them in it
+  await collected;
+  assertEquals(await acceptor.close(), ["first"]);
+});
+
 Deno.test("Acceptor.close() ends a collect() under way and gives back what that has taken", async () => {
   const { acceptor, calls } = byHand();
   const collected = acceptor.collect(10, 60_000);

@@ -419,6 +419,75 @@ Deno.test("fault 26: PoolTCPServer.drain() stops accepting though two clients co
   await serving;
 });
 
+Deno.test("fault 26: PoolTCPServer.drain() leaves the last listener to Workers, which accept until they close it", async () => {
+  let hadOthers: boolean | undefined;
+  class Watched extends PoolTCPServer {
+    override closeSocket(): void {
+      const { serverAddress } = this;
+      super.closeSocket();
+      try {
+        Deno.listen(serverAddress).close();
+        hadOthers ??= false;
+      } catch (error) {
+        assertInstanceOf(error, Deno.errors.AddrInUse);
+        hadOthers ??= true;
+      }
+    }
+  }
+  const server = new Watched(LOOPBACK, PoolCommandHandler, {
+    ...{ workers: 2, logger: new ListLogger() },
+  });
+  const serving = server.serveForever();
+  assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
+  await server.drain();
+  await serving;
+  assertEquals(hadOthers, true);
+});
+
+for (const Server of [PoolTCPServer, PoolTLSServer]) {
+  for (const blockOnClose of [true, false]) {
+    const how = blockOnClose ? "waits for what runs" : "waits for nobody";
+    Deno.test(`fault 27: ${Server.name}.drain() cuts off what runs after a serverClose() that ${how}`, async () => {
+      const settings = { workers: 2, logger: new ListLogger(), cert: TLS.cert, key: TLS.key };
+      const server: PoolTCPServer | PoolTLSServer = new Server(
+        LOOPBACK,
+        PoolCommandHandler,
+        { ...settings, blockOnClose },
+      );
+      const address = server.serverAddress;
+      const serving = server.serveForever();
+      await until(() => server.stats().workers!.spare === 2); // a TLS pool resets who comes before
+      using conn = Server === PoolTLSServer ? await connectTLS(address) : await connect(address);
+      await conn.write(bytes("hold\n"));
+      await until(() => server.stats().active === 1);
+      await conn.read(new Uint8Array(100));
+      const closing = server.serverClose();
+      if (!blockOnClose) await closing;
+      const drained = server.drain({ timeout: null });
+      assertEquals(await server.drain({ timeout: 30 }), { completed: 0, aborted: 1 });
+      assertEquals(server.state, "closed");
+      await readAll(conn).catch(() => {}); // the connection is closed
+      assertEquals(await drained, { completed: 0, aborted: 1 });
+      await closing;
+      await serving;
+      await server.finished;
+    });
+  }
+}
+
+Deno.test("fault 27: PoolTCPServer.drain() takes a shorter time limit after serverClose()", async () => {
+  const server = makePool({ blockOnClose: false });
+  const serving = server.serveForever();
+  using _ = await Client.start(server.serverAddress, "hold");
+  const drained = server.drain({ timeout: null });
+  const closing = server.serverClose();
+  assertEquals(await server.drain({ timeout: 30 }), { completed: 0, aborted: 1 });
+  assertEquals(await drained, { completed: 0, aborted: 1 });
+  await closing;
+  await serving;
+  await server.finished;
+});
+
 Deno.test("PoolTCPServer.drain() cuts off what is not over in time", async () => {
   for (const command of ["abort", "hang"]) {
     const server = makePool();
