@@ -189,3 +189,12 @@ function groupsOf(part: string): number[] {
   const [a = 0, b = 0, c = 0, d = 0] = part.split(".").map(Number);
   return [a << 8 | b, c << 8 | d];
 }
+
+/** Whether two addresses are the same field by field; one that has fields of two kinds is the same as none. */
+export function isSameAddress(a: Deno.Addr, b: Deno.Addr): boolean {
+  if (typeof a !== "object" || a === null || a.transport !== b.transport) return false;
+  if ("path" in a || "path" in b) {
+    return "path" in a && "path" in b && a.path === b.path && !("port" in a) && !("hostname" in a);
+  }
+  return "hostname" in a && "hostname" in b && a.port === b.port && a.hostname === b.hostname;
+}

@@ -58,7 +58,8 @@ export function allowsNet(flags: readonly string[], address: Deno.Addr): boolean
 
 /** How a list of permissions may name an address. */
 function addressNames(address: Deno.Addr): string[] {
-  if ("path" in address) return [`unix:${address.path}`];
+  // Deno sends to the port of what has both.
+  if ("path" in address) return "port" in address ? [] : [`unix:${address.path}`];
   if (!("hostname" in address)) return [];
   const { hostname, port } = address;
   const host = hostname.includes(":") ? `[${hostname}]` : hostname;

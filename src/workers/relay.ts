@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { formatAddress } from "../base/address.ts";
+import { formatAddress, isSameAddress } from "../base/address.ts";
 import type { DatagramSocket } from "../sockets/datagram_socket.ts";
 import { isInstance, isPeerGone, noteSource, propertyOf } from "../base/errors.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
@@ -271,15 +271,11 @@ export class Relay {
     const { client } = this.#request;
     if (!("packet" in client)) return;
     const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
-    if (!this.#maySendTo(address)) throw notAllowed(address);
-    await client.socket.sendTo(data, address);
-  }
-
-  /** Whether a datagram may go to an address: to the client it always may. */
-  #maySendTo(address: Deno.Addr): boolean {
+    // To the client it always may, whose address is then taken from here, whatever else the other one says.
     const { clientAddress } = this.#request.start;
-    return formatAddress(address) === formatAddress(clientAddress) ||
-      this.#worker.maySendTo(address);
+    const isClient = isSameAddress(address, clientAddress);
+    if (!isClient && !this.#worker.maySendTo(address)) throw notAllowed(address);
+    await client.socket.sendTo(data, isClient ? clientAddress : address);
   }
 
   /** Ends a read that blocks in the worker, unless something has been sent to it since it began to wait. */

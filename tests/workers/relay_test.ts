@@ -5,6 +5,7 @@
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { WorkerDiedError } from "@netkit/socketserver";
+import { formatAddress } from "../../src/base/address.ts";
 import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
 import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
 import type { Wait } from "../../src/channel/messages.ts";
@@ -219,13 +220,18 @@ Deno.test("fault 8: Relay.run() sends a datagram of a worker that is shut in to 
     const { reader, writer } = worker.frames;
     assertEquals(await reader.next(), FRAME.START);
     const outcomes: boolean[] = [];
-    for (const address of [ADDRESS, other, null]) {
+    // Deno sends to the port of what has a port, which its text may hide.
+    const disguised = { path: formatAddress(ADDRESS), port: 2 };
+    for (const address of [ADDRESS, other, disguised, null]) {
       await writer.write(FRAME.SEND_TO, pack(address, bytes("data")));
       assertEquals(await reader.next(), FRAME.SENT);
       outcomes.push(reader.left === 0);
     }
     await writer.write(FRAME.DONE, pack({}));
     await running;
-    assertEquals([outcomes, sent], mayReach ? [[true, true, false], 2] : [[true, false, false], 1]);
+    assertEquals([outcomes, sent], [
+      [true, mayReach, mayReach, false],
+      mayReach ? 3 : 1,
+    ]);
   }
 });
