@@ -59,6 +59,7 @@ async function run(program: string, flags: string[], wrapper: string[] = []): Pr
   if (wrapper.length > 0) {
     env.DENO_DIR = tempFolder(); // another user has to write its cache
     await Deno.chmod(env.DENO_DIR, 0o777);
+    if (Deno.env.has("DENO_COVERAGE_DIR")) env.DENO_COVERAGE_DIR = env.DENO_DIR; // the same for that
   }
   const options = { flags: ["--no-check", ...flags], wrapper, env };
   const { stdout, stderr } = await runProgram(program, options);

@@ -113,7 +113,8 @@ const TRANSPORTS: [name: string, args: () => string[]][] = [
 
 for (const mode of ["sync", "concurrent", "threading", "forking", "pool"]) {
   Deno.test(`cli --mode ${mode} serves a handler without moduleUrl over every transport that it has`, async () => {
-    for (const [name, args] of mode === "pool" ? TRANSPORTS.slice(0, 2) : TRANSPORTS) {
+    const transports = mode === "pool" ? TRANSPORTS.slice(0, 2) : TRANSPORTS;
+    await Promise.all(transports.map(async ([name, args]) => {
       const handler = name.startsWith("u") && name !== "unix"
         ? "UpperDatagramHandler"
         : "UpperHandler";
@@ -125,7 +126,7 @@ for (const mode of ["sync", "concurrent", "threading", "forking", "pool"]) {
       const { code, stdout, stderr } = await tool.stop();
       assertEquals([code, stderr], [0, ""]);
       assertMatch(stdout, new RegExp(`^Listening on \\S+ \\(${name}, ${mode}\\)\n$`));
-    }
+    }));
   });
 }
 
@@ -518,7 +519,8 @@ Deno.test("cli says in one line which handler it does not find, or cannot use", 
       `Cannot use path "${"x".repeat(108)}": 108 bytes, a socket path has at most 107`,
     ],
   ];
-  for (const [args, line] of cases) assertEquals(await fail(args), [2, line]);
+  const checks = cases.map(async ([args, line]) => assertEquals(await fail(args), [2, line]));
+  await Promise.all(checks);
 });
 
 Deno.test("cli says in one line why a module cannot be loaded", async () => {
@@ -532,12 +534,12 @@ Deno.test("cli says in one line why a module cannot be loaded", async () => {
     ['throw new Error("in two\\n lines")', /: in two lines$/],
     ['throw "a string"', /: a string$/],
   ];
-  for (const [source, reason] of cases) {
+  await Promise.all(cases.map(async ([source, reason]) => {
     const path = await moduleOf(source);
     const [code, line] = await fail([path, ...TCP]);
     assertEquals(code, 1);
     assertMatch(line, new RegExp(`^Cannot load module "${path}".*${reason.source}`));
-  }
+  }));
   const [code, line] = await fail([starts, ...TCP]);
   assertEquals(code, 1);
   assertStringIncludes(line, "put what starts it under if (import.meta.main)");

@@ -120,7 +120,7 @@ for (const { name, args, permissions } of DATAGRAMS) {
 
 for (const mode of ["concurrent", "threading", "forking"]) {
   Deno.test(`echo.ts --mode ${mode} sends back what it gets over every transport`, async () => {
-    for (const { name, args } of [...STREAMS, ...DATAGRAMS]) {
+    await Promise.all([...STREAMS, ...DATAGRAMS].map(async ({ name, args }) => {
       await using echo = new Echo(["--mode", mode, ...args]);
       const address = await echo.address();
       const answer = address.transport === "udp" || address.transport === "unixpacket"
@@ -131,7 +131,7 @@ for (const mode of ["concurrent", "threading", "forking"]) {
         );
       assertEquals(answer, `over ${name}`);
       await echo.stopInPeace();
-    }
+    }));
   });
 }
 
