@@ -13,7 +13,7 @@ import {
 } from "../base/errors.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import type { ServerSocket } from "./bind.ts";
-import { Lifecycle } from "./lifecycle.ts";
+import { Lifecycle, type ServingLoop } from "./lifecycle.ts";
 import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
 import {
   adoptFields,
@@ -80,6 +80,11 @@ export type RequestHandlerLike<Request, Addr extends SocketAddress> =
 const DRAIN_TIMEOUT = 10_000;
 
 /**
+ * Has a server serve in another way than by accepting requests in this isolate; to be called while it is being made.
+ */
+export let serveBy: (server: AnyServer, serving: ServingLoop) => void;
+
+/**
  * The base of all servers: a server class says which socket and which concurrency, a handler class what the
  * service does.
  *
@@ -122,6 +127,13 @@ export abstract class BaseServer<
   Request = unknown,
   Addr extends SocketAddress = SocketAddress,
 > {
+  static {
+    serveBy = (server, serving) => {
+      server.#serving = serving;
+      server.#life = new Lifecycle(server, serving);
+    };
+  }
+
   /** The default of the instance property of this name, in milliseconds. */
   static timeout: number | null = null;
 
@@ -137,7 +149,9 @@ export abstract class BaseServer<
   readonly logger: ServerLogger;
 
   readonly #loop: ServeLoop<Request, Addr>;
-  readonly #life: Lifecycle;
+  /** How it serves: by the loop, unless a constructor has set it to another way. */
+  #serving: ServingLoop;
+  #life: Lifecycle;
   readonly #clientLines = new KindLimit();
 
   /**
@@ -163,7 +177,7 @@ export abstract class BaseServer<
     const { timeout } = this.constructor as typeof BaseServer;
     this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
-    this.#loop = new ServeLoop(this);
+    this.#serving = this.#loop = new ServeLoop(this);
     this.#life = new Lifecycle(this, this.#loop);
   }
 
@@ -215,7 +229,7 @@ export abstract class BaseServer<
 
   /** A snapshot of the counters. */
   stats(): ServerStats {
-    return this.#loop.requests.stats(this.#life.state);
+    return this.#serving.stats(this.#life.state);
   }
 
   /**
@@ -247,7 +261,7 @@ export abstract class BaseServer<
     const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
     const tick = ticks ? () => this.serviceActions() : null;
     const limit = ticks ? pollInterval : null;
-    await this.#life.run(true, (run) => this.#loop.serve(run, limit, tick), signal);
+    await this.#life.run(true, (run) => this.#serving.serve(run, limit, tick), signal);
   }
 
   /**

@@ -12,8 +12,8 @@
  * long as it waits for a request under way, so `finished` tells when the server is closed and nothing runs any more.
  *
  * How requests are served is the business of a {@linkcode ServingLoop}. `ServeLoop` accepts them in this isolate; a pool
- * has Workers accept them. To serve in another way: write a `ServingLoop`, make a `Lifecycle` with the server and it,
- * and call {@linkcode Lifecycle.run} with what serves until `run.stopping`. Whatever calls hooks of the server apart
+ * has Workers accept them. To serve in another way: write a `ServingLoop`, and give it to the server by `serveBy()` of
+ * `base_server.ts`. Whatever calls hooks of the server apart
  * from that function calls them by `calls.run()` of `inside.ts`.
  *
  * @module
@@ -22,7 +22,7 @@ import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { type Call, calls, isInside } from "./inside.ts";
-import type { ServerState } from "./request_tracker.ts";
+import type { ServerState, ServerStats } from "./request_tracker.ts";
 
 /** One run of `serveForever()` or `handleRequest()`. */
 export interface Run {
@@ -54,6 +54,15 @@ export interface ServingLoop {
   readonly stopsAtOnce: boolean;
   /** Whether `close()` waits for the requests under way before it closes the socket. */
   readonly closesLast: boolean;
+  /**
+   * Serves until `run.stopping`.
+   *
+   * @param limit How long `tick` may have to wait for its next call, in milliseconds; null without one.
+   * @param tick What is to be called again and again meanwhile; null for nothing.
+   */
+  serve(run: Run, limit: number | null, tick: (() => void | Promise<void>) | null): Promise<void>;
+  /** A snapshot of the counters. */
+  stats(state: ServerState): ServerStats;
   /** Wakes the run, if it waits: `run.stopping` is set. */
   stop(run: Run): void;
   /** Sees to it that a drain, under way or about to begin, ends within `timeout` milliseconds from now. */

@@ -11,7 +11,7 @@ import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
 import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { ABORT_GRACE, type PipelineHost, RequestPipeline } from "./request_pipeline.ts";
-import type { RequestTracker } from "./request_tracker.ts";
+import type { RequestTracker, ServerState, ServerStats } from "./request_tracker.ts";
 import { settlesWithin } from "../base/time.ts";
 
 /** How long a drain takes from the accept queue at the most, in milliseconds: clients may keep coming. */
@@ -71,6 +71,10 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
       onExit: (exit, run) => this.#exit(exit, run),
     });
     admissions.set(server, () => this.#acceptor.resume());
+  }
+
+  stats(state: ServerState): ServerStats {
+    return this.requests.stats(state);
   }
 
   get busy(): boolean {

@@ -10,7 +10,7 @@ import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import { type Call, calls } from "../core/inside.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
-import type { ServerStats } from "../core/request_tracker.ts";
+import type { ServerState, ServerStats } from "../core/request_tracker.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/stream_transport.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
@@ -84,8 +84,8 @@ export class PoolLoop implements ServingLoop {
     return this.#supervisor.alive > 0;
   }
 
-  stats(): Omit<ServerStats, "state"> {
-    return this.#supervisor.stats();
+  stats(state: ServerState): ServerStats {
+    return { state, ...this.#supervisor.stats() };
   }
 
   /** Has the Workers take over limits that have changed. */
@@ -93,14 +93,9 @@ export class PoolLoop implements ServingLoop {
     this.#supervisor.limit(limits);
   }
 
-  /**
-   * Serves until the run is to end.
-   *
-   * @param tick What to call each `pollInterval`; null for nothing.
-   */
   async serve(
     run: Run,
-    pollInterval: number,
+    limit: number | null,
     tick: (() => void | Promise<void>) | null,
   ): Promise<void> {
     this.#run = run;
@@ -109,8 +104,8 @@ export class PoolLoop implements ServingLoop {
     try {
       if (run.stopping) return;
       this.#supervisor.serve();
-      if (tick === null) await stopped;
-      else while (!await settlesWithin(stopped, pollInterval)) await tick();
+      if (tick === null || limit === null) await stopped;
+      else while (!await settlesWithin(stopped, limit)) await tick();
     } finally {
       // Whoever drains or closes says to the Workers what to do.
       await (this.#drained ?? this.#closing ?? this.#supervisor.stop());

@@ -5,27 +5,16 @@
  */
 import type { InetAddress, TCPAddr } from "../base/address.ts";
 import { bindAndActivate } from "../core/bind.ts";
-import { Lifecycle } from "../core/lifecycle.ts";
 import type { Constructor } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import type { TLSIdentity } from "../sockets/node_tls_conn.ts";
-import {
-  checkBoolean,
-  checkInteger,
-  checkTime,
-  type DrainOptions,
-  type DrainResult,
-  fieldsFit,
-  orDefault,
-  type ServeOptions,
-} from "../base/options.ts";
+import { checkBoolean, checkInteger, checkTime, orDefault } from "../base/options.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { PoolLoop } from "./pool_loop.ts";
 import { holdPort, listenShared, type SharedAddress, type Sharing } from "./shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
-import type { RequestHandlerLike } from "../core/base_server.ts";
-import type { ServerState, ServerStats } from "../core/request_tracker.ts";
+import { type RequestHandlerLike, serveBy } from "../core/base_server.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { TLSServer, type TLSServerOptions } from "./tls_server.ts";
@@ -116,7 +105,6 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
     static blockOnClose = true;
     #settings: Settings;
     readonly #loop: PoolLoop;
-    readonly #life: Lifecycle;
     #tls: TLSIdentity | null;
     #address: SharedAddress | null = null;
     #sharing: Sharing = "queue";
@@ -147,8 +135,7 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
         onReady: () => this.#sharing === "port" && this.closeSocket(),
         isPortFree: () => this.#isPortFree(),
       });
-      this.#life = new Lifecycle(this, this.#loop);
-      this.#refuseSteps();
+      serveBy(this, this.#loop);
       bindAndActivate(this, options.bindAndActivate);
     }
 
@@ -191,28 +178,6 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       this.#settings.blockOnClose = checkBoolean("blockOnClose", value);
     }
 
-    override get state(): ServerState {
-      return this.#life.state;
-    }
-
-    override get finished(): Promise<void> {
-      return this.#life.finished;
-    }
-
-    override stats(): ServerStats {
-      return { state: this.state, ...this.#loop.stats() };
-    }
-
-    override async serveForever(options: ServeOptions = {}): Promise<void> {
-      const { pollInterval = 500, signal } = options;
-      checkTime("pollInterval", pollInterval, 1);
-      this.checkSettings();
-      this.#refuseSteps();
-      const ticks = this.serviceActions !== Base.prototype.serviceActions;
-      const tick = ticks ? () => this.serviceActions() : null;
-      await this.#life.run(true, (run) => this.#loop.serve(run, pollInterval, tick), signal);
-    }
-
     override handleRequest(): Promise<never> {
       return Promise.reject(this.#notHere("handleRequest", "use serveForever()"));
     }
@@ -221,27 +186,10 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       return Promise.reject(this.#notHere("getRequest", "they accept the clients"));
     }
 
-    override async shutdown(): Promise<void> {
-      await this.#life.shutdown();
-    }
-
-    override async serverClose(): Promise<void> {
-      await this.#life.close();
-    }
-
-    override async drain(options: DrainOptions = {}): Promise<DrainResult> {
-      const { timeout = 10_000 } = options;
-      checkTime("timeout", timeout);
-      if (!fieldsFit(this)) await this.serverClose(); // it has refused to serve, and cannot serve what waits
-      return await this.#life.drain(timeout);
-    }
-
-    override ref(): void {}
-
-    override unref(): void {}
-
     override checkSettings(): void {
       super.checkSettings();
+      const step = STEPS.find((name) => this[name] !== PoolServer.prototype[name]);
+      if (step !== undefined) throw stepError(nameOf(this.constructor), step);
       if (!this.allowReusePort) return;
       throw new TypeError(
         `Cannot use option 'allowReusePort' with ${
@@ -302,15 +250,6 @@ function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
       }
     }
 
-    #refuseSteps(): void {
-      const step = STEPS.find((name) => this[name] !== PoolServer.prototype[name]);
-      if (step === undefined) return;
-      throw new TypeError(
-        `Cannot use own ${step}() with ${nameOf(this.constructor)}: its Workers do that; ` +
-          "use a server with ThreadingMixIn or ConcurrentMixIn",
-      );
-    }
-
     #notHere(method: string, instead: string): Error {
       return new Deno.errors.NotSupported(
         `Cannot call ${method}() of ${
@@ -334,6 +273,13 @@ function settingsFrom(
     requestTimeout: checkTime("requestTimeout", given("requestTimeout"), 1),
     blockOnClose: checkBoolean("blockOnClose", given("blockOnClose")),
   };
+}
+
+function stepError(server: string, step: string): Error {
+  return new TypeError(
+    `Cannot use own ${step}() with ${server}: its Workers do that; ` +
+      "use a server with ThreadingMixIn or ConcurrentMixIn",
+  );
 }
 
 function checkWorkers(value: unknown): number {
