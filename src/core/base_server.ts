@@ -471,8 +471,8 @@ export abstract class BaseServer<
 
   /**
    * Called with what a request failed with; here it writes a log line. What the request's own connection failed with is
-   * the client's: that it went away is worth a line for debugging, anything else a warning; of each kind there is
-   * one line a second, with a count of the others. What else a handler throws is an error with its stack, be it the
+   * the client's: that it went away is worth a line for debugging, anything else a warning, as is a request that took
+   * too long; of each kind there is one line a second, with a count of the others. What else a handler throws is an error with its stack, be it the
    * broken pipe of a connection that the handler made itself.
    *
    * @param error What was thrown.

@@ -4,7 +4,7 @@
  * @module
  */
 import { type SocketAddress, sourceOf } from "../base/address.ts";
-import { isInstance, ServerExit } from "../base/errors.ts";
+import { isInstance, noteSource, ServerExit } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import { RequestTracker } from "./request_tracker.ts";
 
@@ -95,7 +95,11 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
 
   /** Cuts off a request that has taken too long, and waits for it no more. */
   async #timeOut(request: Request, clientAddress: Addr, limit: number): Promise<void> {
-    const error = new Deno.errors.TimedOut(`no end within ${limit} ms ('requestTimeout')`);
+    // A client that stays silent can cause it, and there is no more to say: it is one line of the log, not a stack.
+    const error = noteSource(
+      new Deno.errors.TimedOut(`no end within ${limit} ms ('requestTimeout')`),
+      clientAddress,
+    );
     if (!this.#abort(request, error)) return;
     try {
       await this.#report(error, request, clientAddress);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
+import { assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
 import {
   type AnyServer,
   ConcurrentTCPServer,
@@ -444,6 +444,29 @@ for (const mode of ["ConcurrentTCPServer", "ThreadingTCPServer", "PoolTCPServer"
     assertMatch(first!, /^debug: Client "127.0.0.1:\d+" went away: [^\n]+$/);
     for (const line of more) assertMatch(line, / \(and \d+ like it since the last line\)$/);
     assertEquals(more.length <= 1, true, logger.lines.join("\n"));
+  });
+}
+
+for (const [mode, make] of Object.entries(MODES)) {
+  if (mode === "TCPServer") continue; // it has no 'requestTimeout'
+  Deno.test(`fault 20: silent clients of ${mode} with 'requestTimeout' are one line of warning, once a second`, async () => {
+    const logger = new ListLogger();
+    await using started = start(make(logger));
+    const { server } = started;
+    Reflect.set(server, "requestTimeout", 200);
+    const clients = await Promise.all(
+      Array.from({ length: 8 }, () => connect(server.serverAddress)),
+    );
+    await until(() => server.stats().aborted === 8);
+    await until(() => logger.lines.length > 0);
+    const [first, ...more] = logger.lines;
+    const pattern =
+      /^warn: Cannot serve client "127.0.0.1:\d+": no end within 200 ms \('requestTimeout'\)/;
+    assertMatch(first!, pattern);
+    for (const line of more) assertMatch(line, / \(and \d+ like it since the last line\)$/);
+    assertLess(logger.lines.length, 5, logger.lines.join("\n"));
+    assertEquals(logger.lines.join("").includes("\n"), false);
+    for (const client of clients) client.close();
   });
 }
 
