@@ -291,26 +291,26 @@ export class Acceptor<Request, Addr> {
     this.#notBefore = 0;
     if (this.#pending !== null) return;
     if (this.#stage === "open" ? !this.#hasRoom : !this.#mayCollect) return;
-    let accepting: [Request, Addr] | PromiseLike<[Request, Addr]>;
-    let isLater: boolean;
+    let accepted: [Request, Addr];
     try {
-      accepting = this.#source.getRequest();
-      isLater = accepting instanceof Promise || isThenable(accepting); // a Proxy may refuse to say
+      const accepting = this.#source.getRequest();
+      if (accepting instanceof Promise || isThenable(accepting)) { // a Proxy may refuse to say
+        this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
+        return;
+      }
+      accepted = accepting as [Request, Addr];
     } catch (error) {
       this.#failed(error);
       return;
     }
-    if (isLater) {
-      this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
-    } else {
-      this.#arrived(accepting as [Request, Addr]);
-    }
+    this.#arrived(accepted);
   };
 
-  readonly #arrived = (pair: [Request, Addr]): void => {
+  readonly #arrived = (given: [Request, Addr]): void => {
     this.#pending = null;
+    let pair: [Request, Addr];
     try {
-      checkPair(pair);
+      pair = checkedPair(given);
     } catch (error) {
       this.#failed(error);
       return;
@@ -367,11 +367,17 @@ export class Acceptor<Request, Addr> {
   };
 }
 
-/** Throws when a `getRequest()` gave something else than a request with an address. */
-function checkPair(value: unknown): void {
-  if (Array.isArray(value) && value.length >= 2) {
-    const [_request, clientAddress] = value;
-    if (typeof clientAddress === "object" && clientAddress !== null) return;
+/**
+ * Looks once at what a `getRequest()` gave, which may be something else each time.
+ *
+ * @throws {TypeError} When that is no request with an address.
+ */
+function checkedPair<Request, Addr>(given: [Request, Addr]): [Request, Addr] {
+  if (Array.isArray(given) && given.length >= 2) {
+    const [request, clientAddress] = given;
+    if (typeof clientAddress === "object" && clientAddress !== null) {
+      return [request, clientAddress];
+    }
   }
   throw new TypeError("getRequest() gave no pair of a request and an address");
 }

@@ -50,7 +50,14 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     const { requests } = this;
     const server = this.#server;
     const perSource = server.maxConnectionsPerSource;
-    const source = perSource === null ? null : sourceOf(clientAddress);
+    let source: string | null = null;
+    if (perSource !== null) {
+      try {
+        source = sourceOf(clientAddress);
+      } catch (error) {
+        return await this.#fail(error, request, clientAddress);
+      }
+    }
     requests.begin(request, source);
     if (source !== null && requests.countFrom(source) > perSource!) {
       await this.cutOff(request);
@@ -83,6 +90,17 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     if (timer !== undefined) clearTimeout(timer);
     requests.end(request, outcome);
   };
+
+  /** Ends a request that fails before its first step: it came from an own `getRequest()`, with an odd address. */
+  async #fail(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
+    this.requests.begin(request);
+    try {
+      await this.#report(error, request, clientAddress);
+    } finally {
+      await this.#end(request);
+      this.requests.end(request, "failed");
+    }
+  }
 
   /** On its own because a closure in `serve()` would cost every request its context. */
   #setLimit(

@@ -1122,8 +1122,25 @@ const NO_PAIRS: Record<string, () => unknown> = {
       throw new Error("thenable on demand");
     },
   }),
+  "a promise whose constructor throws": () =>
+    Object.defineProperty(Promise.resolve([{}, {}]), "constructor", {
+      get() {
+        throw new Error("constructor on demand");
+      },
+    }),
   "a Proxy that throws on everything": ODD_VALUES["a Proxy that throws on everything"]!,
   "a revoked Proxy": ODD_VALUES["a revoked Proxy"]!,
+};
+
+/** Addresses that nobody can be told by. */
+const ODD_ADDRESSES: Record<string, object> = {
+  "whose host is a number": { transport: "tcp", hostname: 5, port: 5 },
+  "whose host throws": {
+    get hostname() {
+      throw new Error("hostname on demand");
+    },
+  },
+  "that is a revoked Proxy": ODD_VALUES["a revoked Proxy"]!() as object,
 };
 
 for (const Server of [TCPServer, ConcurrentTCPServer]) {
@@ -1146,6 +1163,27 @@ for (const Server of [TCPServer, ConcurrentTCPServer]) {
     });
   }
 
+  Deno.test(`fault 14: ${Server.name} serves a pair of getRequest() that can be looked at only once`, async () => {
+    const logger = new ListLogger();
+    const server = new Server(LOOPBACK, (request: StreamSocket) => request.sendAll("served"), {
+      logger,
+    });
+    const getRequest = server.getRequest.bind(server);
+    Reflect.set(server, "getRequest", async () => {
+      let looks = 0;
+      return new Proxy(await getRequest(), {
+        get(pair, name) {
+          if (name === Symbol.iterator && looks++ > 0) throw new Error("second look");
+          return Reflect.get(pair, name);
+        },
+      });
+    });
+    await using _ = start(server);
+    assertEquals(await exchange(server.serverAddress, ""), "served");
+    assertEquals(await exchange(server.serverAddress, ""), "served");
+    assertEquals(logger.lines, []);
+  });
+
   Deno.test(`fault 14: ${Server.name} serves what getRequest() gives as a thenable`, async () => {
     const server = new Server(LOOPBACK, (request: StreamSocket) => request.sendAll("served"));
     const getRequest = server.getRequest.bind(server);
@@ -1155,6 +1193,28 @@ for (const Server of [TCPServer, ConcurrentTCPServer]) {
     });
     await using _ = start(server);
     assertEquals(await exchange(server.serverAddress, ""), "served");
+  });
+}
+
+for (const [what, address] of Object.entries(ODD_ADDRESSES)) {
+  Deno.test(`fault 14: a limit per client fails only the request whose address is one ${what}`, async () => {
+    const handler = (request: StreamSocket) => request.sendAll("served");
+    const options = { maxConnectionsPerSource: 1, logger: new ListLogger() };
+    const server = new ConcurrentTCPServer(LOOPBACK, handler, options);
+    const getRequest = server.getRequest.bind(server);
+    let calls = 0;
+    Reflect.set(server, "getRequest", async () => {
+      const [request, clientAddress] = await getRequest();
+      return [request, calls++ === 0 ? address : clientAddress];
+    });
+    const failures: unknown[] = [];
+    server.handleError = (error) => void failures.push(error);
+    await using _ = start(server);
+    assertEquals(await exchange(server.serverAddress, ""), "");
+    assertEquals(await exchange(server.serverAddress, ""), "served");
+    await until(() => server.stats().active === 0);
+    const { failed, completed } = server.stats();
+    assertEquals([failures.length, failed, completed], [1, 1, 1]);
   });
 }
 
