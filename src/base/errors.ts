@@ -65,11 +65,7 @@ export class LineTooLongError extends Error {
   /** The limit that was passed, in bytes, the delimiter included. */
   readonly limit: number;
 
-  /**
-   * Makes the error.
-   *
-   * @param limit The limit that was passed, in bytes.
-   */
+  /** Makes the error of a limit in bytes. */
   constructor(limit: number) {
     super(`Cannot read line: no end within ${limit} bytes`);
     this.name = "LineTooLongError";
@@ -124,11 +120,7 @@ export class DatagramTooLongError extends Error {
   /** The server's `maxPacketSize`, in bytes. */
   readonly limit: number;
 
-  /**
-   * Makes the error.
-   *
-   * @param limit The server's `maxPacketSize`, in bytes.
-   */
+  /** Makes the error of a limit in bytes. */
   constructor(limit: number) {
     super(`Cannot receive datagram: longer than ${limit} bytes ('maxPacketSize')`);
     this.name = "DatagramTooLongError";
@@ -351,43 +343,4 @@ export function isOfClient(error: unknown, request: unknown, clientAddress: unkn
   if (source === undefined) return false;
   if (source === request || Array.isArray(request) && source === request[0]) return true;
   return source === clientAddress;
-}
-
-/** What to do about the common failures of a bind, by error code or class name. */
-const BIND_REMEDIES: Record<string, string> = {
-  EADDRINUSE: "address already in use; stop its owner, or choose another",
-  EADDRNOTAVAIL: "no interface of this machine has this address",
-  EACCES: "permission denied; ports below 1024 need privileges, and a path needs a writable folder",
-  ENOENT: "its folder does not exist; create it first",
-  ENOTDIR: "a part of its path is not a folder",
-};
-
-/**
- * Makes the one error that a failed bind throws: the class of the original, the address, the remedy.
- *
- * @param what The kind of server, as in "TCP server".
- * @param address The address as a person writes it.
- * @param error What the bind threw; it becomes the `cause`.
- * @returns An error of the same class, with the same `code` where there is one.
- */
-export function bindError(what: string, address: string, error: unknown): Error {
-  const message = messageOf(error);
-  let reason = BIND_REMEDIES[errorCode(error)] ?? message;
-  if (error instanceof Deno.errors.NotCapable) {
-    reason = message.replace(/^Requires /, "needs "); // Deno's text names the flag to run with
-  } else if (/failed to lookup address|invalid empty host/.test(message)) {
-    reason = "host not found; check the name, or give an IP address";
-  }
-  const text = `Cannot bind ${what} to "${address}": ${reason}`;
-  const wrapped = sameClass(error, text);
-  const { code } = error as { code?: unknown } ?? {};
-  if (code !== undefined) Object.defineProperty(wrapped, "code", { value: code });
-  return wrapped;
-}
-
-/** An error of the class of `error` where that is one of Deno's or a built-in one, else a plain one. */
-function sameClass(error: unknown, message: string): Error {
-  const known = [...Object.values(Deno.errors), TypeError, RangeError];
-  const ErrorClass = known.find((known) => error instanceof Error && error.constructor === known);
-  return new (ErrorClass ?? Error)(message, { cause: error });
 }

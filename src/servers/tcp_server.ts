@@ -16,8 +16,7 @@ import {
 } from "../base/address.ts";
 import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
-import { assertBound, bindAndActivate } from "../core/bind.ts";
-import { bindError } from "../base/errors.ts";
+import { assertBound, bindAndActivate, bindError } from "../core/bind.ts";
 import {
   checkBoolean,
   checkInteger,

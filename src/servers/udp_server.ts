@@ -16,9 +16,9 @@ import {
 } from "../base/address.ts";
 import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
-import { assertBound, bindAndActivate } from "../core/bind.ts";
+import { assertBound, bindAndActivate, bindError } from "../core/bind.ts";
 import { type DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
-import { bindError, DatagramTooLongError, noteSource, OWN_ADDRESS } from "../base/errors.ts";
+import { DatagramTooLongError, noteSource, OWN_ADDRESS } from "../base/errors.ts";
 import { isOwnAddress } from "../base/own_address.ts";
 import {
   checkBoolean,
