@@ -173,6 +173,30 @@ Deno.test("Watchdog.watch() leaves the rejection of an operation that was too la
   watchdog.stop();
 });
 
+Deno.test("Watchdog.watchToEnd() waits until an operation that is too late has settled", async () => {
+  using clock = new FakeClock();
+  const watchdog = new Watchdog();
+  const { promise, reject } = Promise.withResolvers<void>();
+  let told = false;
+  let settled = false;
+  const watched = watchdog.watchToEnd(promise, 100, () => {
+    told = true;
+    return late();
+  });
+  watched.catch(() => settled = true);
+  await clock.pass(100);
+  for (let turns = 0; turns < 5; turns++) await clock.pass(0);
+  assertEquals([told, settled], [true, false]);
+  reject(new Error("closed"));
+  await assertRejects(() => watched, Deno.errors.TimedOut, "late");
+});
+
+Deno.test("Watchdog.watchToEnd() gives at once what the operation fails with in time", async () => {
+  using _clock = new FakeClock();
+  const failed = Promise.reject(new Error("closed"));
+  await assertRejects(() => new Watchdog().watchToEnd(failed, 100, late), Error, "closed");
+});
+
 Deno.test("Watchdog.stop() lets go of the timer and of the operation", async () => {
   using clock = new FakeClock();
   const watchdog = new Watchdog();
