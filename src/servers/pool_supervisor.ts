@@ -141,7 +141,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     }
     const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));
     this.#isDraining = false;
-    clearTimeout(this.#drainTimer);
+    void this.gone().then(() => clearTimeout(this.#drainTimer)); // one may have drained and not end
     return results.reduce(
       (sum, result) => ({
         completed: sum.completed + result.completed,

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { ServerExit } from "../base/errors.ts";
 import type { ServerLogger } from "../base/log.ts";
 import { type StartOptions, startWithDescriptors } from "../workers/descriptor_gate.ts";
 import { Isolate } from "../workers/isolate.ts";
@@ -114,8 +115,9 @@ export class PoolWorker implements Supervised {
   async order(command: PoolCommand): Promise<PoolTalk["reply"] | null> {
     try {
       return await this.#isolate.order(command);
-    } catch {
-      return null; // its server says what there is to say
+    } catch (error) {
+      this.#isolate.fail(error); // it would neither do as the others nor end
+      return null;
     }
   }
 
@@ -133,11 +135,18 @@ export class PoolWorker implements Supervised {
         this.#events.onLog(news.level, news.message);
         break;
       case "acceptErrors":
-        this.acceptErrors = news.counts;
+        this.acceptErrors = Object.fromEntries(
+          Object.entries(news.counts).map(([code, count]) => [code, Number(count)]),
+        );
         break;
-      case "exit":
-        this.#events.onExit(fromErrorMessage(news.error));
+      case "exit": {
+        const error = fromErrorMessage(news.error);
+        if (error instanceof ServerExit) this.#events.onExit(error);
+        else this.#isolate.fail(error); // its loop has failed, and it serves nobody any more
         break;
+      }
+      default:
+        throw new TypeError("Cannot take news of Worker: there are no such");
     }
   }
 }

@@ -75,10 +75,18 @@ export class Isolate<T extends Talk> {
       (message) => port.postMessage(message),
       (question) => owner.onQuestion?.(question),
     );
-    port.onmessage = ({ data }: MessageEvent<FromIsolate>) => {
+    const take = (data: FromIsolate) => {
       if ("news" in data) owner.onNews(data.news);
-      else if ("exitCode" in data) this.#end({ code: data.exitCode, signal: null });
+      else if ("exitCode" in data) this.#end({ code: Number(data.exitCode), signal: null });
       else this.#exchange.take(data);
+    };
+    port.onmessage = ({ data }: MessageEvent<FromIsolate>) => {
+      try {
+        take(data);
+      } catch (cause) {
+        // A handler may have got hold of the port, by a patched prototype for one, and can say anything.
+        this.fail(new Error("it said what no Worker says", { cause }));
+      }
     };
     worker.onerror = (event) => {
       event.preventDefault(); // it ends what the Worker serves, not the program
@@ -102,5 +110,11 @@ export class Isolate<T extends Talk> {
   terminate(): void {
     this.#worker.terminate();
     this.#end({ code: null, signal: null });
+  }
+
+  /** Ends it at once because of an error. */
+  fail(error: unknown): void {
+    this.#worker.terminate();
+    this.#end({ code: null, signal: null, error });
   }
 }

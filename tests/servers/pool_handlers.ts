@@ -47,6 +47,20 @@ export class PoolCommandHandler extends StreamRequestHandler {
         await wfile.write("waiting");
         await aborted(signal);
         break;
+      case "patch then": // which the loop of the Worker's server calls
+        await wfile.write("patched");
+        Promise.prototype.then = () => {
+          throw new Error("patched");
+        };
+        break;
+      case "patch timers":
+        await wfile.write("patched");
+        Object.defineProperty(globalThis, "setTimeout", {
+          value: () => {
+            throw new Error("patched");
+          },
+        });
+        break;
       case "hang": // for ever
         await wfile.write("hanging");
         await new Promise(() => {});

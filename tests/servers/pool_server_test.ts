@@ -42,6 +42,7 @@ import {
   TLS,
   until,
 } from "../harness.ts";
+import { delay } from "../../src/base/time.ts";
 import { PoolCommandHandler } from "./pool_handlers.ts";
 
 /** Makes a pool of two Workers that logs nothing. */
@@ -704,7 +705,8 @@ Deno.test("PoolTCPServer.serveForever() rejects when the handler's module starts
     path,
     `
     import { PoolTCPServer } from "${source}";
-    import { PoolCommandHandler } from "${handlers}";
+    import { delay } from "../../src/base/time.ts";
+import { PoolCommandHandler } from "${handlers}";
     export class Unguarded extends PoolCommandHandler {
       static moduleUrl = import.meta.url;
     }
@@ -917,7 +919,8 @@ Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never st
   const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
   const program = `
     import { PoolTCPServer } from "${source}";
-    import { PoolCommandHandler } from "${handlers}";
+    import { delay } from "../../src/base/time.ts";
+import { PoolCommandHandler } from "${handlers}";
     const lines: string[] = [];
     const log = (line: string) => void lines.push(line);
     const logger = { debug: log, info: log, warn: log, error: log };
@@ -999,3 +1002,47 @@ Deno.test("PoolTCPServer gives each Worker a port of its own where Deno shares n
     Object.defineProperty(Deno, "listen", { value: listen, configurable: true, writable: true });
   }
 });
+
+Deno.test("PoolTCPServer replaces a Worker whose loop has failed, and goes on with the others", async () => {
+  const logger = new ListLogger();
+  await using server = makePool({ logger });
+  let isServing = true;
+  const serving = server.serveForever().finally(() => isServing = false);
+  (await Client.start(server.serverAddress, "patch then"))[Symbol.dispose]();
+  // It fails when the next client comes to it.
+  while (!logger.lines.some((line) => /of pool died: .*patched/.test(line))) {
+    (await connect(server.serverAddress)).close();
+    await delay(10);
+  }
+  await until(() => server.stats().workers!.started === 3);
+  for (let n = 0; n < 4; n++) {
+    assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
+  }
+  assert(isServing);
+  await server.drain();
+  await serving;
+});
+
+Deno.test("PoolTCPServer.drain() ends a Worker that fails at it", async () => {
+  await using server = makePool({ workers: 1 });
+  const serving = server.serveForever();
+  (await Client.start(server.serverAddress, "patch timers"))[Symbol.dispose]();
+  await server.drain({ timeout: 500 });
+  await serving;
+  await server.finished;
+});
+
+for (const method of ["shutdown", "drain", "serverClose"] as const) {
+  Deno.test(`PoolTCPServer.serviceActions() may await ${method}()`, async () => {
+    class EndingServer extends PoolTCPServer {
+      override async serviceActions(): Promise<void> {
+        await this[method]();
+      }
+    }
+    const settings = { workers: 1, logger: new ListLogger() };
+    await using server = new EndingServer(LOOPBACK, PoolCommandHandler, settings);
+    await server.serveForever({ pollInterval: 50 });
+    await server.drain();
+    assertEquals(server.state, "closed");
+  });
+}

@@ -7,6 +7,7 @@ import { assertEquals, assertInstanceOf } from "@std/assert";
 import { PoolTCPServer, ThreadingTCPServer, WorkerDiedError } from "@netkit/socketserver";
 import { connect, exchange, ListLogger, LOOPBACK, readAll, start, until } from "../harness.ts";
 import { bytes, text, writeAll } from "../harness.ts";
+import { Isolate } from "../../src/workers/isolate.ts";
 import { PostingHandler } from "./posting_handlers.ts";
 
 function makeThreading(): ThreadingTCPServer {
@@ -70,4 +71,27 @@ Deno.test("fault 4: a Worker whose handler posts is still known to have ended", 
     assertEquals(error.status, { code, signal: null });
     assertEquals(await exchange(server.serverAddress, "hello\n"), "heard 0");
   }
+});
+
+Deno.test("Isolate ends a Worker that says what no Worker says, and nothing else", async () => {
+  for (const said of ["null", "undefined", "5", "'text'"]) {
+    const program = `onmessage = ({ data: { port } }) => port.postMessage(${said});`;
+    const entry = new URL(`data:text/javascript,${encodeURIComponent(program)}`);
+    const isolate = new Isolate(entry, "Odd", null, { onNews: () => {} });
+    const { error } = await isolate.ended;
+    assertInstanceOf(error, Error);
+    assertEquals(error.message, "it said what no Worker says");
+  }
+});
+
+Deno.test("a handler does not get hold of the port by a patched prototype", async () => {
+  const server = makeThreading();
+  server.handleError = () => {};
+  await using _ = start(server);
+  await exchange(server.serverAddress, "hello\n"); // its start is no part of the time
+  server.requestTimeout = 500;
+  await exchange(server.serverAddress, "patch\n").catch(() => {}); // it is cut off
+  server.requestTimeout = null;
+  assertEquals(await exchange(server.serverAddress, "stolen\n"), "stolen 0");
+  assertEquals(server.stats().workers!.started, 1);
 });

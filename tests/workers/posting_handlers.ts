@@ -21,6 +21,8 @@ const post = scope.postMessage?.bind(scope);
 
 /** How many messages have come to where libraries listen for them. */
 let heard = 0;
+/** How often a patched prototype was called with a port. */
+let stolen = 0;
 
 /** Says all that could be taken for something of ours. */
 function postAll(): void {
@@ -57,6 +59,20 @@ export class PostingHandler extends StreamRequestHandler {
     if (line === "wait") {
       await this.wfile.write("waiting");
       await aborted(this.signal);
+      return;
+    }
+    if (line === "patch") {
+      const dispatch = EventTarget.prototype.dispatchEvent;
+      EventTarget.prototype.dispatchEvent = function (event) {
+        if (this instanceof MessagePort) stolen++;
+        return dispatch.call(this, event);
+      };
+      await this.wfile.write("patched");
+      await aborted(this.signal);
+      return;
+    }
+    if (line === "stolen") {
+      await this.wfile.write(`stolen ${stolen}`);
       return;
     }
     if (line === "exit") Deno.exit(7);

@@ -54,6 +54,8 @@ export function inIsolate<T extends Talk>(
   const exit = Deno.exit;
   const greet = ({ data: { port, init } }: MessageEvent<Greeting<T["init"]>>) => {
     const post: (message: FromIsolate) => void = port.postMessage.bind(port);
+    // Deno calls this of the port itself, and not of a prototype that a handler may have patched.
+    port.dispatchEvent = EventTarget.prototype.dispatchEvent;
     const exchange = new Exchange(post, (command) => body.handle(command));
     const say = (news: T["news"]) => post({ news });
     const ask = (question: T["question"]): Promise<T["answer"]> => exchange.ask(question);
