@@ -24,9 +24,9 @@ import {
   StreamSocket,
   type StreamTransport,
 } from "@netkit/socketserver";
-import { RingChannel } from "../src/channel/shared_ring.ts";
-import { converse } from "./conversation.ts";
-import { bytes, exchange, LOOPBACK, settle, start, text } from "./harness.ts";
+import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { converse } from "../conversation.ts";
+import { bytes, exchange, LOOPBACK, settle, start, text } from "../harness.ts";
 
 const ADDRESS: Deno.Addr = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
 
