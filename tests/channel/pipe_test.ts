@@ -13,7 +13,8 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { PipeChannel, StdioChannel, type StdioInput } from "../../src/channel/pipe.ts";
+import { PipeChannel } from "../../src/channel/pipe.ts";
+import { StdioChannel, type StdioInput } from "../../src/channel/stdio.ts";
 import { bytes, CONFIG, pattern, text } from "../harness.ts";
 import { readText, receive, send } from "./talk.ts";
 

@@ -8,7 +8,7 @@
  */
 import { ABORT_SIGNAL, closedMark } from "../process_contract.ts";
 import { descriptors, isChild, stderr } from "./process_setup.ts";
-import { StdioChannel } from "../../channel/pipe.ts";
+import { StdioChannel } from "../../channel/stdio.ts";
 import { Runner } from "./runner.ts";
 
 const encoder = new TextEncoder();
