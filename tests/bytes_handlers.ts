@@ -123,6 +123,9 @@ export class LeaveBehindHandler extends StreamRequestHandler {
     else if (what === "rfile   ") void rfile.readable.pipeTo(into);
     else if (what === "reader  ") void request.readable.getReader().read();
     else if (what === "loop    ") void this.#loop();
+    else if (what === "response") void new Response(request.readable).text();
+    else if (what === "rf-text ") void new Response(rfile.readable).text();
+    else if (what === "any     ") void Promise.any([request.recv(), request.recv()]);
     else if (what === "several ") [1, 2, 3].forEach(() => void request.recv());
     else if (what === "caught  ") request.recv().catch(() => {});
     else if (what === "sendAll ") void this.#pump(() => request.sendAll("x"));

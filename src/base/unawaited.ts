@@ -5,6 +5,8 @@
  * @module
  */
 
+import { isInstance, propertyOf } from "./errors.ts";
+
 /** Whom to tell of each such error. */
 const owners = new WeakMap<object, () => void>();
 let isListening = false;
@@ -22,13 +24,22 @@ export function outlive(error: unknown, tell: () => void): void {
   if (isListening) return;
   isListening = true;
   globalThis.addEventListener("unhandledrejection", (event) => {
-    const tell = typeof event.reason === "object" && event.reason !== null
-      ? owners.get(event.reason)
-      : undefined;
-    if (tell === undefined) return;
+    const tells = ownersOf(event.reason);
+    if (tells === null) return;
     event.preventDefault();
-    tell();
+    for (const tell of tells) tell();
   });
+}
+
+/** Whom to tell of an error, or of all those that one of `Promise.any()` is made of; null where it is anybody else's. */
+function ownersOf(error: unknown): (() => void)[] | null {
+  const tell = owners.get(error as object);
+  if (tell !== undefined) return [tell];
+  if (!isInstance(error, AggregateError)) return null;
+  const errors = propertyOf(error, "errors");
+  if (!isInstance(errors, Array) || errors.length === 0) return null;
+  const tells = errors.map((one) => owners.get(one as object));
+  return tells.every((tell) => tell !== undefined) ? tells : null;
 }
 
 /**

@@ -297,6 +297,7 @@ export class BufferedReader
     return this.#readable ??= streamOf(
       { read: (p) => this.#readSome(p) },
       () => this.#buffer.end(),
+      (error) => internals.outlive(this.#source, error, "read"),
     );
   }
 

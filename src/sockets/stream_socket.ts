@@ -318,7 +318,11 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * The data as a stream of bytes. Its end leaves the write side open; cancelling it ends the read side.
    */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    return this.#readable ??= streamOf(this, () => void this.shutdown("read"));
+    return this.#readable ??= streamOf(
+      this,
+      () => void this.shutdown("read"),
+      (error) => this.#outlive(error, "read"),
+    );
   }
 
   /** A stream that sends what is written to it; closing it ends the write side, aborting it closes all. */

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { isInstance } from "../base/errors.ts";
+
 /** How many bytes a stream asks for at once. */
 const CHUNK_SIZE = 64 * 1024;
 
@@ -12,10 +14,12 @@ const CHUNK_SIZE = 64 * 1024;
  *
  * @param source Where the bytes come from.
  * @param cancel Called when nobody wants the rest.
+ * @param own Called with an error of this stream that the reader has not thrown itself.
  */
 export function streamOf(
   source: { read(p: Uint8Array): Promise<number | null> },
   cancel: () => void,
+  own: (error: unknown) => void = () => {},
 ): ReadableStream<Uint8Array<ArrayBuffer>> {
   return new ReadableStream({
     type: "bytes",
@@ -24,7 +28,16 @@ export function streamOf(
       const request = controller.byobRequest;
       if (request?.view == null) return;
       const { buffer, byteOffset, byteLength } = request.view;
-      const count = await source.read(new Uint8Array(buffer, byteOffset, byteLength));
+      let count: number | null;
+      try {
+        count = await source.read(new Uint8Array(buffer, byteOffset, byteLength));
+      } catch (error) {
+        if (!isInstance(error, Deno.errors.BadResource)) throw error;
+        // Deno replaces that by an error of its own in what reads a stream, and nobody knows whose that is.
+        const closed = new Deno.errors.Interrupted(error.message, { cause: error });
+        own(closed);
+        throw closed;
+      }
       if (count === null) controller.close();
       request.respond(count ?? 0);
     },

@@ -38,7 +38,7 @@ import {
 /** What may be left behind. */
 const READS = [
   ...["recv", "read", "timed", "readline", "exactly", "lines", "iterator"],
-  ...["pipeTo", "rfile", "reader", "loop", "several"],
+  ...["pipeTo", "rfile", "reader", "loop", "several", "response", "rf-text", "any"],
 ];
 /** What goes on writing when the request has ended, and fails then. */
 const WRITES = ["sendAll", "write", "wfile", "timer", "then", "flush", "writable", "wstream"];
@@ -187,4 +187,22 @@ Deno.test("fault 12: a client that resets ends no program whose handler awaits n
   gone.resolve();
   await until(() => server.stats().active === 0);
   assertEquals(logger.lines.length, 1, logger.lines.join("\n"));
+});
+
+Deno.test("outlive() takes an AggregateError for its own when all of its errors are", async () => {
+  const [own, foreign] = [new Error("own"), new Error("foreign")];
+  let told = 0;
+  outlive(own, () => told++);
+  const prevented: boolean[] = [];
+  const listener = (event: PromiseRejectionEvent) => {
+    prevented.push(event.defaultPrevented);
+    event.preventDefault();
+  };
+  globalThis.addEventListener("unhandledrejection", listener);
+  for (const errors of [[own, own], [own, foreign], []]) {
+    void Promise.any(errors.map((error) => Promise.reject(error)));
+  }
+  await until(() => prevented.length === 3);
+  globalThis.removeEventListener("unhandledrejection", listener);
+  assertEquals([prevented, told], [[true, false, false], 2]);
 });
