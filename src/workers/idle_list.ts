@@ -1,5 +1,5 @@
 /**
- * The idle workers of a pool.
+ * The idle workers of a pool, and when they end.
  *
  * @module
  */
@@ -16,6 +16,20 @@ export interface Spare {
 export class IdleList<Entry extends Spare> {
   readonly #used: Entry[] = [];
   readonly #unused: Entry[] = [];
+  readonly #dueOf: (longest: Entry) => number;
+  readonly #end: (entry: Entry) => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, by the clock of `performance.now()`. */
+  #fires = 0;
+
+  /**
+   * @param dueOf When the one that has been idle for longest is to end, by the clock of `performance.now()`.
+   * @param end Ends one that has been taken out.
+   */
+  constructor(dueOf: (longest: Entry) => number, end: (entry: Entry) => void) {
+    this.#dueOf = dueOf;
+    this.#end = end;
+  }
 
   get length(): number {
     return this.#used.length + this.#unused.length;
@@ -43,6 +57,37 @@ export class IdleList<Entry extends Spare> {
   remove(entry: Entry): void {
     const list = this.#listOf(entry);
     list.splice(list.indexOf(entry), 1);
+  }
+
+  /** Ends those that have been idle for too long, now and when it is time. */
+  endDue(): void {
+    for (let { longest } = this; longest !== undefined; { longest } = this) {
+      const due = this.#dueOf(longest);
+      const left = due - performance.now();
+      if (left === Infinity) return;
+      if (left > 0) return this.#endLater(due, left);
+      this.remove(longest);
+      this.#end(longest);
+    }
+  }
+
+  /** Ends nobody any more. */
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  /** Looks again when it is time; a timer that comes before is left, as this is called for each request. */
+  #endLater(due: number, left: number): void {
+    if (this.#timer !== undefined) {
+      if (this.#fires <= due) return;
+      clearTimeout(this.#timer);
+    }
+    this.#fires = due;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.endDue();
+    }, Math.ceil(left));
+    Deno.unrefTimer(this.#timer);
   }
 
   #listOf({ served }: Entry): Entry[] {

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { errorCode, HandlerLoadError, WorkerDiedError } from "../base/errors.ts";
+import { errorCode, WorkerDiedError } from "../base/errors.ts";
 import { Backoff, delay, settlesWithin } from "../base/time.ts";
 import { ABORT_SIGNAL, allowsNet, CHILD_MARK, childFlags, closedMark } from "./process_contract.ts";
 import type { ShortageListener } from "./descriptor_gate.ts";
@@ -86,23 +86,7 @@ export class ProcessWorker extends HandlerWorker {
     const { startTimeout = START_TIMEOUT, signal } = options;
     const child = await spawn(init, options, performance.now() + startTimeout);
     const worker = new ProcessWorker(child, options.onLine, options.flags);
-    let late: string | null = null;
-    const kill = (why: string) => {
-      late = why;
-      worker.#signal("SIGKILL");
-    };
-    const timer = setTimeout(kill, startTimeout, `no end of that within ${startTimeout} ms`);
-    const abort = () => kill("no end of that before the server closed");
-    signal?.addEventListener("abort", abort);
-    try {
-      await worker.init(init);
-    } catch (error) {
-      await worker.ended; // it has been killed
-      throw worker.#explain(error, init, late);
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-    }
+    await worker.initWithin(startTimeout, init, signal);
     worker.unref();
     return worker;
   }
@@ -233,12 +217,16 @@ export class ProcessWorker extends HandlerWorker {
     return printed;
   }
 
-  /** Says why a child did not come up, of which all that is known may be what Deno printed. */
-  #explain(error: unknown, { moduleUrl, className }: Init, late: string | null): unknown {
-    if (!(error instanceof WorkerDiedError)) return error;
+  /** All that is known may be what Deno printed. */
+  protected override async whyNotUp(error: unknown): Promise<string | null> {
+    await this.ended; // it has been killed
+    if (!(error instanceof WorkerDiedError)) return null;
     const output = this.#startOutput?.trim() ?? "";
-    const reason = late ?? (output === "" ? error.message : output.replace(/^error: /, ""));
-    return new HandlerLoadError(moduleUrl, className, reason, { cause: error });
+    return output === "" ? error.message : output.replace(/^error: /, "");
+  }
+
+  protected override killNow(): void {
+    this.#signal("SIGKILL");
   }
 }
 

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { HandlerLoadError } from "../base/errors.ts";
 import { type StartOptions, startWithDescriptors } from "./descriptor_gate.ts";
 import { Isolate } from "./isolate.ts";
 import type { Init } from "../channel/messages.ts";
@@ -42,29 +41,11 @@ export class ThreadWorker extends HandlerWorker {
     init: Init,
     options: Omit<StartOptions, "url" | "limit">,
   ): Promise<ThreadWorker> {
-    const { signal } = options;
     const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
     return await startWithDescriptors(startOptions, async () => {
       const memory = RingChannel.allocate();
       const worker = new ThreadWorker(memory, new RingChannel(memory, "main"));
-      let reason = "";
-      const kill = (why: string) => {
-        reason = why;
-        worker.kill();
-      };
-      // A module may await for ever.
-      const timer = setTimeout(kill, START_LIMIT, `no end of that within ${START_LIMIT} ms`);
-      const abort = () => kill("no end of that before the server closed");
-      signal.addEventListener("abort", abort);
-      try {
-        await worker.init(init);
-      } catch (cause) {
-        if (reason === "") throw cause;
-        throw new HandlerLoadError(init.moduleUrl, init.className, reason, { cause });
-      } finally {
-        clearTimeout(timer);
-        signal.removeEventListener("abort", abort);
-      }
+      await worker.initWithin(START_LIMIT, init, options.signal);
       return worker;
     });
   }

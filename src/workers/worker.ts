@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { WorkerDiedError, type WorkerStatus } from "../base/errors.ts";
+import { HandlerLoadError, WorkerDiedError, type WorkerStatus } from "../base/errors.ts";
 import type { Channel } from "../channel/channel.ts";
 import { type ErrorMessage, fromErrorMessage, type Init } from "../channel/messages.ts";
 import { FrameReader } from "../channel/frame_reader.ts";
@@ -73,6 +73,46 @@ export abstract class HandlerWorker {
 
   /** Ends the worker at once. Safe to call again. */
   abstract kill(): void;
+
+  /**
+   * Loads the handler, in a time that is limited: its module may await for ever.
+   *
+   * @param limit How long that may take, in milliseconds.
+   * @param signal Aborted when the worker is not wanted any more.
+   * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
+   * @throws {WorkerDiedError} When the worker ends meanwhile, and no more is known.
+   */
+  async initWithin(limit: number, init: Init, signal?: AbortSignal): Promise<void> {
+    let late: string | null = null;
+    const kill = (why: string) => {
+      late = why;
+      this.killNow();
+    };
+    const timer = setTimeout(kill, limit, `no end of that within ${limit} ms`);
+    const abort = () => kill("no end of that before the server closed");
+    signal?.addEventListener("abort", abort);
+    try {
+      await this.init(init);
+    } catch (cause) {
+      const reason = await this.whyNotUp(cause);
+      if (late === null && reason === null) throw cause;
+      const { moduleUrl, className } = init;
+      throw new HandlerLoadError(moduleUrl, className, late ?? reason!, { cause });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+    }
+  }
+
+  /** What is known of why the handler is not there, beside the error; null for nothing. */
+  protected whyNotUp(_error: unknown): string | null | Promise<string | null> {
+    return null;
+  }
+
+  /** Ends the worker at once, and gives it no time to unwind. */
+  protected killNow(): void {
+    this.kill();
+  }
 
   /**
    * Loads the handler.

@@ -4,6 +4,7 @@
  * @module
  */
 
+import type { WorkerStats } from "../core/request_tracker.ts";
 import { IdleList } from "./idle_list.ts";
 import { type Supervised, Supervisor } from "./supervisor.ts";
 
@@ -38,21 +39,15 @@ export interface WorkerPoolOptions<Pooled extends PooledWorker> {
   onFailure: (error: unknown) => void;
 }
 
-/** A snapshot of a {@linkcode WorkerPool}. A worker that is on its way out counts in none of these, but against `max`. */
-export interface WorkerPoolStats {
-  /** Workers that are ready. */
-  spare: number;
-  /** Workers that are leased. */
-  busy: number;
-  /** Workers that are coming up. */
-  starting: number;
-  /** Workers that were given up on so far; each may still be running. */
-  poisoned: number;
-  /** Workers that have come up so far. */
-  started: number;
-}
-
-/** A worker that counts against `max`. */
+/**
+ * A worker that counts against `max`.
+ *
+ * - spare → busy: it is leased. busy → spare: it is released, and may serve another request.
+ * - spare → ending: it has been idle for too long, or the pool is closed. It is asked to end, then killed.
+ * - busy → ending: it is released and has served its number, is not reusable, or there are too many.
+ *
+ * One that has ended is removed; a busy one when it is released. So is at once one that is given up on (poisoned).
+ */
 class Entry<Pooled extends PooledWorker> implements Supervised {
   readonly worker: Pooled;
   readonly ended: Promise<unknown>;
@@ -84,10 +79,17 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   readonly #options: WorkerPoolOptions<Pooled>;
   readonly #entries = new WeakMap<Pooled, Entry<Pooled>>();
   /** While there is one, no lease waits. */
-  readonly #spares = new IdleList<Entry<Pooled>>();
+  readonly #spares = new IdleList<Entry<Pooled>>(
+    (longest) => this.#idleDueOf(longest),
+    (entry) => this.#retire(entry),
+  );
   /** The leases that wait for a worker; first come, first served. */
   readonly #waiting = new Set<PromiseWithResolvers<Pooled>>();
-  /** Whether spares are kept ready, idle workers are kept as long as they may be, or nobody wants them. */
+  /**
+   * What becomes of idle workers. While the server serves ("warm"), `minSpare` are kept ready; while it serves one
+   * request ("held"), each stays until `idleTimeout`; otherwise ("none") each ends after 100 ms, because a Worker
+   * keeps the program alive.
+   */
   #use: "warm" | "held" | "none" = "held";
   /** How many loops of the server run; a second one is on its way to fail. */
   #loops = 0;
@@ -95,9 +97,6 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   #unusedSince = 0;
   /** Whether a worker has ever been leased. */
   #isProven = false;
-  #idleTimer: ReturnType<typeof setTimeout> | undefined;
-  /** When it fires, by the clock of `performance.now()`. */
-  #idleDue = 0;
   #isClosed = false;
 
   /** @param options How to start a worker, and the settings. */
@@ -198,7 +197,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       if (--this.#loops === 0) {
         this.#use = "none";
         this.#unusedSince = performance.now();
-        this.#endIdle();
+        this.#spares.endDue();
       }
     }
   }
@@ -218,8 +217,8 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     this.fill();
   }
 
-  /** A snapshot of the counters. */
-  stats(): WorkerPoolStats {
+  /** A snapshot of the counters. A worker that is on its way out counts in none of these, but against `max`. */
+  stats(): WorkerStats {
     const busy = [...this.up].filter(({ state }) => state === "busy").length;
     return {
       spare: this.#spares.length,
@@ -238,7 +237,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     if (!this.#isClosed) {
       this.#isClosed = true;
       this.backoff.close();
-      clearTimeout(this.#idleTimer);
+      this.#spares.close();
       this.#rejectAll(closedError());
       while (this.#spares.length > 0) this.#retire(this.#spares.take()!);
     }
@@ -284,7 +283,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       entry.state = "spare";
       entry.idleSince = performance.now();
       this.#spares.add(entry);
-      this.#endIdle();
+      this.#spares.endDue();
     }
   }
 
@@ -322,18 +321,6 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     this.#waiting.clear();
   }
 
-  /** Ends the spares that are not kept ready and have been idle for too long, now and when it is time. */
-  #endIdle(): void {
-    for (let { longest } = this.#spares; longest !== undefined; { longest } = this.#spares) {
-      const due = this.#idleDueOf(longest);
-      const left = due - performance.now();
-      if (left === Infinity) return;
-      if (left > 0) return this.#endIdleAt(due, left);
-      this.#spares.remove(longest);
-      this.#retire(longest);
-    }
-  }
-
   /** When the spare that has been idle the longest is to end. */
   #idleDueOf(longest: Entry<Pooled>): number {
     const limit = this.#options.idleTimeout();
@@ -342,20 +329,6 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       return Math.min(due, Math.max(longest.idleSince, this.#unusedSince) + REST_LIMIT);
     }
     return this.#spares.length > this.#options.minSpare() ? due : Infinity;
-  }
-
-  /** Looks again when it is time; a timer that comes before is left, as this is called for each request. */
-  #endIdleAt(due: number, left: number): void {
-    if (this.#idleTimer !== undefined) {
-      if (this.#idleDue <= due) return;
-      clearTimeout(this.#idleTimer);
-    }
-    this.#idleDue = due;
-    this.#idleTimer = setTimeout(() => {
-      this.#idleTimer = undefined;
-      this.#endIdle();
-    }, Math.ceil(left));
-    Deno.unrefTimer(this.#idleTimer);
   }
 }
 
