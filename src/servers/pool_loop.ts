@@ -1,6 +1,10 @@
 /**
  * How a pool serves: its Workers accept the clients, and this isolate starts, stops and drains them.
  *
+ * The states are those of `core/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`. A hook
+ * that the server's class has of its own is called here for the Worker that asks, which waits for it: that is why such a
+ * call is inside the server, and may await `shutdown()`, `drain()` and `serverClose()`.
+ *
  * @module
  */
 import { formatAddress, type TCPAddr } from "../base/address.ts";

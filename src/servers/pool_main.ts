@@ -1,6 +1,10 @@
 /**
  * What a Worker of a pool runs: a server like any other, on the pool's accept queue.
  *
+ * It carries out the commands of the main isolate in the order in which they come: first "listen", which loads the
+ * handler and makes the server; then "serve" and "stop", as often as wanted, and "limit" for what may change meanwhile;
+ * at last "close" or "drain". When the server is closed and no request runs any more, the Worker ends itself.
+ *
  * @module
  */
 import type { TCPAddr } from "../base/address.ts";
@@ -67,40 +71,40 @@ interface WorkerContext {
 /** Puts a server to work in a Worker: it listens on the shared queue, and asks the main isolate where that is wanted. */
 function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
   Base: Base,
-  post: WorkerContext,
+  worker: WorkerContext,
 ): Base {
   abstract class PooledServer extends Base {
     override openListener(): Deno.Listener {
-      const { address, tls, sharing } = post.init;
+      const { address, tls, sharing } = worker.init;
       return listenShared(address, tls, sharing, (text) => logTo(this.logger, "warn", text));
     }
 
     override closeSocket(): void {
       super.closeSocket();
-      post.unlistened();
+      worker.unlistened();
     }
 
     override get queueLimit(): number {
-      return post.init.queueShare + 2; // as that of the base
+      return worker.init.queueShare + 2; // as that of the base
     }
 
     override async verifyRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<boolean> {
-      post.count();
-      if (!post.settings!.asks.verifyRequest) return true;
+      worker.count();
+      if (!worker.settings!.asks.verifyRequest) return true;
       const { localAddr } = request;
-      return await post.main.ask({ hook: "verifyRequest", clientAddress, localAddr }) as boolean;
+      return await worker.main.ask({ hook: "verifyRequest", clientAddress, localAddr }) as boolean;
     }
 
     override async finishRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
       // What a handler may use of its server is there; the rest says why not.
-      const view = post.view as unknown as AnyServer;
-      await runHandler(new post.Handler(request, clientAddress, view));
+      const view = worker.view as unknown as AnyServer;
+      await runHandler(new worker.Handler(request, clientAddress, view));
     }
 
     override closeRequest(request: StreamSocket): void {
       const isAborted = this.requestSignal(request).aborted;
       super.closeRequest(request);
-      post.countIn(isAborted ? ABORTED_COUNT_DELAY : COUNT_DELAY);
+      worker.countIn(isAborted ? ABORTED_COUNT_DELAY : COUNT_DELAY);
     }
 
     override async handleError(
@@ -108,14 +112,20 @@ function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
       request: StreamSocket,
       clientAddress: TCPAddr,
     ): Promise<void> {
-      if (!post.settings!.asks.handleError) {
+      if (!worker.settings!.asks.handleError) {
         await super.handleError(error, request, clientAddress);
         return;
       }
       const { localAddr } = request;
       const sent = toErrorMessage(error);
       const ofClient = isOfClient(error, request, clientAddress);
-      await post.main.ask({ hook: "handleError", clientAddress, localAddr, error: sent, ofClient });
+      await worker.main.ask({
+        hook: "handleError",
+        clientAddress,
+        localAddr,
+        error: sent,
+        ofClient,
+      });
     }
   }
   return PooledServer;

@@ -1,5 +1,5 @@
 /**
- * What a server does while there are no descriptors for the workers that its clients wait for.
+ * When a server accepts nobody because there are no file descriptors for the workers that its clients wait for.
  *
  * @module
  */
@@ -25,8 +25,9 @@ export interface ShortageOptions {
 }
 
 /**
- * Says that there are too few descriptors, and keeps a server from accepting clients who would take those that the workers
- * need for whom they wait: where all are taken so, no worker ever starts, and no client ever leaves.
+ * Pauses accepting while workers cannot start for lack of file descriptors, and says so in the log. Clients that wait
+ * for a worker hold descriptors too; if they used up the ones that the worker needs, it would never start and they would
+ * never leave.
  */
 export class AcceptGate {
   readonly #options: ShortageOptions;

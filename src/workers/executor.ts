@@ -23,8 +23,8 @@ const CLOSE_GRACE = 5000;
 /** How many workers a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_WORKERS = 3;
 /**
- * How many clients that have ended their streams without a word may wait for workers, at least; a quarter of the workers
- * may be so many. One may want to be told something; most have gone, and the system does not say which.
+ * How many clients that have ended their streams without sending anything may wait for workers: so many, or a quarter
+ * of the most workers where that is more. One may wait for an answer; most have gone, and the system does not say which.
  */
 const MIN_MUTE = 4;
 /** How much is read of a client that waits for a worker, in bytes. */
@@ -47,7 +47,7 @@ export interface ExecutorOptions<U extends HandlerWorker>
   log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
 
-/** What the start of a worker has to heed. */
+/** What a start of a worker depends on. */
 export interface StartConditions {
   /** Aborted when no worker is wanted any more. */
   signal: AbortSignal;

@@ -88,7 +88,7 @@ export function handlerModule<Request, Addr extends SocketAddress>(
   server: string,
   Handler: RequestHandlerLike<Request, Addr>,
 ): HandlerModule {
-  refuseWhileImporting(); // before what is wrong with the handler there: nothing may be at home
+  refuseWhileImporting(); // first: a module that is being imported in a worker may make no server, right or wrong
   if (!isHandlerClass(Handler)) {
     throw new TypeError(
       `Cannot use a function as request handler of ${server}: ` +

@@ -206,7 +206,7 @@ export class ProcessWorker extends HandlerWorker {
     }
   }
 
-  /** Heeds the marks in what was printed, and gives what remains. */
+  /** Takes the marks of closed connections out of what was printed, and gives what remains. */
   #takeMarks(printed: string, mark: string): string {
     for (let at = printed.indexOf(mark); at >= 0; at = printed.indexOf(mark, at)) {
       const end = printed.indexOf("\n", at);

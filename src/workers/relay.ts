@@ -1,6 +1,16 @@
 /**
  * The main side of a request that runs in a worker: relays the client's socket and collects the result.
  *
+ * A relay is for one request, which goes through these stages:
+ *
+ * - running: the request has been sent. Bytes of the client go to the worker (`#relayIn`) and the worker's go to the
+ *   client (`#relayOut`), each independent of the other.
+ * - aborted: the server has cut the request off, or the client can no longer be reached. The worker is told, and has
+ *   100 ms to end the request where the server wants that; then it is killed.
+ * - over: the worker has said what came of the request (`DONE`). It may serve another.
+ * - died: the worker has ended, or broke the protocol and was killed. Where it had not read the request and nothing of
+ *   the client was sent to it, the request is untaken: another worker may run it.
+ *
  * @module
  */
 import { formatAddress, isSameAddress } from "../base/address.ts";
@@ -21,8 +31,8 @@ import type { HandlerWorker } from "./worker.ts";
 
 /** How long a handler has to end after its request was cut off, in milliseconds; then its worker is killed. */
 const ABORT_GRACE = 100;
-/** How long a worker may go on sending after it has heard that its client is gone, in milliseconds. */
-const DEAF_TIME = 1000;
+/** How long a worker may go on sending after it has been told that its client is gone, in milliseconds. */
+const SEND_GRACE = 1000;
 /** How long a client may take to receive what was sent before its handler closed the connection, in milliseconds. */
 const LINGER = 1000;
 /** How many buffers are kept for later requests. */
@@ -93,7 +103,7 @@ export class Relay {
     return this.#untaken;
   }
 
-  /** Whether the worker did not heed being cut off, and may go on for ever though it was killed. */
+  /** Whether the worker went on after it was cut off, and may do so for ever although it was killed. */
   get poisoned(): boolean {
     return this.#killed && !this.#worker.canKill;
   }
@@ -216,7 +226,7 @@ export class Relay {
       if (count === null) throw new Deno.errors.UnexpectedEof("the worker has closed its end");
       if (this.#writeFault !== null) {
         // A handler that awaits has heard of it by then; one that only blocks, in a process, never will.
-        if (performance.now() - this.#abortedAt > DEAF_TIME) throw this.#writeFault.error;
+        if (performance.now() - this.#abortedAt > SEND_GRACE) throw this.#writeFault.error;
         continue; // the worker must not wait for a client that has gone
       }
       try {

@@ -1,5 +1,15 @@
 /**
- * A Worker or a subprocess that runs a handler, seen from the main isolate.
+ * A worker, seen from the main isolate: a Web Worker or a subprocess that runs a handler.
+ *
+ * This folder runs handlers away from the main isolate. The servers of `servers/` call it; it uses `core/`, `channel/`,
+ * `sockets/` and `base/`. A request takes this way through it:
+ *
+ * 1. `executor.ts` describes the request and leases a worker from `worker_pool.ts`, which `supervisor.ts` keeps filled.
+ * 2. The worker is a `thread_worker.ts`, by `isolate.ts`, or a `process_worker.ts`. It has loaded the handler before.
+ * 3. `relay.ts` sends it the request, passes the client's bytes on both ways, and collects what came of it.
+ * 4. `inside/` is what runs in the worker: it makes the handler with sockets that are made of frames.
+ *
+ * `descriptor_gate.ts` holds back Workers, and `accept_gate.ts` clients, where there are few file descriptors.
  *
  * @module
  */

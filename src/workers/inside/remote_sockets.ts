@@ -126,7 +126,7 @@ export class RemoteTransport implements StreamTransport {
     this.#setOption({ keepAlive });
   }
 
-  /** Lets the main isolate heed the time limit of writes, which it is that waits for the client. */
+  /** Tells the main isolate the time limit of writes: it is the one that waits for the client. */
   setTimeout(timeout: number | null): void {
     this.#setOption({ timeout });
   }

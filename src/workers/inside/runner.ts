@@ -1,6 +1,12 @@
 /**
  * The handler side: loads a handler in a Worker or a subprocess and serves one request after the other with it.
  *
+ * This folder is what runs in workers. `thread_main.ts` and `process_main.ts` are started by the main side and call the
+ * `Runner`; nothing else imports them. What is loaded in a subprocess may use no package of the import map.
+ *
+ * The runner waits for INIT, answers READY or ERROR, and then for each START runs the handler and answers DONE, until the
+ * channel is closed. Between two requests it drops what is still sent for the last one.
+ *
  * @module
  */
 import { deserialize } from "node:v8";
