@@ -118,24 +118,12 @@ export {
   type WriteSink,
 } from "./src/sockets/buffered_writer.ts";
 export {
+  type ConcurrencyOptions,
   type Concurrent,
-  type ConcurrentMembers,
   ConcurrentMixIn,
-  type ConcurrentStatics,
   type Constructor,
+  type MixedIn,
 } from "./src/servers/concurrent_mix_in.ts";
-export {
-  ConcurrentTCPServer,
-  ConcurrentTCPServerBase,
-  ConcurrentTLSServer,
-  ConcurrentTLSServerBase,
-  ConcurrentUDPServer,
-  ConcurrentUDPServerBase,
-  ConcurrentUnixDatagramServer,
-  ConcurrentUnixDatagramServerBase,
-  ConcurrentUnixStreamServer,
-  ConcurrentUnixStreamServerBase,
-} from "./src/servers/concurrent_servers.ts";
 export {
   type DatagramRequest,
   DatagramSocket,
@@ -151,47 +139,35 @@ export {
   WorkerDiedError,
   type WorkerStatus,
 } from "./src/base/errors.ts";
-export {
-  type Forking,
-  type ForkingMembers,
-  ForkingMixIn,
-  type ForkingStatics,
-} from "./src/servers/forking_mix_in.ts";
-export {
-  ForkingTCPServer,
-  ForkingTCPServerBase,
-  ForkingTLSServer,
-  ForkingTLSServerBase,
-  ForkingUDPServer,
-  ForkingUDPServerBase,
-  ForkingUnixDatagramServer,
-  ForkingUnixDatagramServerBase,
-  ForkingUnixStreamServer,
-  ForkingUnixStreamServerBase,
-} from "./src/servers/forking_servers.ts";
+export { type Forking, ForkingMixIn, type ForkingOptions } from "./src/servers/forking_mix_in.ts";
 export type { ServerSocket } from "./src/core/bind.ts";
 export type { ServerLogger } from "./src/base/log.ts";
+export type { DrainOptions, DrainResult, ServeOptions, ServerOptions } from "./src/base/options.ts";
 export type {
-  ConcurrencyOptions,
-  DrainOptions,
-  DrainResult,
-  ForkingOptions,
-  ServeOptions,
-  ServerOptions,
-  ThreadingOptions,
-} from "./src/base/options.ts";
-export {
-  type Pooled,
-  type PoolMembers,
-  type PoolOptions,
-  type PoolStatics,
-  PoolTCPServer,
-  PoolTCPServerBase,
-  type PoolTCPServerOptions,
-  PoolTLSServer,
-  PoolTLSServerBase,
-  type PoolTLSServerOptions,
+  Pooled,
+  PoolOptions,
+  PoolTCPServerOptions,
+  PoolTLSServerOptions,
 } from "./src/servers/pool_server.ts";
+export {
+  ConcurrentTCPServer,
+  ConcurrentTLSServer,
+  ConcurrentUDPServer,
+  ConcurrentUnixDatagramServer,
+  ConcurrentUnixStreamServer,
+  ForkingTCPServer,
+  ForkingTLSServer,
+  ForkingUDPServer,
+  ForkingUnixDatagramServer,
+  ForkingUnixStreamServer,
+  PoolTCPServer,
+  PoolTLSServer,
+  ThreadingTCPServer,
+  ThreadingTLSServer,
+  ThreadingUDPServer,
+  ThreadingUnixDatagramServer,
+  ThreadingUnixStreamServer,
+} from "./src/servers/ready_made.ts";
 export type {
   AnyServer,
   RequestHandlerClass,
@@ -210,22 +186,9 @@ export { TCPServer, type TCPServerOptions } from "./src/servers/tcp_server.ts";
 export { TLSServer, type TLSServerOptions } from "./src/servers/tls_server.ts";
 export {
   type Threading,
-  type ThreadingMembers,
   ThreadingMixIn,
-  type ThreadingStatics,
+  type ThreadingOptions,
 } from "./src/servers/threading_mix_in.ts";
-export {
-  ThreadingTCPServer,
-  ThreadingTCPServerBase,
-  ThreadingTLSServer,
-  ThreadingTLSServerBase,
-  ThreadingUDPServer,
-  ThreadingUDPServerBase,
-  ThreadingUnixDatagramServer,
-  ThreadingUnixDatagramServerBase,
-  ThreadingUnixStreamServer,
-  ThreadingUnixStreamServerBase,
-} from "./src/servers/threading_servers.ts";
 export { UDPServer, type UDPServerOptions } from "./src/servers/udp_server.ts";
 export {
   type SocketFileOptions,

@@ -16,16 +16,15 @@ import type { ServerSocket } from "./bind.ts";
 import { Lifecycle, type ServingLoop } from "./lifecycle.ts";
 import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
 import {
-  adoptFields,
   checkTime,
   type DrainOptions,
   type DrainResult,
-  fieldsFit,
   orDefault,
-  refuseForeignOptions,
   type ServeOptions,
   type ServerOptions,
+  timeFrom,
 } from "../base/options.ts";
+import { checkSettings, defineSettings, fieldsFit, takeSettings } from "../base/settings.ts";
 import { reserveDescriptors } from "../base/signal_descriptors.ts";
 import { refuseWhileImporting } from "../base/import_guard.ts";
 import {
@@ -127,22 +126,25 @@ export abstract class BaseServer<
   Request = unknown,
   Addr extends SocketAddress = SocketAddress,
 > {
+  /** The default of the instance property of this name, in milliseconds; `null`. */
+  declare static timeout: number | null;
+
   static {
+    defineSettings<Pick<ServerOptions, "timeout">, AnyServer>(this, {
+      timeout: { default: null, check: timeFrom(0) },
+    });
     serveBy = (server, serving) => {
       server.#serving = serving;
       server.#life = new Lifecycle(server, serving);
     };
   }
 
-  /** The default of the instance property of this name, in milliseconds. */
-  static timeout: number | null = null;
-
   /** What serves the requests: a handler class or a plain function. */
   readonly RequestHandlerClass: RequestHandlerLike<Request, Addr>;
   /** Where the server listens: what was asked for, and after `serverBind()` what the system gave. */
   serverAddress: Addr;
   /** How long `handleRequest()` waits for a request, in milliseconds; 0 looks once, `null` for ever. */
-  timeout: number | null;
+  declare timeout: number | null;
   /** What the server listens with; undefined before `serverBind()`, and where a subclass has no socket. */
   socket: ServerSocket | undefined = undefined;
   /** Where log lines go. */
@@ -171,11 +173,9 @@ export abstract class BaseServer<
     refuseWhileImporting();
     reserveDescriptors();
     checkHandler(RequestHandlerClass);
-    refuseForeignOptions(this, options);
+    takeSettings(this, options);
     this.serverAddress = serverAddress;
     this.RequestHandlerClass = RequestHandlerClass;
-    const { timeout } = this.constructor as typeof BaseServer;
-    this.timeout = checkTime("timeout", orDefault(options.timeout, timeout));
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
     this.#serving = this.#loop = new ServeLoop(this);
     this.#life = new Lifecycle(this, this.#loop);
@@ -369,8 +369,7 @@ export abstract class BaseServer<
    * @throws {RangeError} When a setting is out of range.
    */
   checkSettings(): void {
-    adoptFields(this);
-    checkTime("timeout", this.timeout);
+    checkSettings(this);
     checkLogger(this.logger);
   }
 

@@ -3,15 +3,55 @@
  *
  * @module
  */
-import { admitMore } from "../core/serve_loop.ts";
+import type { TCPAddr, UDPAddr } from "../base/address.ts";
 import type { AnyServer } from "../core/base_server.ts";
-import {
-  checkBoolean,
-  checkInteger,
-  checkTime,
-  type ConcurrencyOptions,
-  orDefault,
-} from "../base/options.ts";
+import { admitMore } from "../core/serve_loop.ts";
+import { checkBoolean, integerFrom, nullOr, timeFrom } from "../base/options.ts";
+import { defineSettings, type Settings } from "../base/settings.ts";
+import type { TCPServer } from "./tcp_server.ts";
+import type { UDPServer } from "./udp_server.ts";
+
+/**
+ * Options of the servers that serve many requests at a time, which are those with {@linkcode ConcurrentMixIn};
+ * the others refuse them.
+ */
+export interface ConcurrencyOptions {
+  /**
+   * How many requests may be under way at once. At the limit nothing is accepted: clients wait in the system's
+   * queue.
+   *
+   * @default {1024}
+   */
+  maxConnections?: number;
+  /**
+   * How many requests of one client may be under way at once; one more is closed at once. `null` for any number.
+   * An IPv6 client counts by its /64 network, an IPv4 address mapped into IPv6 as IPv4. Unix clients all count
+   * as one.
+   *
+   * @default {null}
+   */
+  maxConnectionsPerSource?: number | null;
+  /**
+   * How long one request may take, its TLS handshake included, in milliseconds; `null` for ever. Then it is
+   * aborted, and `handleError()` gets a `Deno.errors.TimedOut`.
+   *
+   * @default {null}
+   */
+  requestTimeout?: number | null;
+  /**
+   * Whether `serverClose()` waits for the requests under way.
+   *
+   * @default {true}
+   */
+  blockOnClose?: boolean;
+}
+
+const SETTINGS: Settings<ConcurrencyOptions> = {
+  maxConnections: { default: 1024, check: integerFrom(1, 2 ** 20) },
+  maxConnectionsPerSource: { default: null, check: nullOr(integerFrom(1, 2 ** 20)) },
+  requestTimeout: { default: null, check: timeFrom(1) },
+  blockOnClose: { default: true, check: checkBoolean },
+};
 
 /**
  * The constructor of a class that a mix-in takes.
@@ -21,47 +61,57 @@ import {
 // deno-lint-ignore no-explicit-any -- the language demands it of the constructors that mix-ins extend
 export type Constructor<Instance> = abstract new (...args: any[]) => Instance;
 
-/** What {@linkcode ConcurrentMixIn} gives to each server. */
-export interface ConcurrentMembers {
-  /**
-   * How many requests may be under way at once; at the limit clients wait in the system's queue. When it is raised
-   * they are accepted at once. Setting it to less than 1 throws a `RangeError`.
-   */
-  maxConnections: number;
-  /**
-   * How many requests of one client may be under way at once; `null` for any number. Setting it to less than 1 throws
-   * a `RangeError`.
-   */
-  maxConnectionsPerSource: number | null;
-  /**
-   * How long one request may take, in milliseconds; `null` for ever. Setting it to less than 1 throws a `RangeError`.
-   */
-  requestTimeout: number | null;
-  /** Whether `serverClose()` waits for the requests under way. */
-  blockOnClose: boolean;
-}
+/**
+ * A server class with a mix-in in it: its constructor takes the settings of the mix-in among its options, its statics
+ * are the defaults of the settings, and its servers have them as properties.
+ *
+ * @typeParam Base The server class without.
+ * @typeParam Settings The settings of the mix-in, as options.
+ * @typeParam Members What else the servers have.
+ */
+export type MixedIn<Base extends Constructor<AnyServer>, Settings, Members = unknown> =
+  WithAddresses<Base> extends infer Class
+    ? Omit<Class, "prototype"> & Required<Settings> & MixedInConstructor<Class, Settings, Members>
+    : never;
 
-/** The defaults of {@linkcode ConcurrentMembers}, as statics of the class. */
-export interface ConcurrentStatics {
-  /** The default of the instance property of this name; 1024. */
-  maxConnections: number;
-  /** The default of the instance property of this name; `null`. */
-  maxConnectionsPerSource: number | null;
-  /** The default of the instance property of this name, in milliseconds; `null`. */
-  requestTimeout: number | null;
-  /** The default of the instance property of this name; `true`. */
-  blockOnClose: boolean;
-}
+/**
+ * The class itself, with the addresses that it has unless a subclass says otherwise: of a generic class a conditional
+ * type sees the constraints of the parameters, and not their defaults.
+ *
+ * @internal
+ */
+type WithAddresses<Base> = [Base, typeof TCPServer] extends [typeof TCPServer, Base]
+  ? typeof TCPServer<TCPAddr>
+  : [Base, typeof UDPServer] extends [typeof UDPServer, Base] ? typeof UDPServer<UDPAddr>
+  : Base;
+
+/** @internal */
+type MixedInConstructor<Class, Settings, Members> = Class extends
+  new (...args: infer Args) => infer Server
+  ? new (...args: WithOptions<Args, Settings>) => Server & Required<Settings> & Members
+  : Class extends abstract new (...args: infer Args) => infer Server
+    ? abstract new (...args: WithOptions<Args, Settings>) => Server & Required<Settings> & Members
+  : never;
+
+/**
+ * The parameters of a constructor with more options in the third, where there is one.
+ *
+ * @internal
+ */
+type WithOptions<Args extends unknown[], Settings> = Args extends
+  [infer Address, infer Handler, infer Options, ...infer Rest]
+  ? [serverAddress: Address, RequestHandlerClass: Handler, options: Options & Settings, ...Rest]
+  : Args extends [infer Address, infer Handler, (infer Options)?, ...infer Rest]
+    ? unknown extends Options ? Args
+    : [serverAddress: Address, RequestHandlerClass: Handler, options?: Options & Settings, ...Rest]
+  : Args;
 
 /**
  * A server class with {@linkcode ConcurrentMixIn} in it.
  *
  * @typeParam Base The server class without.
  */
-export type Concurrent<Base extends Constructor<AnyServer>> =
-  & Base
-  & Constructor<ConcurrentMembers>
-  & ConcurrentStatics;
+export type Concurrent<Base extends Constructor<AnyServer>> = MixedIn<Base, ConcurrencyOptions>;
 
 /**
  * Makes a server class serve many requests at a time on the event loop of the program: while one handler awaits,
@@ -103,80 +153,13 @@ export type Concurrent<Base extends Constructor<AnyServer>> =
 export function ConcurrentMixIn<Base extends Constructor<AnyServer>>(
   Base: Base,
 ): Concurrent<Base> {
-  abstract class ConcurrentMixIn extends Base {
-    static maxConnections = 1024;
-    static maxConnectionsPerSource: number | null = null;
-    static requestTimeout: number | null = null;
-    static blockOnClose = true;
-    #settings: Required<ConcurrencyOptions>;
+  abstract class ConcurrentServer extends (Base as Constructor<AnyServer>) {
+    static override readonly name: string = `Concurrent${Base.name}`;
 
-    // deno-lint-ignore no-explicit-any -- see Constructor
-    constructor(...args: any[]) {
-      // Checked before the base binds, so that a wrong option leaves nothing open.
-      const settings = settingsFrom(new.target as unknown as ConcurrentStatics, args[2]);
-      super(...args);
-      this.#settings = settings;
-    }
-
-    override get maxConnections(): number {
-      return this.#settings.maxConnections;
-    }
-
-    override set maxConnections(value: number) {
-      this.#settings.maxConnections = checkMaxConnections(value);
-      admitMore(this);
-    }
-
-    override get maxConnectionsPerSource(): number | null {
-      return this.#settings.maxConnectionsPerSource;
-    }
-
-    override set maxConnectionsPerSource(value: number | null) {
-      this.#settings.maxConnectionsPerSource = checkPerSource(value);
-    }
-
-    override get requestTimeout(): number | null {
-      return this.#settings.requestTimeout;
-    }
-
-    override set requestTimeout(value: number | null) {
-      this.#settings.requestTimeout = checkTime("requestTimeout", value, 1);
-    }
-
-    override get blockOnClose(): boolean {
-      return this.#settings.blockOnClose;
-    }
-
-    override set blockOnClose(value: boolean) {
-      this.#settings.blockOnClose = checkBoolean("blockOnClose", value);
+    static {
+      defineSettings(this, SETTINGS, { onSet: admitMore });
     }
   }
-  return ConcurrentMixIn;
-}
-
-function settingsFrom(
-  defaults: ConcurrentStatics,
-  options: ConcurrencyOptions = {},
-): Required<ConcurrencyOptions> {
-  const { maxConnections, maxConnectionsPerSource, requestTimeout, blockOnClose } = options;
-  return {
-    maxConnections: checkMaxConnections(orDefault(maxConnections, defaults.maxConnections)),
-    maxConnectionsPerSource: checkPerSource(
-      orDefault(maxConnectionsPerSource, defaults.maxConnectionsPerSource),
-    ),
-    requestTimeout: checkTime(
-      "requestTimeout",
-      orDefault(requestTimeout, defaults.requestTimeout),
-      1,
-    ),
-    blockOnClose: checkBoolean("blockOnClose", orDefault(blockOnClose, defaults.blockOnClose)),
-  };
-}
-
-function checkMaxConnections(value: unknown): number {
-  return checkInteger("maxConnections", value, 1, 2 ** 20);
-}
-
-function checkPerSource(value: unknown): number | null {
-  return value === null ? null : checkInteger("maxConnectionsPerSource", value, 1, 2 ** 20);
+  // The type checker cannot see what defineSettings() adds.
+  return ConcurrentServer as unknown as Concurrent<Base>;
 }

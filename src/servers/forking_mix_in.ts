@@ -5,22 +5,17 @@
  */
 import type { SocketAddress } from "../base/address.ts";
 import {
-  type ConcurrentMembers,
+  type ConcurrencyOptions,
   ConcurrentMixIn,
-  type ConcurrentStatics,
   type Constructor,
+  type MixedIn,
 } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
-import {
-  checkInteger,
-  checkTime,
-  type ForkingOptions,
-  orDefault,
-  type ServeOptions,
-} from "../base/options.ts";
+import { integerFrom, nullOr, type ServeOptions, timeFrom } from "../base/options.ts";
+import { defineSettings, type Settings } from "../base/settings.ts";
 import { ProcessWorker } from "../workers/process_worker.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
@@ -28,60 +23,90 @@ import { Executor } from "../workers/executor.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import type { ServerStats } from "../core/request_tracker.ts";
 
-/** What {@linkcode ForkingMixIn} gives to each server. */
-export interface ForkingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
-  /** The same as `maxChildren`. */
-  readonly maxConnections: number;
-  /** The most subprocesses at once, and with them requests; at the limit clients wait in the system's queue. */
-  maxChildren: number;
-  /** How many subprocesses are kept ready. */
-  minSpareChildren: number;
-  /** How many requests a subprocess serves; 1 for a fresh one for each request, 0 for any number. */
-  maxRequestsPerChild: number;
-  /** How long a subprocess beyond the spare ones may be idle, in milliseconds; `null` for ever. */
-  childIdleTimeout: number | null;
-  /** What the subprocesses may do, as flags of Deno. */
-  childPermissions: readonly string[];
-  /** What the subprocesses have in their environment besides what Deno itself needs. */
-  childEnv: Readonly<Record<string, string>>;
-  /** How large the heap of a subprocess may become, in MiB; `null` for as large as V8 lets it. */
-  childMemoryLimit: number | null;
-  /** The process ids of the subprocesses that serve a request. */
-  readonly activeChildren: ReadonlySet<number>;
+/** Options of the servers with {@linkcode ForkingMixIn}; the others refuse them. */
+export interface ForkingOptions extends Omit<ConcurrencyOptions, "maxConnections"> {
   /**
-   * Called where Python reaps its children, which Deno does by itself. With `blocking` it waits until no subprocess
-   * serves a request any more.
+   * The most subprocesses at once, and with them requests. Each takes five of the server's descriptors, its client's
+   * included (`ulimit -n`). Of the clients that end their streams without a word before there is a subprocess for
+   * them, which most do that have gone, a quarter of this number (at least 4) may wait; one more is closed.
+   *
+   * @default {40}
    */
-  collectChildren(options?: { blocking?: boolean }): Promise<void>;
+  maxChildren?: number;
+  /**
+   * How many subprocesses are kept ready.
+   *
+   * @default {1}
+   */
+  minSpareChildren?: number;
+  /**
+   * How many requests a subprocess serves; 1 for a fresh one for each request, 0 for any number.
+   *
+   * @default {1}
+   */
+  maxRequestsPerChild?: number;
+  /**
+   * How long a subprocess beyond the spare ones may be idle, in milliseconds; `null` for ever.
+   *
+   * @default {30000}
+   */
+  childIdleTimeout?: number | null;
+  /**
+   * What the subprocesses may do, as flags of Deno: `["--allow-net=example.com:443"]`. They need none to load the
+   * handler and to talk to the client. Other flags go as well, such as `--config=` where theirs is not next to the
+   * handler's module: subprocesses have none of the flags of the program.
+   *
+   * @default {[]}
+   */
+  childPermissions?: readonly string[];
+  /**
+   * What the subprocesses have in their environment besides what Deno itself needs (`PATH`, `HOME`, `DENO_*`, proxies,
+   * locale), which it overrides; a handler that reads it needs `--allow-env` among `childPermissions` as well. From a
+   * server without `--allow-env`, which cannot pick out what Deno needs, they inherit the whole environment.
+   */
+  childEnv?: Readonly<Record<string, string>>;
+  /**
+   * How large the heap of a subprocess may become, in MiB (V8's `--max-old-space-size`, 16 or more); `null` for as
+   * large as V8 lets it. Beyond, the subprocess ends, and its request fails with a `WorkerDiedError`. What the buffers of
+   * typed arrays hold does not count: for that, limit the memory of the server's whole control group.
+   *
+   * @default {null}
+   */
+  childMemoryLimit?: number | null;
 }
 
-/** The defaults of {@linkcode ForkingMembers}, as statics of the class. */
-export interface ForkingStatics extends ConcurrentStatics {
-  /** The default of the instance property of this name; 40. */
-  maxChildren: number;
-  /** The default of the instance property of this name; 1. */
-  minSpareChildren: number;
-  /** The default of the instance property of this name; 1. */
-  maxRequestsPerChild: number;
-  /** The default of the instance property of this name, in milliseconds; 30,000. */
-  childIdleTimeout: number | null;
-  /** The default of the instance property of this name; empty. */
-  childPermissions: readonly string[];
-  /** The default of the instance property of this name; empty. */
-  childEnv: Readonly<Record<string, string>> | undefined;
-  /** The default of the instance property of this name, in MiB; `null`. */
-  childMemoryLimit: number | null;
-}
+type OwnOptions = Omit<ForkingOptions, keyof ConcurrencyOptions>;
+
+const SETTINGS: Settings<OwnOptions> = {
+  maxChildren: { default: 40, check: integerFrom(1, 4096) },
+  minSpareChildren: { default: 1, check: integerFrom(0, 4096) },
+  maxRequestsPerChild: { default: 1, check: integerFrom(0, Number.MAX_SAFE_INTEGER) },
+  childIdleTimeout: { default: 30_000, check: timeFrom(0) },
+  childPermissions: { default: [], check: checkFlags },
+  childEnv: { default: {}, check: checkEnv },
+  childMemoryLimit: { default: null, check: nullOr(integerFrom(16, 1024 * 1024)) },
+};
 
 /**
  * A server class with {@linkcode ForkingMixIn} in it.
  *
  * @typeParam Base The server class without.
  */
-export type Forking<Base extends Constructor<AnyServer>> =
-  & Base
-  & Constructor<ForkingMembers>
-  & ForkingStatics;
+export type Forking<Base extends Constructor<AnyServer>> = MixedIn<
+  Base,
+  ForkingOptions,
+  {
+    /** The same as `maxChildren`. */
+    readonly maxConnections: number;
+    /** The process ids of the subprocesses that serve a request. */
+    readonly activeChildren: ReadonlySet<number>;
+    /**
+     * Called where Python reaps its children, which Deno does by itself. With `blocking` it waits until no subprocess
+     * serves a request any more.
+     */
+    collectChildren(options?: { blocking?: boolean }): Promise<void>;
+  }
+>;
 
 /** How long the start of a spare child leaves the cores to the request that took the last one, in milliseconds. */
 const SPARE_DELAY = 10;
@@ -133,16 +158,10 @@ const ENV_NAMES = [
  * ```
  */
 export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Forking<Base> {
-  abstract class ForkingMixIn extends ConcurrentMixIn(Base) {
+  const Concurrent = ConcurrentMixIn(Base) as Constructor<AnyServer & Required<ForkingOptions>>;
+  abstract class ForkingServer extends Concurrent {
+    static override readonly name: string = `Forking${Base.name}`;
     static timeout: number | null = 300_000;
-    static maxChildren = 40;
-    static minSpareChildren = 1;
-    static maxRequestsPerChild = 1;
-    static childIdleTimeout: number | null = 30_000;
-    static childPermissions: readonly string[] = [];
-    static childEnv: Readonly<Record<string, string>> | undefined = undefined;
-    static childMemoryLimit: number | null = null;
-    readonly #settings: Required<ForkingOptions>;
     readonly #executor: Executor<ProcessWorker>;
     /** Called when no subprocess serves a request any more. */
     #whenNoneActive: (() => void)[] = [];
@@ -150,13 +169,15 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
       // Checked before the base binds, so that what is wrong leaves nothing open.
-      const settings = settingsFrom(new.target as unknown as ForkingStatics, args[2]);
       const handler = handlerModule(nameOf(new.target), args[1]);
       refuseWhenCompiled(nameOf(new.target));
-      checkFinishRequest(new.target, ForkingMixIn, "subprocess");
+      checkFinishRequest(
+        new.target,
+        { name: "ForkingMixIn", prototype: ForkingServer.prototype },
+        "subprocess",
+      );
       super(...args);
       runElsewhere(this);
-      this.#settings = settings;
       const log = (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) =>
         logTo(this.logger, level, line, ...errors);
       this.#executor = new Executor({
@@ -184,66 +205,17 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       });
     }
 
+    static {
+      defineSettings<OwnOptions, ForkingServer>(this, SETTINGS, {
+        onSet(server) {
+          server.#executor.limitChanged();
+          admitMore(server);
+        },
+      });
+    }
+
     override get maxConnections(): number {
       return this.maxChildren;
-    }
-
-    get maxChildren(): number {
-      return this.#settings.maxChildren;
-    }
-
-    set maxChildren(value: number) {
-      this.#settings.maxChildren = checkInteger("maxChildren", value, 1, 4096);
-      this.#executor.limitChanged();
-      admitMore(this);
-    }
-
-    get minSpareChildren(): number {
-      return this.#settings.minSpareChildren;
-    }
-
-    set minSpareChildren(value: number) {
-      this.#settings.minSpareChildren = checkInteger("minSpareChildren", value, 0, 4096);
-    }
-
-    get maxRequestsPerChild(): number {
-      return this.#settings.maxRequestsPerChild;
-    }
-
-    set maxRequestsPerChild(value: number) {
-      this.#settings.maxRequestsPerChild = checkCount(value);
-    }
-
-    get childIdleTimeout(): number | null {
-      return this.#settings.childIdleTimeout;
-    }
-
-    set childIdleTimeout(value: number | null) {
-      this.#settings.childIdleTimeout = checkTime("childIdleTimeout", value);
-    }
-
-    get childPermissions(): readonly string[] {
-      return this.#settings.childPermissions;
-    }
-
-    set childPermissions(value: readonly string[]) {
-      this.#settings.childPermissions = checkFlags(value);
-    }
-
-    get childEnv(): Readonly<Record<string, string>> {
-      return this.#settings.childEnv;
-    }
-
-    set childEnv(value: Readonly<Record<string, string>>) {
-      this.#settings.childEnv = checkEnv(value);
-    }
-
-    get childMemoryLimit(): number | null {
-      return this.#settings.childMemoryLimit;
-    }
-
-    set childMemoryLimit(value: number | null) {
-      this.#settings.childMemoryLimit = checkMemoryLimit(value);
     }
 
     get activeChildren(): ReadonlySet<number> {
@@ -305,51 +277,25 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       }
     }
   }
-  return ForkingMixIn;
+  // The type checker cannot see what defineSettings() adds.
+  return ForkingServer as unknown as Forking<Base>;
 }
 
-function settingsFrom(
-  defaults: ForkingStatics,
-  options: ForkingOptions = {},
-): Required<ForkingOptions> {
-  const given = <Name extends keyof ForkingOptions>(name: Name) =>
-    orDefault<unknown>(options[name], defaults[name]);
-  return {
-    maxChildren: checkInteger("maxChildren", given("maxChildren"), 1, 4096),
-    minSpareChildren: checkInteger("minSpareChildren", given("minSpareChildren"), 0, 4096),
-    maxRequestsPerChild: checkCount(given("maxRequestsPerChild")),
-    childIdleTimeout: checkTime("childIdleTimeout", given("childIdleTimeout")),
-    childPermissions: checkFlags(given("childPermissions")),
-    childEnv: checkEnv(given("childEnv")),
-    childMemoryLimit: checkMemoryLimit(given("childMemoryLimit")),
-  };
-}
-
-function checkCount(value: unknown): number {
-  return checkInteger("maxRequestsPerChild", value, 0, Number.MAX_SAFE_INTEGER);
-}
-
-function checkFlags(value: unknown): readonly string[] {
+function checkFlags(name: string, value: unknown): readonly string[] {
   if (Array.isArray(value) && value.every((flag) => typeof flag === "string" && /^-/.test(flag))) {
     return value;
   }
   throw new TypeError(
-    `Cannot use option 'childPermissions': expected flags such as "--allow-net", got ${
-      Deno.inspect(value)
-    }`,
+    `Cannot use option '${name}': expected flags such as "--allow-net", got ${Deno.inspect(value)}`,
   );
 }
 
-function checkEnv(value: unknown = {}): Readonly<Record<string, string>> {
+function checkEnv(name: string, value: unknown): Readonly<Record<string, string>> {
   if (
     typeof value === "object" && value !== null &&
     Object.values(value).every((text) => typeof text === "string")
   ) return value as Record<string, string>;
-  throw new TypeError("Cannot use option 'childEnv': expected an object of strings");
-}
-
-function checkMemoryLimit(value: unknown): number | null {
-  return value === null ? null : checkInteger("childMemoryLimit", value, 16, 1024 * 1024);
+  throw new TypeError(`Cannot use option '${name}': expected an object of strings`);
 }
 
 /**

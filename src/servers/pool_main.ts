@@ -8,8 +8,9 @@
  * @module
  */
 import type { TCPAddr } from "../base/address.ts";
-import type { Constructor } from "./concurrent_mix_in.ts";
-import { ConcurrentTCPServer, ConcurrentTLSServer } from "./concurrent_servers.ts";
+import { ConcurrentMixIn, type Constructor } from "./concurrent_mix_in.ts";
+import { TCPServer } from "./tcp_server.ts";
+import { TLSServer } from "./tls_server.ts";
 import { isOfClient } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
@@ -67,6 +68,10 @@ interface WorkerContext {
   /** Writes the counters soon. */
   countIn(delay: number): void;
 }
+
+const ConcurrentTCPServer = ConcurrentMixIn(TCPServer);
+const ConcurrentTLSServer = ConcurrentMixIn(TLSServer);
+type ConcurrentTCPServer = InstanceType<typeof ConcurrentTCPServer>;
 
 /** Puts a server to work in a Worker: it listens on the shared queue, and asks the main isolate where that is wanted. */
 function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(

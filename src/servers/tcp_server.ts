@@ -17,13 +17,8 @@ import {
 import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
 import { assertBound, bindAndActivate, bindError } from "../core/bind.ts";
-import {
-  checkBoolean,
-  checkInteger,
-  checkUnchanged,
-  orDefault,
-  type ServerOptions,
-} from "../base/options.ts";
+import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
+import { defineSettings, noteBound, type Settings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 
@@ -50,6 +45,12 @@ export interface TCPServerOptions extends ServerOptions {
    */
   allowReusePort?: boolean;
 }
+
+const SETTINGS: Settings<Omit<TCPServerOptions, keyof ServerOptions>> = {
+  requestQueueSize: { default: 511, check: integerFrom(1, 65535) },
+  allowReuseAddress: { default: true, check: checkReuseAddress },
+  allowReusePort: { default: false, check: checkReusePort },
+};
 
 /**
  * A TCP server that serves one client at a time, in the order of their arrival.
@@ -102,23 +103,25 @@ export interface TCPServerOptions extends ServerOptions {
  */
 export class TCPServer<Addr extends SocketAddress = TCPAddr>
   extends BaseServer<StreamSocket, Addr> {
-  /** The default of the instance property of this name. */
-  static requestQueueSize: number = 511;
-  /** The default of the instance property of this name. */
-  static allowReuseAddress: boolean = true;
-  /** The default of the instance property of this name. */
-  static allowReusePort: boolean = false;
+  /** The default of the instance property of this name; 511. */
+  declare static requestQueueSize: number;
+  /** The default of the instance property of this name; `true`. */
+  declare static allowReuseAddress: boolean;
+  /** The default of the instance property of this name; `false`. */
+  declare static allowReusePort: boolean;
+
+  static {
+    defineSettings(this, SETTINGS, { fixedByBind: true });
+  }
 
   /** The listener; undefined before `serverBind()`. */
   declare socket: Deno.Listener;
-  /** The settings that the listener was opened with; null before. */
-  #bound: Record<string, unknown> | null = null;
   /** How many clients may wait in the system's accept queue. */
-  requestQueueSize: number;
+  declare requestQueueSize: number;
   /** Whether a port may be bound again at once (SO_REUSEADDR); only `true` can be had. */
-  allowReuseAddress: boolean;
+  declare allowReuseAddress: boolean;
   /** Whether several processes may share the port (SO_REUSEPORT). */
-  allowReusePort: boolean;
+  declare allowReusePort: boolean;
 
   /**
    * Makes the server and, unless `bindAndActivate` is false, listens.
@@ -140,10 +143,6 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   ) {
     // The check of each class gives its own kind of address, which the checker cannot follow.
     super(new.target.checkAddress(serverAddress) as Addr, RequestHandlerClass, options);
-    const defaults = this.constructor as typeof TCPServer;
-    this.requestQueueSize = orDefault(options.requestQueueSize, defaults.requestQueueSize);
-    this.allowReuseAddress = orDefault(options.allowReuseAddress, defaults.allowReuseAddress);
-    this.allowReusePort = orDefault(options.allowReusePort, defaults.allowReusePort);
     this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
   }
@@ -176,31 +175,6 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   }
 
   /**
-   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
-   *
-   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
-   * @throws {RangeError} When a setting is out of range.
-   * @throws {Deno.errors.NotSupported} When a setting needs a flag that Deno runs without.
-   */
-  override checkSettings(): void {
-    super.checkSettings();
-    checkInteger("requestQueueSize", this.requestQueueSize, 1, 65535);
-    checkBoolean("allowReuseAddress", this.allowReuseAddress);
-    checkBoolean("allowReusePort", this.allowReusePort);
-    if (!this.allowReuseAddress) {
-      throw new TypeError(
-        "Cannot set option 'allowReuseAddress' to false: Deno always sets SO_REUSEADDR on TCP",
-      );
-    }
-    if (this.allowReusePort && !("listenDatagram" in Deno)) {
-      throw new Deno.errors.NotSupported(
-        `Cannot set option 'allowReusePort': run with --unstable-net, or put "unstable": ["net"] in deno.json`,
-      );
-    }
-    checkUnchanged(this, this.#bound);
-  }
-
-  /**
    * Listens on `serverAddress`, then sets that to the real address. Clients can connect from here on.
    *
    * @throws {Error} When that fails; the message names the address and what to do.
@@ -212,8 +186,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
     } catch (error) {
       throw bindError(this.kind, formatAddress(this.serverAddress), error);
     }
-    const { requestQueueSize, allowReuseAddress, allowReusePort } = this;
-    this.#bound = { requestQueueSize, allowReuseAddress, allowReusePort };
+    noteBound(this);
     this.serverAddress = this.socket.addr as Addr;
   }
 
@@ -297,4 +270,18 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   override closeRequest(request: StreamSocket): void | Promise<void> {
     request.close();
   }
+}
+
+function checkReuseAddress(name: string, value: unknown): boolean {
+  if (checkBoolean(name, value)) return true;
+  throw new TypeError(
+    `Cannot set option '${name}' to false: Deno always sets SO_REUSEADDR on TCP`,
+  );
+}
+
+function checkReusePort(name: string, value: unknown): boolean {
+  if (!checkBoolean(name, value) || "listenDatagram" in Deno) return value === true;
+  throw new Deno.errors.NotSupported(
+    `Cannot set option '${name}': run with --unstable-net, or put "unstable": ["net"] in deno.json`,
+  );
 }

@@ -5,22 +5,16 @@
  */
 import type { SocketAddress } from "../base/address.ts";
 import {
-  type ConcurrentMembers,
+  type ConcurrencyOptions,
   ConcurrentMixIn,
-  type ConcurrentStatics,
   type Constructor,
+  type MixedIn,
 } from "./concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo } from "../base/log.ts";
-import {
-  checkBoolean,
-  checkInteger,
-  checkTime,
-  orDefault,
-  type ServeOptions,
-  type ThreadingOptions,
-} from "../base/options.ts";
+import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
+import { defineSettings, type Settings } from "../base/settings.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
@@ -34,45 +28,63 @@ const MAX_RESERVE = 24;
 /** How many clients may wait for Workers for which there are no descriptors; the next is not accepted. */
 const MAX_WAITING = 16;
 
-/** What {@linkcode ThreadingMixIn} gives to each server. */
-export interface ThreadingMembers extends Omit<ConcurrentMembers, "maxConnections"> {
-  /** The same as `maxThreads`. */
-  readonly maxConnections: number;
-  /** The most Workers at once, and with them requests; at the limit clients wait in the system's queue. */
-  maxThreads: number;
-  /** How many Workers are kept ready. */
-  minSpareThreads: number;
-  /** How long a Worker beyond those may be idle, in milliseconds; `null` for ever. */
-  threadIdleTimeout: number | null;
-  /** How many requests a Worker serves; 0 for any number, 1 for a fresh Worker for each request. */
-  maxRequestsPerThread: number;
-  /** Whether closing the server does not wait for its Workers and ends them. */
-  daemonThreads: boolean;
+/** Options of the servers with {@linkcode ThreadingMixIn}; the others refuse them. */
+export interface ThreadingOptions extends Omit<ConcurrencyOptions, "maxConnections"> {
+  /**
+   * The most Workers at once, and with them requests.
+   *
+   * @default {4 × the number of cores, at least 16}
+   */
+  maxThreads?: number;
+  /**
+   * How many Workers are kept ready.
+   *
+   * @default {1}
+   */
+  minSpareThreads?: number;
+  /**
+   * How long a Worker beyond those may be idle, in milliseconds; `null` for ever.
+   *
+   * @default {30000}
+   */
+  threadIdleTimeout?: number | null;
+  /**
+   * How many requests a Worker serves; 0 for any number, 1 for a fresh Worker for each request.
+   *
+   * @default {0}
+   */
+  maxRequestsPerThread?: number;
+  /**
+   * Whether closing the server does not wait for its Workers and ends them.
+   *
+   * @default {false}
+   */
+  daemonThreads?: boolean;
 }
 
-/** The defaults of {@linkcode ThreadingMembers}, as statics of the class. */
-export interface ThreadingStatics extends ConcurrentStatics {
-  /** The default of the instance property of this name; 4 × the number of cores, at least 16. */
-  maxThreads: number;
-  /** The default of the instance property of this name; 1. */
-  minSpareThreads: number;
-  /** The default of the instance property of this name, in milliseconds; 30,000. */
-  threadIdleTimeout: number | null;
-  /** The default of the instance property of this name; 0. */
-  maxRequestsPerThread: number;
-  /** The default of the instance property of this name; `false`. */
-  daemonThreads: boolean;
-}
+type OwnOptions = Omit<ThreadingOptions, keyof ConcurrencyOptions>;
+
+const SETTINGS: Settings<OwnOptions> = {
+  maxThreads: {
+    default: Math.max(16, 4 * navigator.hardwareConcurrency),
+    check: integerFrom(1, 4096),
+  },
+  minSpareThreads: { default: 1, check: integerFrom(0, 4096) },
+  threadIdleTimeout: { default: 30_000, check: timeFrom(0) },
+  maxRequestsPerThread: { default: 0, check: integerFrom(0, Number.MAX_SAFE_INTEGER) },
+  daemonThreads: { default: false, check: checkBoolean },
+};
 
 /**
  * A server class with {@linkcode ThreadingMixIn} in it.
  *
  * @typeParam Base The server class without.
  */
-export type Threading<Base extends Constructor<AnyServer>> =
-  & Base
-  & Constructor<ThreadingMembers>
-  & ThreadingStatics;
+export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
+  Base,
+  ThreadingOptions,
+  { /** The same as `maxThreads`. */ readonly maxConnections: number }
+>;
 
 /**
  * Makes a server class run each request in a Web Worker, which the request has to itself while it runs: a handler may
@@ -119,24 +131,21 @@ export type Threading<Base extends Constructor<AnyServer>> =
  * ```
  */
 export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Threading<Base> {
-  abstract class ThreadingMixIn extends ConcurrentMixIn(Base) {
-    static maxThreads = Math.max(16, 4 * navigator.hardwareConcurrency);
-    static minSpareThreads = 1;
-    static threadIdleTimeout: number | null = 30_000;
-    static maxRequestsPerThread = 0;
-    static daemonThreads = false;
-    #settings: Required<ThreadingOptions>;
+  const Concurrent = ConcurrentMixIn(Base) as Constructor<AnyServer & Required<ThreadingOptions>>;
+  abstract class ThreadingServer extends Concurrent {
+    static override readonly name: string = `Threading${Base.name}`;
     readonly #executor: Executor<ThreadWorker>;
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
       // Checked before the base binds, so that what is wrong leaves nothing open.
-      const settings = settingsFrom(new.target as unknown as ThreadingStatics, args[2]);
       const handler = handlerModule(nameOf(new.target), args[1]);
-      checkFinishRequest(new.target, ThreadingMixIn, "Worker");
+      checkFinishRequest(new.target, {
+        name: "ThreadingMixIn",
+        prototype: ThreadingServer.prototype,
+      }, "Worker");
       super(...args);
       runElsewhere(this);
-      this.#settings = settings;
       this.#executor = new Executor({
         kind: "Worker",
         maxWaiting: MAX_WAITING,
@@ -153,50 +162,17 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       });
     }
 
+    static {
+      defineSettings<OwnOptions, ThreadingServer>(this, SETTINGS, {
+        onSet(server) {
+          server.#executor.limitChanged();
+          admitMore(server);
+        },
+      });
+    }
+
     override get maxConnections(): number {
       return this.maxThreads;
-    }
-
-    get maxThreads(): number {
-      return this.#settings.maxThreads;
-    }
-
-    set maxThreads(value: number) {
-      this.#settings.maxThreads = checkInteger("maxThreads", value, 1, 4096);
-      this.#executor.limitChanged();
-      admitMore(this);
-    }
-
-    get minSpareThreads(): number {
-      return this.#settings.minSpareThreads;
-    }
-
-    set minSpareThreads(value: number) {
-      this.#settings.minSpareThreads = checkInteger("minSpareThreads", value, 0, 4096);
-    }
-
-    get threadIdleTimeout(): number | null {
-      return this.#settings.threadIdleTimeout;
-    }
-
-    set threadIdleTimeout(value: number | null) {
-      this.#settings.threadIdleTimeout = checkTime("threadIdleTimeout", value);
-    }
-
-    get maxRequestsPerThread(): number {
-      return this.#settings.maxRequestsPerThread;
-    }
-
-    set maxRequestsPerThread(value: number) {
-      this.#settings.maxRequestsPerThread = checkCount("maxRequestsPerThread", value);
-    }
-
-    get daemonThreads(): boolean {
-      return this.#settings.daemonThreads;
-    }
-
-    set daemonThreads(value: boolean) {
-      this.#settings.daemonThreads = checkBoolean("daemonThreads", value);
     }
 
     override get blockOnClose(): boolean {
@@ -252,24 +228,6 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       }
     }
   }
-  return ThreadingMixIn;
-}
-
-function settingsFrom(
-  defaults: ThreadingStatics,
-  options: ThreadingOptions = {},
-): Required<ThreadingOptions> {
-  const given = <Name extends keyof ThreadingOptions>(name: Name) =>
-    orDefault<unknown>(options[name], defaults[name]);
-  return {
-    maxThreads: checkInteger("maxThreads", given("maxThreads"), 1, 4096),
-    minSpareThreads: checkInteger("minSpareThreads", given("minSpareThreads"), 0, 4096),
-    threadIdleTimeout: checkTime("threadIdleTimeout", given("threadIdleTimeout")),
-    maxRequestsPerThread: checkCount("maxRequestsPerThread", given("maxRequestsPerThread")),
-    daemonThreads: checkBoolean("daemonThreads", given("daemonThreads")),
-  };
-}
-
-function checkCount(name: string, value: unknown): number {
-  return checkInteger(name, value, 0, Number.MAX_SAFE_INTEGER);
+  // The type checker cannot see what defineSettings() adds.
+  return ThreadingServer as unknown as Threading<Base>;
 }

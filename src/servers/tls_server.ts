@@ -7,7 +7,8 @@ import type { InetAddress, TCPAddr } from "../base/address.ts";
 import { bindAndActivate } from "../core/bind.ts";
 import { noteSource, TLSHandshakeError } from "../base/errors.ts";
 import { logTo } from "../base/log.ts";
-import { checkTime, orDefault } from "../base/options.ts";
+import { timeFrom } from "../base/options.ts";
+import { defineSettings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
@@ -63,11 +64,17 @@ export interface TLSServerOptions extends TCPServerOptions {
  * ```
  */
 export class TLSServer extends TCPServer {
-  /** The default of the instance property of this name, in milliseconds. */
-  static handshakeTimeout: number | null = 10_000;
+  /** The default of the instance property of this name, in milliseconds; 10,000. */
+  declare static handshakeTimeout: number | null;
+
+  static {
+    defineSettings<Pick<TLSServerOptions, "handshakeTimeout">, TLSServer>(this, {
+      handshakeTimeout: { default: 10_000, check: timeFrom(1) },
+    });
+  }
 
   /** How long a client has for its handshake, in milliseconds; `null` for ever. */
-  handshakeTimeout: number | null;
+  declare handshakeTimeout: number | null;
   readonly #options: TLSServerOptions;
   readonly #ready = new WeakSet<StreamSocket>();
 
@@ -86,33 +93,10 @@ export class TLSServer extends TCPServer {
     RequestHandlerClass: RequestHandlerLike<StreamSocket, TCPAddr>,
     options: TLSServerOptions,
   ) {
+    checkIdentity(options ?? {}); // so that what is missing is named
     super(serverAddress, RequestHandlerClass, { ...options, bindAndActivate: false });
-    this.#options = options ?? {}; // so that what is missing is named
-    const { handshakeTimeout } = this.constructor as typeof TLSServer;
-    this.handshakeTimeout = orDefault(this.#options.handshakeTimeout, handshakeTimeout);
-    this.checkSettings();
-    bindAndActivate(this, this.#options.bindAndActivate);
-  }
-
-  /**
-   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
-   *
-   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
-   * @throws {RangeError} When a setting is out of range.
-   */
-  override checkSettings(): void {
-    super.checkSettings();
-    if (!(#options in this)) return; // the base's constructor calls, too early
-    checkTime("handshakeTimeout", this.handshakeTimeout, 1);
-    const { cert, key, alpnProtocols } = this.#options;
-    checkPEM("cert", cert, /-----BEGIN CERTIFICATE-----/);
-    checkPEM("key", key, /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----/);
-    const isName = (name: unknown) => typeof name === "string" && name !== "";
-    if (
-      alpnProtocols !== undefined && !(Array.isArray(alpnProtocols) && alpnProtocols.every(isName))
-    ) {
-      throw new TypeError("Cannot use option 'alpnProtocols': expected an array of names");
-    }
+    this.#options = options;
+    bindAndActivate(this, options.bindAndActivate);
   }
 
   /** What messages call this kind of server. */
@@ -185,6 +169,17 @@ export class TLSServer extends TCPServer {
   override shutdownRequest(request: StreamSocket): void | Promise<void> {
     // Without a handshake there is nothing to end, and Deno would wait for the client to begin it.
     return this.#ready.has(request) ? super.shutdownRequest(request) : this.closeRequest(request);
+  }
+}
+
+function checkIdentity({ cert, key, alpnProtocols }: TLSServerOptions): void {
+  checkPEM("cert", cert, /-----BEGIN CERTIFICATE-----/);
+  checkPEM("key", key, /-----BEGIN ([A-Z]+ )?PRIVATE KEY-----/);
+  const isName = (name: unknown) => typeof name === "string" && name !== "";
+  if (
+    alpnProtocols !== undefined && !(Array.isArray(alpnProtocols) && alpnProtocols.every(isName))
+  ) {
+    throw new TypeError("Cannot use option 'alpnProtocols': expected an array of names");
   }
 }
 

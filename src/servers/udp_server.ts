@@ -20,13 +20,8 @@ import { assertBound, bindAndActivate, bindError } from "../core/bind.ts";
 import { type DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
 import { DatagramTooLongError, noteSource, OWN_ADDRESS } from "../base/errors.ts";
 import { isOwnAddress } from "../base/own_address.ts";
-import {
-  checkBoolean,
-  checkInteger,
-  checkUnchanged,
-  orDefault,
-  type ServerOptions,
-} from "../base/options.ts";
+import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
+import { defineSettings, noteBound, type Settings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 
 /** Options of {@linkcode UDPServer} and {@linkcode UnixDatagramServer}. */
@@ -52,6 +47,12 @@ export interface UDPServerOptions extends ServerOptions {
    */
   allowReusePort?: boolean;
 }
+
+const SETTINGS: Settings<Omit<UDPServerOptions, keyof ServerOptions>> = {
+  maxPacketSize: { default: 65507, check: integerFrom(1, 2 ** 24) },
+  allowReuseAddress: { default: false, check: checkBoolean },
+  allowReusePort: { default: false, check: checkReusePort },
+};
 
 /**
  * A UDP server that serves one datagram at a time. A request is the pair of the data and the socket to answer
@@ -86,23 +87,25 @@ export interface UDPServerOptions extends ServerOptions {
  */
 export class UDPServer<Addr extends SocketAddress = UDPAddr>
   extends BaseServer<DatagramRequest, Addr> {
-  /** The default of the instance property of this name, in bytes. */
-  static maxPacketSize: number = 65507;
-  /** The default of the instance property of this name. */
-  static allowReuseAddress: boolean = false;
-  /** The default of the instance property of this name. */
-  static allowReusePort: boolean = false;
+  /** The default of the instance property of this name, in bytes; 65507. */
+  declare static maxPacketSize: number;
+  /** The default of the instance property of this name; `false`. */
+  declare static allowReuseAddress: boolean;
+  /** The default of the instance property of this name; `false`. */
+  declare static allowReusePort: boolean;
+
+  static {
+    defineSettings(this, SETTINGS, { fixedByBind: true });
+  }
 
   /** The socket; undefined before `serverBind()`. */
   declare socket: Deno.DatagramConn;
   /** The longest datagram that a handler gets, in bytes. */
-  maxPacketSize: number;
+  declare maxPacketSize: number;
   /** Whether another process may bind the same port (SO_REUSEADDR). */
-  allowReuseAddress: boolean;
+  declare allowReuseAddress: boolean;
   /** Whether several processes may share the port (SO_REUSEPORT); only `false` can be had. */
-  allowReusePort: boolean;
-  /** The settings that the socket was opened with; null before. */
-  #bound: Record<string, unknown> | null = null;
+  declare allowReusePort: boolean;
   /** One byte longer than the longest datagram, so that a longer one shows. */
   #buffer: Uint8Array<ArrayBuffer> | null = null;
   #datagramSocket: DatagramSocket | null = null;
@@ -125,10 +128,6 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   ) {
     // The check of each class gives its own kind of address, which the checker cannot follow.
     super(new.target.checkAddress(serverAddress) as Addr, RequestHandlerClass, options);
-    const defaults = this.constructor as typeof UDPServer;
-    this.maxPacketSize = orDefault(options.maxPacketSize, defaults.maxPacketSize);
-    this.allowReuseAddress = orDefault(options.allowReuseAddress, defaults.allowReuseAddress);
-    this.allowReusePort = orDefault(options.allowReusePort, defaults.allowReusePort);
     this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
   }
@@ -171,25 +170,6 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   }
 
   /**
-   * Checks the settings; called by the constructor, by `serverBind()` and each time the server begins to serve.
-   *
-   * @throws {TypeError} When a setting cannot be had, or has been changed since the bind.
-   * @throws {RangeError} When a setting is out of range.
-   */
-  override checkSettings(): void {
-    super.checkSettings();
-    checkInteger("maxPacketSize", this.maxPacketSize, 1, 2 ** 24);
-    checkBoolean("allowReuseAddress", this.allowReuseAddress);
-    checkBoolean("allowReusePort", this.allowReusePort);
-    if (this.allowReusePort) {
-      throw new TypeError(
-        "Cannot set option 'allowReusePort' to true: Deno has no SO_REUSEPORT for datagrams",
-      );
-    }
-    checkUnchanged(this, this.#bound);
-  }
-
-  /**
    * Binds to `serverAddress`, then sets that to the real address. Datagrams arrive from here on.
    *
    * @throws {Deno.errors.NotSupported} When Deno runs without `--unstable-net`.
@@ -208,8 +188,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     } catch (error) {
       throw bindError(this.kind, address, error);
     }
-    const { maxPacketSize, allowReuseAddress, allowReusePort } = this;
-    this.#bound = { maxPacketSize, allowReuseAddress, allowReusePort };
+    noteBound(this);
     this.#buffer = new Uint8Array(this.maxPacketSize + 1);
     this.#datagramSocket = new DatagramSocket(this.socket);
     this.serverAddress = this.socket.addr as Addr;
@@ -290,4 +269,11 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
 function ownDatagram(): Error {
   const message = "a datagram came from the server's own address and is dropped";
   return Object.assign(new Error(message), { code: OWN_ADDRESS });
+}
+
+function checkReusePort(name: string, value: unknown): boolean {
+  if (!checkBoolean(name, value)) return false;
+  throw new TypeError(
+    `Cannot set option '${name}' to true: Deno has no SO_REUSEPORT for datagrams`,
+  );
 }

@@ -14,7 +14,8 @@ import {
 } from "../base/address.ts";
 import { bindAndActivate } from "../core/bind.ts";
 import type { DatagramRequest } from "../sockets/datagram_socket.ts";
-import { checkInteger, orDefault } from "../base/options.ts";
+import { integerFrom, nullOr } from "../base/options.ts";
+import { defineSettings, type Settings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
@@ -32,6 +33,10 @@ export interface SocketFileOptions {
    */
   socketMode?: number | null;
 }
+
+const SETTINGS: Settings<SocketFileOptions> = {
+  socketMode: { default: null, check: nullOr(integerFrom(0, 0o777)) },
+};
 
 /** Options of {@linkcode UnixStreamServer}; the backlog is Deno's, and ports there are none. */
 export interface UnixStreamServerOptions
@@ -78,11 +83,15 @@ export interface UnixDatagramServerOptions
  * ```
  */
 export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
-  /** The default of the instance property of this name. */
-  static socketMode: number | null = null;
+  /** The default of the instance property of this name; `null`. */
+  declare static socketMode: number | null;
+
+  static {
+    defineSettings(this, SETTINGS);
+  }
 
   /** The permissions of the socket's file; `null` for what the umask leaves. */
-  socketMode: number | null;
+  declare socketMode: number | null;
   #file: SocketFile | null = null;
 
   /**
@@ -102,21 +111,7 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
     options: UnixStreamServerOptions = {},
   ) {
     super(serverAddress, RequestHandlerClass, { ...options, bindAndActivate: false });
-    const { socketMode } = this.constructor as typeof UnixStreamServer;
-    this.socketMode = orDefault(options.socketMode, socketMode);
-    this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
-  }
-
-  /**
-   * Checks the settings; called by the constructor and by `serverBind()`.
-   *
-   * @throws {TypeError} When a setting cannot be had.
-   * @throws {RangeError} When a setting is out of range.
-   */
-  override checkSettings(): void {
-    super.checkSettings();
-    if (#file in this) checkMode(this.socketMode); // else the base's constructor calls, too early
   }
 
   /**
@@ -207,11 +202,15 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
  * ```
  */
 export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
-  /** The default of the instance property of this name. */
-  static socketMode: number | null = null;
+  /** The default of the instance property of this name; `null`. */
+  declare static socketMode: number | null;
+
+  static {
+    defineSettings(this, SETTINGS);
+  }
 
   /** The permissions of the socket's file; `null` for what the umask leaves. */
-  socketMode: number | null;
+  declare socketMode: number | null;
   #file: SocketFile | null = null;
 
   /**
@@ -232,21 +231,7 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
     options: UnixDatagramServerOptions = {},
   ) {
     super(serverAddress, RequestHandlerClass, { ...options, bindAndActivate: false });
-    const { socketMode } = this.constructor as typeof UnixDatagramServer;
-    this.socketMode = orDefault(options.socketMode, socketMode);
-    this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
-  }
-
-  /**
-   * Checks the settings; called by the constructor and by `serverBind()`.
-   *
-   * @throws {TypeError} When a setting cannot be had.
-   * @throws {RangeError} When a setting is out of range.
-   */
-  override checkSettings(): void {
-    super.checkSettings();
-    if (#file in this) checkMode(this.socketMode); // else the base's constructor calls, too early
   }
 
   /**
@@ -285,14 +270,4 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
     this.#file = null;
     super.closeSocket();
   }
-}
-
-/**
- * Checks the permissions of a file.
- *
- * @throws {TypeError} When they are neither a number nor null.
- * @throws {RangeError} When they are out of range.
- */
-function checkMode(mode: unknown): void {
-  if (mode !== null) checkInteger("socketMode", mode, 0, 0o777);
 }

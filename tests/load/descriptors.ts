@@ -176,7 +176,7 @@ for (
 }
 
 Deno.test("PoolTCPServer starts as many Workers as there are descriptors for, and serves", async () => {
-  const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
+  const source = new URL("../../src/servers/ready_made.ts", import.meta.url).href;
   const handlers = new URL("../servers/pool_handlers.ts", import.meta.url).href;
   for (
     const [stop, descriptors, least] of [

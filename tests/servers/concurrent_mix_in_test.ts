@@ -14,6 +14,7 @@ import {
 import {
   type AnyServer,
   BaseServer,
+  type ConcurrencyOptions,
   ConcurrentMixIn,
   ConcurrentTCPServer,
   ConcurrentTLSServer,
@@ -64,7 +65,7 @@ import {
 import { aborted } from "../handlers.ts";
 
 interface ConcurrentFamily extends Omit<Family, "make"> {
-  make: (handler: never, options?: ServerOptions) => AnyServer;
+  make: (handler: never, options?: ServerOptions & ConcurrencyOptions) => AnyServer;
 }
 
 const MAKERS: Record<string, ConcurrentFamily["make"]> = {

@@ -17,6 +17,7 @@ import {
 import {
   type AnyServer,
   ForkingMixIn,
+  type ForkingOptions,
   ForkingTCPServer,
   ForkingUDPServer,
   ForkingUnixDatagramServer,
@@ -108,7 +109,7 @@ interface Fixture extends AsyncDisposable {
 }
 
 /** Starts a server that keeps its errors and its log. */
-function serve(handler: StreamHandlerClass, options: ServerOptions = {}): Fixture {
+function serve(handler: StreamHandlerClass, options: ServerOptions & ForkingOptions = {}): Fixture {
   const logger = new ListLogger();
   const server = new RecordingServer(LOOPBACK, handler, { logger, ...options });
   const { serverAddress, errors } = server;
@@ -1129,7 +1130,7 @@ Deno.test("ForkingTCPServer takes its settings from statics, options and propert
   assertEquals(names.map((name) => byOption[name]), Object.values(given));
   Object.assign(byStatic, given);
   assertEquals(names.map((name) => byStatic[name]), Object.values(given));
-  const wrong: [ServerOptions, typeof TypeError | typeof RangeError][] = [
+  const wrong: [ForkingOptions, typeof TypeError | typeof RangeError][] = [
     [{ maxChildren: 0 }, RangeError],
     [{ minSpareChildren: -1 }, RangeError],
     [{ maxRequestsPerChild: 1.5 }, RangeError],
@@ -1144,10 +1145,12 @@ Deno.test("ForkingTCPServer takes its settings from statics, options and propert
     assertThrows(() => Object.assign(byOption, options), ErrorClass, name);
   }
   assertThrows(
+    // @ts-expect-error: the types refuse it, too
     () => new ForkingTCPServer(LOOPBACK, EchoHandler, { maxThreads: 1 }),
     TypeError,
     "maxThreads",
   );
+  // @ts-expect-error: the types refuse it, too
   assertThrows(() => new TCPServer(LOOPBACK, () => {}, { maxChildren: 1 }), TypeError);
   assertNoneOpened(before);
 });

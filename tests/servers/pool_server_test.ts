@@ -20,11 +20,8 @@ import {
   type TCPAddr,
   TCPServer,
 } from "@netkit/socketserver";
-import {
-  PoolTCPServer,
-  type PoolTCPServerOptions,
-  PoolTLSServer,
-} from "../../src/servers/pool_server.ts";
+import { PoolTCPServer, PoolTLSServer } from "../../src/servers/ready_made.ts";
+import type { PoolTCPServerOptions } from "../../src/servers/pool_server.ts";
 import {
   bytes,
   connect,
@@ -699,7 +696,7 @@ Deno.test("PoolTCPServer.serveForever() rejects after three failed starts, with 
 
 Deno.test("PoolTCPServer.serveForever() rejects when the handler's module starts a server", async () => {
   const path = `${tempFolder()}/unguarded.ts`;
-  const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
+  const source = new URL("../../src/servers/ready_made.ts", import.meta.url).href;
   const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
   await Deno.writeTextFile(
     path,
@@ -915,7 +912,7 @@ Deno.test("PoolTCPServer serves others while a handler computes", async () => {
 });
 
 Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never stops computing", async () => {
-  const source = new URL("../../src/servers/pool_server.ts", import.meta.url).href;
+  const source = new URL("../../src/servers/ready_made.ts", import.meta.url).href;
   const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
   const program = `
     import { PoolTCPServer } from "${source}";

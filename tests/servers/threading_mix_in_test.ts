@@ -77,7 +77,7 @@ class RecordingServer extends ThreadingTCPServer {
   }
 }
 
-function recording(options?: ServerOptions): RecordingServer {
+function recording(options?: ServerOptions & ThreadingOptions): RecordingServer {
   return new RecordingServer(LOOPBACK, UnitCommandHandler, options);
 }
 

@@ -44,7 +44,7 @@ const STREAM_SERVERS = [
   ThreadingTCPServer,
   ForkingTCPServer as never,
 ] as typeof ThreadingTCPServer[];
-const MIX_INS = [ThreadingMixIn, ForkingMixIn] as (typeof ThreadingMixIn)[];
+const MIX_INS = [ThreadingMixIn, ForkingMixIn as never] as (typeof ThreadingMixIn)[];
 
 for (const Server of STREAM_SERVERS) {
   for (const hook of ["verifyRequest", "prepareRequest", "finishRequest"] as const) {
