@@ -124,16 +124,16 @@ export class Acceptor<Request, Addr> {
       const arrived = this.#kept.length > 0 && this.#hasRoom
         ? this.#kept.shift()!
         : await this.next(limit);
+      if (run.stopping) {
+        if (typeof arrived !== "string") this.#kept.unshift(arrived); // as Python leaves it in the backlog
+        break;
+      }
       if (typeof arrived === "string") {
-        if (run.stopping) return "woken";
         if (arrived === "closed" || !run.forever) return arrived;
-      } else if (run.stopping) {
-        this.#kept.unshift(arrived); // as Python leaves it in the backlog
-        return "woken";
       } else if (oneByOne) await this.#sink.serve(arrived[0], arrived[1]);
       else void this.#serveBeside(arrived[0], arrived[1], run);
       if (tick !== null) await tick();
-      if (!run.forever) return "woken";
+      if (!run.forever) break;
     }
     return "woken";
   }
@@ -291,19 +291,16 @@ export class Acceptor<Request, Addr> {
     this.#notBefore = 0;
     if (this.#pending !== null) return;
     if (this.#stage === "open" ? !this.#hasRoom : !this.#mayCollect) return;
-    let accepted: [Request, Addr];
     try {
       const accepting = this.#source.getRequest();
-      if (accepting instanceof Promise || isThenable(accepting)) { // a Proxy may refuse to say
-        this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
-        return;
-      }
-      accepted = accepting as [Request, Addr];
+      // A Proxy may refuse to say; what is neither promise nor pair fails later, in words.
+      const isLater =
+        typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function";
+      if (isLater) this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
+      else this.#arrived(accepting as [Request, Addr]);
     } catch (error) {
       this.#failed(error);
-      return;
     }
-    this.#arrived(accepted);
   };
 
   readonly #arrived = (given: [Request, Addr]): void => {
@@ -319,7 +316,10 @@ export class Acceptor<Request, Addr> {
       this.#events.onLate(pair[0]);
       return;
     }
-    if (this.#failing) this.#recovered();
+    if (this.#failing) {
+      this.#failing = false;
+      for (const error of this.#errors.reset()) this.#events.onError(error, 0);
+    }
     if (this.#stage === "open" && this.#endWait !== null) {
       this.#end(pair);
       return;
@@ -331,16 +331,6 @@ export class Acceptor<Request, Addr> {
     if (this.#left === 0) this.#endOfCollecting.abort(); // who comes now joins a queue that is to be closed
     this.#accept();
   };
-
-  #recovered(): void {
-    this.#failing = false;
-    for (const error of this.#errors.reset()) this.#events.onError(error, 0);
-  }
-
-  /** Whether somebody waits for what comes next. */
-  get #isWanted(): boolean {
-    return this.#endWait !== null || this.#stage === "collecting";
-  }
 
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
@@ -363,7 +353,8 @@ export class Acceptor<Request, Addr> {
         return;
       }
     }
-    if (this.#isWanted) this.#accept(); // and else the next wait tries again
+    // Where nobody waits, the next wait tries again.
+    if (this.#endWait !== null || this.#stage === "collecting") this.#accept();
   };
 }
 
@@ -380,9 +371,4 @@ function checkedPair<Request, Addr>(given: [Request, Addr]): [Request, Addr] {
     }
   }
   throw new TypeError("getRequest() gave no pair of a request and an address");
-}
-
-function isThenable(value: unknown): boolean {
-  return typeof value === "object" && value !== null && "then" in value &&
-    typeof value.then === "function";
 }
