@@ -6,7 +6,7 @@
 import type { Level } from "./args.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import type { ServerLogger } from "../base/log.ts";
-import type { ServerStats } from "../core/request_tracker.ts";
+import type { ServerStats } from "../core/server_stats.ts";
 import { stderr } from "../base/stderr.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;

@@ -35,7 +35,7 @@ import {
   runHandler,
 } from "./run_handler.ts";
 import { ServeLoop } from "./serve_loop.ts";
-import type { ServerState, ServerStats } from "./request_tracker.ts";
+import type { ServerState, ServerStats } from "./server_stats.ts";
 
 /** A server of any kind, as a handler that fits several kinds sees it. */
 // deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters

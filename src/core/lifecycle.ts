@@ -22,7 +22,7 @@ import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { type Call, calls, isInside } from "./inside.ts";
-import type { ServerState, ServerStats } from "./request_tracker.ts";
+import type { ServerState, ServerStats } from "./server_stats.ts";
 
 /** One run of `serveForever()` or `handleRequest()`. */
 export interface Run {

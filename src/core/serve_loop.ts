@@ -1,5 +1,13 @@
 /**
- * Serving in this isolate: requests are accepted here and taken through their steps here.
+ * Serving in this isolate: an {@linkcode Acceptor} gets the requests, a {@linkcode RequestPipeline} takes them through
+ * their steps, and this closes the listener and drains.
+ *
+ * | state of the listener | left by | for |
+ * |---|---|---|
+ * | open | a drain, whose accept queue is taken first; `close()` | closing |
+ * | closing | the end of the accept under way | closed: the port is free |
+ *
+ * A drain of datagrams leaves the socket open until `close()`, as they are answered on it.
  *
  * @module
  */
@@ -10,8 +18,13 @@ import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
 import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import { ABORT_GRACE, type PipelineHost, RequestPipeline } from "./request_pipeline.ts";
-import type { RequestTracker, ServerState, ServerStats } from "./request_tracker.ts";
+import {
+  ABORT_GRACE,
+  type PipelineHost,
+  RequestPipeline,
+  type RequestTracker,
+} from "./request_pipeline.ts";
+import type { ServerState, ServerStats } from "./server_stats.ts";
 import { settlesWithin } from "../base/time.ts";
 
 /** How long a drain takes from the accept queue at the most, in milliseconds: clients may keep coming. */

@@ -21,7 +21,7 @@ import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
 import type { AnyServer } from "../core/base_server.ts";
-import type { ServerStats } from "../core/request_tracker.ts";
+import type { ServerStats } from "../core/server_stats.ts";
 
 /** Options of the servers with {@linkcode ForkingMixIn}; the others refuse them. */
 export interface ForkingOptions extends Omit<ConcurrencyOptions, "maxConnections"> {

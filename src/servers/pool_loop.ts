@@ -14,7 +14,7 @@ import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import { type Call, calls } from "../core/inside.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
-import type { ServerState, ServerStats } from "../core/request_tracker.ts";
+import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/stream_transport.ts";
 import { fromErrorMessage } from "../channel/messages.ts";

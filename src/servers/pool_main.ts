@@ -17,7 +17,7 @@ import type { DrainResult } from "../base/options.ts";
 import { delay } from "../base/time.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import { runHandler } from "../core/run_handler.ts";
-import type { ServerStats } from "../core/request_tracker.ts";
+import type { ServerStats } from "../core/server_stats.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { inIsolate, type IsolateBody, type MainIsolate } from "../workers/inside/isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "../workers/inside/load_handler.ts";

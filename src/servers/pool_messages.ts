@@ -6,7 +6,7 @@
 import type { TCPAddr } from "../base/address.ts";
 import type { ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import type { ServerStats } from "../core/request_tracker.ts";
+import type { ServerStats } from "../core/server_stats.ts";
 import type { ErrorMessage, Init } from "../channel/messages.ts";
 import type { TLSIdentity } from "../sockets/node_tls_conn.ts";
 import type { SharedAddress, Sharing } from "./shared_listener.ts";

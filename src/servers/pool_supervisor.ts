@@ -6,7 +6,7 @@
 import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { settlesWithin } from "../base/time.ts";
-import type { ServerStats, WorkerStats } from "../core/request_tracker.ts";
+import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
 import type { Counts, PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
 import { Supervisor } from "../workers/supervisor.ts";

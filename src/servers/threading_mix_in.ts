@@ -21,7 +21,7 @@ import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../work
 import { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
 import type { AnyServer } from "../core/base_server.ts";
-import type { ServerStats } from "../core/request_tracker.ts";
+import type { ServerStats } from "../core/server_stats.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
 const MAX_RESERVE = 24;
