@@ -1,6 +1,12 @@
 /**
  * What all servers have in common: how they are run and ended, and the overridable steps of a request.
  *
+ * This is the entrance to the folder, which holds a server without its socket: its life cycle (`lifecycle.ts`), its
+ * loop (`serve_loop.ts`, `acceptor.ts`), the course of a request (`request_pipeline.ts`, `run_handler.ts`), and the
+ * handlers (`request_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins and the pool
+ * are built on it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`, `verifyRequest()`,
+ * `processRequest()`, `prepareRequest()`, `finishRequest()`, `runHandler()`, `shutdownRequest()`, `closeRequest()`.
+ *
  * @module
  */
 import { formatAddress, type SocketAddress } from "../base/address.ts";
@@ -265,8 +271,9 @@ export abstract class BaseServer<
   }
 
   /**
-   * Waits for one request and serves it; a server that serves several at once only begins that. When `timeout` passes first, calls `handleTimeout()`; a request that
-   * arrives after that is kept for the next call. `shutdown()` ends the wait without either.
+   * Waits for one request and serves it; a server that serves several at once only begins that. When `timeout` passes
+   * first, calls `handleTimeout()`; a request that arrives after that is kept for the next call. `shutdown()` ends the
+   * wait without either.
    *
    * @throws {Deno.errors.Busy} When the server is serving already.
    * @throws {Deno.errors.BadResource} When the server is closed, or not bound yet.
@@ -290,19 +297,19 @@ export abstract class BaseServer<
   }
 
   /**
-   * Closes the listener and ends the loop; resolves when the port is free again. Clients that wait in the
-   * accept queue are reset, a request under way goes on: `drain()` serves the ones and waits for the other, and called
-   * afterwards cuts off at its time limit what still runs. Safe to call again.
+   * Closes the listener at once and ends the loop; resolves when the port is free. Clients that wait in the accept queue
+   * are reset; requests under way go on. To finish both first, use `drain()`; called after this, it waits for what still
+   * runs and cuts it off at its time limit. Safe to call again.
    */
   async serverClose(): Promise<void> {
     await this.#life.close();
   }
 
   /**
-   * Stops gracefully. First takes who already waits in the accept queue, for a second at the most, as clients may keep
-   * coming, and closes the listener at once: the port is free, or the socket's file gone, for a successor, and health
-   * checks fail. Then serves whom it has taken, waits for what runs, and closes the server. At the time limit what
-   * still runs is cut off: its signal is aborted and its connection closed.
+   * Stops gracefully. First accepts the clients who already wait in the queue, for a second at the most, as more may
+   * keep coming, and closes the listener: the port is free, or the socket's file gone, for a successor, and health
+   * checks fail. Then serves these clients, waits for the requests under way, and closes the server. At the time limit
+   * what still runs is cut off: its signal is aborted and its connection closed.
    *
    * A server for datagrams answers on the socket that it receives on: it receives no more, and closes that when the
    * requests have ended. After `serverClose()` there is no queue, and what still runs is waited for and cut off alike.
