@@ -4,7 +4,7 @@
  * @module
  */
 
-import type { WorkerStats } from "../core/request_tracker.ts";
+import type { WorkerStats } from "../core/server_stats.ts";
 import { IdleList } from "./idle_list.ts";
 import { type Supervised, Supervisor } from "./supervisor.ts";
 
