@@ -18,7 +18,7 @@ import {
   TLSHandshakeError,
 } from "../base/errors.ts";
 import { defaultLogger } from "../base/default_logger.ts";
-import type { ServerSocket } from "./bind.ts";
+import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { Lifecycle, type ServingLoop } from "./lifecycle.ts";
 import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
 import {
@@ -198,14 +198,6 @@ export abstract class BaseServer<
   }
 
   /**
-   * How many requests may wait in the system's queue, of which `drain()` takes no more. Here 0: a server without
-   * a socket has no queue.
-   */
-  get queueLimit(): number {
-    return 0;
-  }
-
-  /**
    * How many requests may be under way at once, beside the loop; `null` where the loop serves one after the
    * other, as here. At the limit nothing is accepted, and clients wait in the system's queue.
    */
@@ -225,11 +217,6 @@ export abstract class BaseServer<
 
   /** Whether `serverClose()` waits for the requests under way; not here. */
   get blockOnClose(): boolean {
-    return false;
-  }
-
-  /** Whether requests are answered on the listening socket, which has to outlive them then; not here. */
-  get answersOnSocket(): boolean {
     return false;
   }
 
@@ -386,12 +373,18 @@ export abstract class BaseServer<
   /** Called by the constructor after `serverBind()`; does nothing here. */
   serverActivate(): void {}
 
-  /**
-   * Throws while the server is not bound, which is before `serverBind()`; does nothing here.
-   *
-   * @throws {Deno.errors.BadResource} When a subclass says so.
-   */
-  assertBound(): void {}
+  /** @ignore A server without a socket has no queue. */
+  get [queueLimit](): number {
+    return 0;
+  }
+
+  /** @ignore */
+  get [answersOnSocket](): boolean {
+    return false;
+  }
+
+  /** @ignore */
+  [assertBound](): void {}
 
   /** Closes the listening socket, if it is open. */
   abstract closeSocket(): void;

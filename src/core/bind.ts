@@ -6,6 +6,16 @@
 import { errorCode, messageOf } from "../base/errors.ts";
 import { checkBoolean, orDefault } from "../base/options.ts";
 
+/**
+ * How many requests may wait in the system's queue, of which `drain()` takes no more. This and the following are keys of
+ * what the life cycle asks of its server, and callers have no use for.
+ */
+export const queueLimit: unique symbol = Symbol("queueLimit");
+/** Whether requests are answered on the listening socket, which has to outlive them then. */
+export const answersOnSocket: unique symbol = Symbol("answersOnSocket");
+/** Throws a `Deno.errors.BadResource` before `serverBind()`. */
+export const assertBound: unique symbol = Symbol("assertBound");
+
 /** What a server listens with. */
 export type ServerSocket = Deno.Listener | Deno.DatagramConn;
 
@@ -30,7 +40,7 @@ export function bindAndActivate(
 }
 
 /** Throws while a server of a kind has no socket. */
-export function assertBound(kind: string, socket: ServerSocket | undefined): void {
+export function refuseUnbound(kind: string, socket: ServerSocket | undefined): void {
   if (socket !== undefined) return;
   throw new Deno.errors.BadResource(
     `Cannot serve with ${kind}: it is not bound; call serverBind() and serverActivate() first`,

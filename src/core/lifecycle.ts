@@ -18,6 +18,7 @@
  *
  * @module
  */
+import { assertBound } from "./bind.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
@@ -80,7 +81,7 @@ export interface LifecycleHost {
   readonly serverAddress: SocketAddress;
   readonly logger: ServerLogger;
   readonly blockOnClose: boolean;
-  assertBound(): void;
+  [assertBound](): void;
   serverClose(): Promise<void>;
 }
 
@@ -136,7 +137,7 @@ export class Lifecycle {
     if (this.#run !== null) {
       throw new Deno.errors.Busy(`Cannot serve on "${address}": the server is serving already`);
     }
-    this.#server.assertBound();
+    this.#server[assertBound]();
     this.#state = "serving";
     await this.#runUntilEnd(forever, serve, signal);
   }

@@ -13,7 +13,7 @@
  */
 import { Acceptor } from "./acceptor.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
-import type { ServerSocket } from "./bind.ts";
+import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
 import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
@@ -35,9 +35,9 @@ export interface ServeLoopHost<Request, Addr extends SocketAddress>
   extends LifecycleHost, PipelineHost<Request, Addr> {
   readonly serverAddress: Addr;
   readonly socket: ServerSocket | undefined;
-  readonly queueLimit: number;
+  readonly [queueLimit]: number;
   readonly maxConnections: number | null;
-  readonly answersOnSocket: boolean;
+  readonly [answersOnSocket]: boolean;
   closeSocket(): void;
   getRequest(): [Request, Addr] | Promise<[Request, Addr]>;
   handleTimeout(): void | Promise<void>;
@@ -100,7 +100,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
 
   /** Datagrams are answered on the socket that they came in by. */
   get closesLast(): boolean {
-    return this.#server.blockOnClose && this.#server.answersOnSocket;
+    return this.#server.blockOnClose && this.#server[answersOnSocket];
   }
 
   /**
@@ -217,9 +217,9 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   async #takeQueue(): Promise<void> {
     const limit = Math.min(QUEUE_LIMIT, this.#drainDue - performance.now());
     // Datagrams are answered on the socket that they came in by: that is closed when they are.
-    const { answersOnSocket, queueLimit } = this.#server;
-    await this.#acceptor.collect(queueLimit, limit, answersOnSocket);
-    if (!answersOnSocket) await this.#closeListener();
+    const closesLast = this.#server[answersOnSocket];
+    await this.#acceptor.collect(this.#server[queueLimit], limit, closesLast);
+    if (!closesLast) await this.#closeListener();
   }
 
   async #serveTaken(runAgain: Drain["runAgain"]): Promise<void> {
@@ -233,7 +233,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
 
   #isBound(): boolean {
     try {
-      this.#server.assertBound();
+      this.#server[assertBound]();
       return true;
     } catch {
       return false; // a server that never listened has no queue

@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { assertBound } from "../core/bind.ts";
 import { formatAddress, type TCPAddr } from "../base/address.ts";
 import { noteSource } from "../base/errors.ts";
 import { logTo, passOn, type ServerLogger } from "../base/log.ts";
@@ -221,7 +222,7 @@ export class PoolLoop implements ServingLoop {
 
   #isBound(): boolean {
     try {
-      this.#server.assertBound();
+      this.#server[assertBound]();
       return true;
     } catch {
       return false; // a server that never listened has no queue

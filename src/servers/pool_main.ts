@@ -7,6 +7,7 @@
  *
  * @module
  */
+import { queueLimit } from "../core/bind.ts";
 import type { TCPAddr } from "../base/address.ts";
 import { ConcurrentMixIn, type Constructor } from "./concurrent_mix_in.ts";
 import { TCPServer } from "./tcp_server.ts";
@@ -89,7 +90,7 @@ function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
       worker.unlistened();
     }
 
-    override get queueLimit(): number {
+    override get [queueLimit](): number {
       return worker.init.queueShare + 2; // as that of the base
     }
 

@@ -16,7 +16,13 @@ import {
 } from "../base/address.ts";
 import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
-import { assertBound, bindAndActivate, bindError } from "../core/bind.ts";
+import {
+  assertBound,
+  bindAndActivate,
+  bindError,
+  queueLimit,
+  refuseUnbound,
+} from "../core/bind.ts";
 import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
 import { defineSettings, noteBound, type Settings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
@@ -169,8 +175,8 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
     return "SOCK_STREAM";
   }
 
-  /** What `requestQueueSize` lets wait; Linux lets one more, and an accept under way may hold another. */
-  override get queueLimit(): number {
+  /** @ignore Linux lets one more wait than it is told, and an accept under way may hold another. */
+  override get [queueLimit](): number {
     return this.requestQueueSize + 2;
   }
 
@@ -215,13 +221,9 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
     return this.serverAddress as InetAddress;
   }
 
-  /**
-   * Throws while the server is not bound.
-   *
-   * @throws {Deno.errors.BadResource} Before `serverBind()`.
-   */
-  override assertBound(): void {
-    assertBound(this.kind, this.socket);
+  /** @ignore */
+  override [assertBound](): void {
+    refuseUnbound(this.kind, this.socket);
   }
 
   /** Closes the listener, if it is open. */

@@ -16,7 +16,14 @@ import {
 } from "../base/address.ts";
 import { listenerError } from "../core/accept_errors.ts";
 import { BaseServer } from "../core/base_server.ts";
-import { assertBound, bindAndActivate, bindError } from "../core/bind.ts";
+import {
+  answersOnSocket,
+  assertBound,
+  bindAndActivate,
+  bindError,
+  queueLimit,
+  refuseUnbound,
+} from "../core/bind.ts";
 import { type DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
 import { DatagramTooLongError, noteSource, OWN_ADDRESS } from "../base/errors.ts";
 import { isOwnAddress } from "../base/own_address.ts";
@@ -149,13 +156,13 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     return addressFamily(this.serverAddress);
   }
 
-  /** How many datagrams `drain()` takes from the system's buffer, which has a limit in bytes. */
-  override get queueLimit(): number {
+  /** @ignore The system's buffer has a limit in bytes. */
+  override get [queueLimit](): number {
     return 1024;
   }
 
-  /** Datagrams are answered on the socket that they came in by. */
-  override get answersOnSocket(): boolean {
+  /** @ignore Datagrams are answered on the socket that they came in by. */
+  override get [answersOnSocket](): boolean {
     return true;
   }
 
@@ -209,13 +216,9 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     });
   }
 
-  /**
-   * Throws while the server is not bound.
-   *
-   * @throws {Deno.errors.BadResource} Before `serverBind()`.
-   */
-  override assertBound(): void {
-    assertBound(this.kind, this.socket);
+  /** @ignore */
+  override [assertBound](): void {
+    refuseUnbound(this.kind, this.socket);
   }
 
   /** Closes the socket, if it is open. */
