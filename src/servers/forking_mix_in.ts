@@ -27,8 +27,9 @@ import type { ServerStats } from "../core/server_stats.ts";
 export interface ForkingOptions extends Omit<ConcurrencyOptions, "maxConnections"> {
   /**
    * The most subprocesses at once, and with them requests. Each takes five of the server's descriptors, its client's
-   * included (`ulimit -n`). Of the clients that end their streams without a word before there is a subprocess for
-   * them, which most do that have gone, a quarter of this number (at least 4) may wait; one more is closed.
+   * included (`ulimit -n`). Clients that end their streams without a word before there is a subprocess for them, as
+   * those do that have gone, wait beside these, and behind all others: as many as this number, and at least 40. When
+   * there is one too many, the one that has waited the longest is closed, which is a warning in the log.
    *
    * @default {40}
    */
@@ -96,7 +97,7 @@ export type Forking<Base extends Constructor<AnyServer>> = MixedIn<
   Base,
   ForkingOptions,
   {
-    /** The same as `maxChildren`. */
+    /** `maxChildren`, and how many may wait beside those, as is said there. */
     readonly maxConnections: number;
     /** The process ids of the subprocesses that serve a request. */
     readonly activeChildren: ReadonlySet<number>;
@@ -201,6 +202,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
         minSpare: () => this.minSpareChildren,
         idleTimeout: () => this.childIdleTimeout,
         maxRequests: () => this.maxRequestsPerChild,
+        onExtra: () => admitMore(this),
         log,
       });
     }
@@ -215,7 +217,8 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     }
 
     override get maxConnections(): number {
-      return this.maxChildren;
+      const extra = #executor in this ? this.#executor.extra : 0; // the base's constructor asks, too
+      return this.maxChildren + extra;
     }
 
     get activeChildren(): ReadonlySet<number> {

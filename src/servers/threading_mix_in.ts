@@ -83,7 +83,10 @@ const SETTINGS: Settings<OwnOptions> = {
 export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
   Base,
   ThreadingOptions,
-  { /** The same as `maxThreads`. */ readonly maxConnections: number }
+  {
+    /** `maxThreads`, and how many clients wait beside that end their streams without a word. */ readonly maxConnections:
+      number;
+  }
 >;
 
 /**
@@ -158,6 +161,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
+        onExtra: () => admitMore(this),
         log: (...line) => logTo(this.logger, ...line),
       });
     }
@@ -172,7 +176,8 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override get maxConnections(): number {
-      return this.maxThreads;
+      const extra = #executor in this ? this.#executor.extra : 0; // the base's constructor asks, too
+      return this.maxThreads + extra;
     }
 
     override get blockOnClose(): boolean {

@@ -24,10 +24,11 @@ const CLOSE_GRACE = 5000;
 /** How many workers a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_WORKERS = 3;
 /**
- * How many clients that have ended their streams without sending anything may wait for workers: so many, or a quarter
- * of the most workers where that is more. One may wait for an answer; most have gone, and the system does not say which.
+ * How many clients that have ended their streams without sending anything may wait for workers, at least; as many as
+ * there may be workers always may. One may wait for an answer; many have gone, and the system does not say which. So they
+ * wait behind the others, take no place from them, and the one that has waited the longest makes way for one too many.
  */
-const MIN_MUTE = 4;
+const MIN_MUTE = 40;
 /** How much is read of a client that waits for a worker, in bytes. */
 const LOOK_BYTES = 16 * 1024;
 
@@ -44,6 +45,8 @@ export interface ExecutorOptions<U extends HandlerWorker>
   start: (conditions: StartConditions) => Promise<U>;
   /** Whether there is room for a client beside what the next worker needs, when so many will end; where that is known. */
   hasRoom?: (ending: number) => boolean;
+  /** Called when {@linkcode Executor.extra} has grown. */
+  onExtra: () => void;
   /** Writes a line to the server's log. */
   log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
@@ -66,9 +69,10 @@ export class Executor<U extends HandlerWorker> {
   readonly #log: ExecutorOptions<U>["log"];
   readonly #exitLines = new KindLimit();
   readonly #active = new Set<U>();
-  /** How many clients wait for a worker though they have ended their streams without a word. */
-  #mute = 0;
+  /** The clients that wait for a worker though they have ended their streams without a word, the first in front. */
+  readonly #mute = new Set<AbortController>();
   readonly #maxMute: () => number;
+  readonly #onExtra: () => void;
   /** Aborted when no worker is wanted any more. */
   readonly #closing = new AbortController();
   /** The loops of the server; aborted when no worker comes up. */
@@ -78,9 +82,10 @@ export class Executor<U extends HandlerWorker> {
 
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<U>) {
-    const { kind, maxWaiting, hasRoom, start, log, ...settings } = options;
+    const { kind, maxWaiting, hasRoom, start, log, onExtra, ...settings } = options;
     this.#kind = kind;
-    this.#maxMute = () => Math.max(MIN_MUTE, settings.max() / 4);
+    this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
+    this.#onExtra = onExtra;
     this.#log = log;
     this.#shortage = new AcceptGate({
       kind,
@@ -126,6 +131,14 @@ export class Executor<U extends HandlerWorker> {
   /** To be called when there may be more workers than before, for the requests that wait for one. */
   limitChanged(): void {
     this.#pool.limitChanged();
+  }
+
+  /**
+   * How many more requests may be under way than there may be workers: those of clients that wait though they have ended
+   * their streams without a word, and where there are such, one that is to get the next worker before them.
+   */
+  get extra(): number {
+    return this.#mute.size === 0 ? 0 : this.#mute.size + 1;
   }
 
   /** How many of the server's requests wait for a worker. */
@@ -213,23 +226,27 @@ export class Executor<U extends HandlerWorker> {
     const { client, signal } = remote;
     if ("packet" in client || this.#pool.hasSpare) return await this.#pool.lease(signal);
     const gone = new AbortController();
-    let isMute = false;
     const reads = internals.reads(client);
     const bytes = new Uint8Array(LOOK_BYTES);
     // It may go on while the worker runs; the relay's reads come after it.
     remote.look = reads.readAhead(bytes).then((count) => {
       if (count !== null) return reads.unread(bytes.slice(0, count));
       if (gone.signal.aborted) return; // it waits no more
-      isMute = this.#mute < this.#maxMute();
-      if (isMute) this.#mute++;
-      else gone.abort(noteSource(muteError(this.#kind), client));
+      this.#mute.add(gone);
+      const [first] = this.#mute;
+      const max = this.#maxMute();
+      if (this.#mute.size > max) first!.abort(muteError(this.#kind, max));
+      this.#onExtra();
     });
-    remote.look.catch((error) => gone.abort(noteSource(error, client)));
+    remote.look.catch((error) => gone.abort(error));
     try {
-      return await this.#pool.lease(AbortSignal.any([signal, gone.signal]));
+      const either = AbortSignal.any([signal, gone.signal]);
+      return await this.#pool.lease(either, () => this.#mute.has(gone));
+    } catch (error) {
+      throw error === gone.signal.reason ? noteSource(error, client) : error;
     } finally {
       gone.abort();
-      if (isMute) this.#mute--;
+      this.#mute.delete(gone);
     }
   }
 
@@ -289,8 +306,9 @@ async function describe(
   };
 }
 
-function muteError(kind: string): Error {
-  return new Deno.errors.ConnectionAborted(
-    `Cannot wait for another ${kind}: the client has ended its stream without a word, as others who wait have`,
+function muteError(kind: string, max: number): Error {
+  return new Deno.errors.Busy(
+    `no ${kind} was free, and more than ${max} clients waited for one who had ended their streams without a word; ` +
+      "the connection was closed unserved",
   );
 }

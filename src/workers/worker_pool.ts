@@ -64,6 +64,11 @@ class Entry<Pooled extends PooledWorker> implements Supervised {
   }
 }
 
+/** A lease that waits. */
+interface Waiting<Pooled> extends PromiseWithResolvers<Pooled> {
+  yields: () => boolean;
+}
+
 /**
  * Keeps workers of one kind: hands them out one lease at a time, starts spares while the others run, and ends what
  * is used up, surplus or idle for too long. Never more than `max` are alive, poisoned ones excepted.
@@ -83,8 +88,8 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     (longest) => this.#idleDueOf(longest),
     (entry) => this.#retire(entry),
   );
-  /** The leases that wait for a worker; first come, first served. */
-  readonly #waiting = new Set<PromiseWithResolvers<Pooled>>();
+  /** The leases that wait for a worker; first come, first served, but for those that let others go first. */
+  readonly #waiting = new Set<Waiting<Pooled>>();
   /**
    * What becomes of idle workers. While the server serves ("warm"), `minSpare` are kept ready; while it serves one
    * request ("held"), each stays until `idleTimeout`; otherwise ("none") each ends after 100 ms, because a Worker
@@ -109,11 +114,12 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
    * Gives the spare that was used last, or a new worker; waits while `max` are alive and none is spare.
    *
    * @param signal Ends the wait; the promise rejects with its reason.
+   * @param yields Whether it lets all others go first, which may change while it waits.
    * @returns A worker, to be given back by `release()` or `poison()`.
    * @throws {Deno.errors.BadResource} When the pool is closed.
    * @throws {Error} The first of the errors, after three starts in a row have failed.
    */
-  async lease(signal?: AbortSignal): Promise<Pooled> {
+  async lease(signal?: AbortSignal, yields = () => false): Promise<Pooled> {
     signal?.throwIfAborted();
     if (this.#isClosed) throw closedError();
     const spare = this.#spares.take();
@@ -123,7 +129,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       return spare.worker;
     }
     if (this.backoff.stopped && this.backoff.pausing) throw this.backoff.error;
-    const waiting = Promise.withResolvers<Pooled>();
+    const waiting = { ...Promise.withResolvers<Pooled>(), yields };
     const abort = (): void => {
       if (this.#waiting.delete(waiting)) waiting.reject(signal!.reason);
     };
@@ -272,7 +278,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
 
   /** Finds a use for a worker that is ready. */
   #offer(entry: Entry<Pooled>): void {
-    const [waiting] = this.#waiting;
+    const waiting = this.#nextWaiting();
     if (this.#isClosed || this.alive > this.#options.max()) {
       this.#retire(entry);
     } else if (waiting !== undefined) {
@@ -285,6 +291,13 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       this.#spares.add(entry);
       this.#spares.endDue();
     }
+  }
+
+  /** The lease whose turn it is. */
+  #nextWaiting(): Waiting<Pooled> | undefined {
+    for (const waiting of this.#waiting) if (!waiting.yields()) return waiting;
+    const [first] = this.#waiting;
+    return first;
   }
 
   /** Notes that a worker is leased. */

@@ -64,6 +64,7 @@ import {
   WAYS,
 } from "./forking_handlers.ts";
 import { UnitCommandHandler } from "../handlers.ts";
+import { GatedHandler } from "./gated_handlers.ts";
 import {
   assertNoneOpened,
   bytes,
@@ -790,8 +791,42 @@ Deno.test("ForkingTCPServer: a handler's signal is aborted when the client reset
 
 Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a word are told what they came for", async () => {
   await using fixture = serve(PidHandler, { minSpareChildren: 0 });
-  const waiting = Array.from({ length: 8 }, () => exchange(fixture.address, ""));
+  const waiting = Array.from({ length: 16 }, () => exchange(fixture.address, ""));
   for (const told of await Promise.all(waiting)) assertMatch(told, /^\d+ undefined$/);
+  assertEquals(fixture.errors, []);
+});
+
+Deno.test("fault 22: ForkingTCPServer: of too many clients that have ended their streams the first make way, and others go before all", async () => {
+  const folder = tempFolder();
+  const gate = `${folder}/gate`;
+  await Deno.writeTextFile(gate, "");
+  const options = {
+    ...{ minSpareChildren: 0, maxChildren: 1, maxRequestsPerChild: 0, childEnv: { GATE: gate } },
+    childPermissions: [`--allow-read=${folder}`, "--allow-env=GATE"],
+  };
+  await using fixture = serve(GatedHandler, options);
+  const { server, address, errors } = fixture;
+  const ends: string[] = [];
+  const ask = async (data: string, name: string): Promise<void> => {
+    const answer = await exchange(address, data).catch(() => ""); // a reset is an end, too
+    ends.push(answer === "" ? "closed" : name);
+  };
+  const mute: Promise<void>[] = [];
+  for (let n = 0; n < 43; n++) {
+    mute.push(ask("", "served"));
+    await until(() => server.stats().accepted === n + 1);
+  }
+  await until(() => errors.length === 3);
+  await Promise.all(mute.slice(0, 3));
+  assertInstanceOf(errors[0], Deno.errors.Busy);
+  assertStringIncludes(errors[0].message, "no child was free, and more than 40 clients waited");
+  const other = ask("x\n", "other");
+  await until(() => server.stats().active === 41);
+  await Deno.remove(gate);
+  await Promise.all([other, ...mute]);
+  const served = Array.from({ length: 40 }, () => "served");
+  assertEquals(ends, ["closed", "closed", "closed", "other", ...served]);
+  assertEquals(errors.length, 3);
 });
 
 Deno.test("fault 22: ForkingTCPServer: what a client sends while it waits for a child comes whole and in order", async () => {

@@ -132,6 +132,21 @@ Deno.test("WorkerPool.lease() starts a worker when there is none, and gives it a
   pool.release(worker, true);
 });
 
+Deno.test("WorkerPool.lease() gives a worker to those first that do not yield, and else in order", async () => {
+  await using fixture = new Fixture({ max: 1 });
+  const { pool } = fixture;
+  const worker = await pool.lease();
+  const order: number[] = [];
+  const leases = [true, true, false, false].map(async (yields, index) => {
+    const given = await pool.lease(undefined, () => yields);
+    order.push(index);
+    pool.release(given, true);
+  });
+  pool.release(worker, true);
+  await Promise.all(leases);
+  assertEquals(order, [2, 3, 0, 1]);
+});
+
 Deno.test("WorkerPool.lease() gives the spare that was used last", async () => {
   await using fixture = new Fixture();
   const { pool } = fixture;
