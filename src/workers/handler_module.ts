@@ -6,19 +6,27 @@
 import { isHandlerClass } from "../core/run_handler.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { SocketAddress } from "../base/address.ts";
-import { errorCode, nameOf } from "../base/errors.ts";
+import { errorCode, HandlerLoadError, nameOf } from "../base/errors.ts";
 import { refuseWhileImporting } from "../base/import_guard.ts";
-import { settlesWithin } from "../base/time.ts";
-import { AMBIGUOUS } from "./inside/load_handler.ts";
+import { delay, settlesWithin } from "../base/time.ts";
+import { AMBIGUOUS, handlersNamed } from "./inside/load_handler.ts";
 import type { Init } from "../channel/messages.ts";
 
-/** How long it may take to look at a module that is loaded already, in milliseconds. */
+/** How long it may take to look at a module that may be loaded already, in milliseconds. */
 const LOOK_LIMIT = 500;
+/** How long at one that is, unless the program is in the middle of it; that takes less than one. */
+const LOADED_LIMIT = 20;
+/** In a class that names the module in which it stands, and not another. */
+const OWN_MODULE = /\bmoduleUrl\s*=\s*import\.meta\.url\b/;
 
 /** A handler class, and how workers can load it. */
 export class HandlerModule {
   readonly #Handler: unknown;
   #init: Init;
+  /** Resolves when the module has been looked at, as far as it can be; null before the first start. */
+  #seen: Promise<void> | null = null;
+  /** Whether the module exports another class of that name, and not this one. */
+  #isHidden = false;
 
   constructor(Handler: unknown, init: Init) {
     this.#Handler = Handler;
@@ -30,10 +38,20 @@ export class HandlerModule {
     return this.#init;
   }
 
-  /** Starts a worker, and once more where it could not tell which class is meant and we can. */
+  /**
+   * Starts a worker, and once more where it could not tell which class is meant and we can.
+   *
+   * @throws {HandlerLoadError} When the worker would find another class of that name.
+   */
   async start<HandlerWorker>(
     start: (init: Init) => Promise<HandlerWorker>,
   ): Promise<HandlerWorker> {
+    await (this.#seen ??= this.#see());
+    if (this.#isHidden) {
+      const { moduleUrl, className } = this.#init;
+      const reason = "it exports another class of that name; export this one, and give it another";
+      throw new HandlerLoadError(moduleUrl, className, reason);
+    }
     try {
       return await start(this.#init);
     } catch (error) {
@@ -57,12 +75,21 @@ export class HandlerModule {
     return this.#init.exportName !== undefined;
   }
 
+  /** Looks at the module where it is loaded here already, so that this runs nothing. */
+  async #see(): Promise<void> {
+    if (!OWN_MODULE.test(Function.prototype.toString.call(this.#Handler))) return;
+    // While the program is at the top level of the module, an import of it resolves only where that awaits something.
+    await delay(0);
+    await settlesWithin(this.#findExport(), LOADED_LIMIT);
+  }
+
   async #findExport(): Promise<void> {
     try {
       const exported: Record<string, unknown> = await import(this.#init.moduleUrl);
       const names = Object.getOwnPropertyNames(exported);
       const exportName = names.find((name) => this.#isExportedAs(exported, name));
       if (exportName !== undefined) this.#init = { ...this.#init, exportName };
+      else this.#isHidden = handlersNamed(exported, this.#init.className, "").length > 0;
     } catch {
       // The worker's error stands.
     }

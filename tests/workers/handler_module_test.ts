@@ -3,10 +3,22 @@
  *
  * @module
  */
-import { assertEquals, assertMatch } from "@std/assert";
-import { ForkingTCPServer, PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
+import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  ForkingTCPServer,
+  HandlerLoadError,
+  PoolTCPServer,
+  ThreadingTCPServer,
+} from "@netkit/socketserver";
 import { exchange, ListLogger, LOOPBACK, runProgram, start } from "../harness.ts";
-import { AdminHandler, PlainHandler, PublicHandler } from "./twin_handlers.ts";
+import {
+  AdminHandler,
+  hiddenHandler,
+  hiddenOneHandler,
+  OneHandler,
+  PlainHandler,
+  PublicHandler,
+} from "./twin_handlers.ts";
 
 const MOD = new URL("../../mod.ts", import.meta.url).href;
 const MODES = { threading: ThreadingTCPServer, forking: ForkingTCPServer, pool: PoolTCPServer };
@@ -27,6 +39,25 @@ for (const [mode, Server] of Object.entries(MODES)) {
       }
       assertEquals(logger.lines, []);
     }
+  });
+}
+
+for (const [mode, Server] of Object.entries(MODES)) {
+  Deno.test(`a ${mode} server refuses a class that is not exported, also where exactly one other of its name is`, async () => {
+    for (const Handler of [hiddenOneHandler(), hiddenHandler()]) {
+      const server = new Server(LOOPBACK, Handler, { logger: new ListLogger() });
+      const { message } = await assertRejects(() => server.serveForever(), HandlerLoadError);
+      assertStringIncludes(message, "it exports another class of that name");
+      await server.serverClose();
+    }
+    const logger = new ListLogger();
+    const server: ThreadingTCPServer | ForkingTCPServer | PoolTCPServer = new Server(
+      LOOPBACK,
+      OneHandler,
+      { logger },
+    );
+    await using _ = start<typeof server>(server);
+    assertEquals(await exchange(server.serverAddress, ""), "exported");
   });
 }
 

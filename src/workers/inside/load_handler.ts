@@ -54,7 +54,7 @@ export async function loadHandler(init: Init): Promise<HandlerClass> {
 }
 
 /** The handler classes of a name, each with one name of its exports; the module's own where there are others, too. */
-function handlersNamed(
+export function handlersNamed(
   exported: Record<string, unknown>,
   className: string,
   moduleUrl: string,
