@@ -5,6 +5,7 @@
  */
 import { parseArgs } from "@std/cli";
 import type { InetAddress } from "../base/address.ts";
+import { MAX_TIMER } from "../base/options.ts";
 
 /** What `--help` prints; it fits a screen of 24 lines. */
 export const HELP = `\
@@ -56,8 +57,6 @@ const MODES_OF: Partial<Record<ValueFlag, readonly Mode[]>> = {
   "child-permissions": ["forking"],
 };
 
-/** The longest time that a timer takes, in milliseconds. */
-const MAX_TIMER = 2_147_483_647;
 /** The most that a server takes as its number of connections. */
 const MAX_CONNECTIONS = 2 ** 20;
 /** The same, and its number of workers. */
