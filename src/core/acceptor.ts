@@ -335,8 +335,7 @@ export class Acceptor<Request, Addr> {
   readonly #failed = (error: unknown): void => {
     this.#pending = null;
     if (this.#stage !== "open" && this.#stage !== "collecting") { // the listener is being closed
-      this.#endIfOver();
-      return;
+      return this.#endIfOver();
     }
     this.#failing = true;
     const pause = this.#errors.judge(error, this.#source.socket === undefined);
@@ -365,10 +364,8 @@ export class Acceptor<Request, Addr> {
  */
 function checkedPair<Request, Addr>(given: [Request, Addr]): [Request, Addr] {
   if (Array.isArray(given) && given.length >= 2) {
-    const [request, clientAddress] = given;
-    if (typeof clientAddress === "object" && clientAddress !== null) {
-      return [request, clientAddress];
-    }
+    const [request, from] = given;
+    if (typeof from === "object" && from !== null) return [request, from];
   }
   throw new TypeError("getRequest() gave no pair of a request and an address");
 }

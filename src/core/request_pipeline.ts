@@ -48,9 +48,8 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
   constructor(server: PipelineHost<Request, Addr>, freed: () => void) {
     this.#server = server;
     this.#freed = freed;
-    this.requests = new RequestTracker((error) =>
-      logTo(server.logger, "error", ABORT_FAULT, error)
-    );
+    const onAbortError = (error: unknown) => logTo(server.logger, "error", ABORT_FAULT, error);
+    this.requests = new RequestTracker(onAbortError);
   }
 
   /** Serves one request and lets nothing but a `ServerExit` out; a property because it is called without `this`. */
@@ -58,13 +57,11 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     const { requests } = this;
     const server = this.#server;
     const perSource = server.maxConnectionsPerSource;
-    let source: string | null = null;
-    if (perSource !== null) {
-      try {
-        source = sourceOf(clientAddress);
-      } catch (error) {
-        return await this.#fail(error, request, clientAddress);
-      }
+    let source: string | null;
+    try {
+      source = perSource === null ? null : sourceOf(clientAddress);
+    } catch (error) {
+      return await this.#fail(error, request, clientAddress);
     }
     requests.begin(request, source);
     if (source !== null && requests.countFrom(source) > perSource!) {
@@ -90,13 +87,11 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
         if (!requests.isAborted(request)) await this.#report(error, request, clientAddress);
       } finally {
         await this.#end(request);
-        if (timer !== undefined) clearTimeout(timer);
-        requests.end(request, outcome);
       }
-      return;
+    } finally {
+      if (timer !== undefined) clearTimeout(timer);
+      requests.end(request, outcome);
     }
-    if (timer !== undefined) clearTimeout(timer);
-    requests.end(request, outcome);
   };
 
   /** Ends a request that fails before its first step: it came from an own `getRequest()`, with an odd address. */
@@ -111,21 +106,15 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
   }
 
   /** On its own because a closure in `serve()` would cost every request its context. */
-  #setLimit(
-    limit: number,
-    request: Request,
-    clientAddress: Addr,
-  ): ReturnType<typeof setTimeout> {
+  #setLimit(limit: number, request: Request, clientAddress: Addr): ReturnType<typeof setTimeout> {
     return setTimeout(() => this.#timeOut(request, clientAddress, limit), limit);
   }
 
   /** Cuts off a request that has taken too long, and waits for it no more. */
   async #timeOut(request: Request, clientAddress: Addr, limit: number): Promise<void> {
     // A client that stays silent can cause it, and there is no more to say: it is one line of the log, not a stack.
-    const error = noteSource(
-      new Deno.errors.TimedOut(`no end within ${limit} ms ('requestTimeout')`),
-      clientAddress,
-    );
+    const timedOut = new Deno.errors.TimedOut(`no end within ${limit} ms ('requestTimeout')`);
+    const error = noteSource(timedOut, clientAddress);
     if (!this.#abort(request, error)) return;
     try {
       await this.#report(error, request, clientAddress);
