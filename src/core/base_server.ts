@@ -340,7 +340,7 @@ export abstract class BaseServer<
 
   /**
    * Provides what handlers need of the server when they run in a Worker or a subprocess, where its memory is not
-   * shared: any value that can be cloned (`structuredClone()`), of 16 MiB at the most as it is sent; a larger one fails the
+   * shared: any value that can be cloned (`structuredClone()`), which a promise cannot, of 16 MiB at the most as it is sent; a larger one fails the
    * request with a `RangeError`. Called for each request; `undefined` here.
    *
    * @returns What a handler finds as `this.server.context`.

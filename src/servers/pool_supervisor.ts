@@ -83,6 +83,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   /** Makes all serve, and starts those that are missing, now and whenever one dies. */
   serve(): void {
     const settings = this.#settings = this.#options.settings();
+    if (this.#mode === "drain" || this.#mode === "close") return; // requestContext() has seen to that
     this.#mode = "serve";
     this.backoff.reset();
     this.#endSurplus();
@@ -130,7 +131,12 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** Makes all drain and end; starts them for that when there are none, except after `close()`. */
   async drain(): Promise<DrainResult> {
-    this.#settings ??= this.#options.settings();
+    try {
+      this.#settings ??= this.#options.settings();
+    } catch (error) { // it has never served, and cannot
+      this.#options.onLoss("Cannot serve clients that wait", error);
+      return { completed: 0, aborted: 0 };
+    }
     const isClosed = this.#mode === "close";
     this.#setMode("drain");
     this.#endWaiting();

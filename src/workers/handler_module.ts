@@ -122,7 +122,13 @@ export function handlerModule<Request, Addr extends SocketAddress>(
         "it runs elsewhere; export a handler class with 'moduleUrl'",
     );
   }
-  const { name: className } = Handler;
+  const className: unknown = Handler.name;
+  if (typeof className !== "string") {
+    throw new TypeError(
+      `Cannot use handler "${nameOf(Handler)}" with ${server}: its 'static name' is no string, ` +
+        "and workers find the class by its name",
+    );
+  }
   // Its own, because an inherited one names the module of the base class.
   const moduleUrl = Object.hasOwn(Handler, "moduleUrl")
     ? (Handler as { moduleUrl?: unknown }).moduleUrl

@@ -17,6 +17,11 @@ export const NOTHING = "/dev/null";
 /** What a subprocess may read and write while it moves its descriptors, before the handler's module is loaded. */
 export const MOVE_PATHS = { read: [DESCRIPTORS, NOTHING], write: [DESCRIPTORS] } as const;
 
+const MOVE_KEYS = [
+  ...MOVE_PATHS.read.map((path) => `read:${path}`),
+  ...MOVE_PATHS.write.map((path) => `write:${path}`),
+];
+
 /** The flags that let a subprocess do everything. */
 const ALLOWS_ALL = /^(-A|--allow-all)$/;
 /** The flags that let it read and write any file; of them, a list of paths would take the place. */
@@ -44,6 +49,16 @@ export function childFlags(flags: readonly string[], memoryLimit: number | null)
     all.push(`--allow-${name}=${MOVE_PATHS[name]}`);
   }
   return all;
+}
+
+/** The arguments of a subprocess that say which of the paths of `MOVE_PATHS` it may use for good. */
+export function keptPaths(flags: readonly string[]): string[] {
+  const allowed = flags.flatMap((flag) => {
+    const [, long, short, list] = /^(?:--allow-(read|write)|-([RW]))=(.*)$/.exec(flag) ?? [];
+    const name = long ?? (short === "R" ? "read" : "write");
+    return list === undefined ? [] : list.split(",").map((path) => `${name}:${path}`);
+  });
+  return allowed.filter((path) => MOVE_KEYS.includes(path));
 }
 
 /** Whether flags of Deno let a subprocess send to an address. */

@@ -5,7 +5,14 @@
  */
 import { errorCode, WorkerDiedError } from "../base/errors.ts";
 import { Backoff, delay, settlesWithin } from "../base/time.ts";
-import { ABORT_SIGNAL, allowsNet, CHILD_MARK, childFlags, closedMark } from "./process_contract.ts";
+import {
+  ABORT_SIGNAL,
+  allowsNet,
+  CHILD_MARK,
+  childFlags,
+  closedMark,
+  keptPaths,
+} from "./process_contract.ts";
 import type { ShortageListener } from "./descriptor_gate.ts";
 import type { Init } from "../channel/messages.ts";
 import { PipeChannel } from "../channel/pipe.ts";
@@ -249,7 +256,7 @@ async function spawn(
       ...preload("./inside/process_setup.ts"),
       ...["--preload", init.moduleUrl],
       ...preload("./inside/process_main.ts"),
-      ...[init.moduleUrl, CHILD_MARK],
+      ...[init.moduleUrl, CHILD_MARK, ...keptPaths(options.flags)],
     ],
     env: { NO_COLOR: "1", ...options.env }, // what it prints is for a log
     clearEnv: options.clearEnv ?? true,

@@ -643,6 +643,14 @@ Deno.test("ForkingTCPServer: 'childPermissions' let a child do what they name", 
   assertEquals(await exchange(fixture.address, `read ${CONFIG}\n`), "");
 });
 
+Deno.test("ForkingTCPServer: 'childPermissions' may name what the set-up of a child uses", async () => {
+  for (const flag of ["--allow-read=/dev/null", "-R=/tmp,/dev/null"]) {
+    await using fixture = serve(PermissionHandler, { childPermissions: [flag] });
+    assertEquals(await exchange(fixture.address, "read /dev/null\n"), " done");
+    assertEquals(await exchange(fixture.address, "read /proc/self/fd/1\n"), "");
+  }
+});
+
 /** The names of the environment of a process. */
 function environment(pid: number): string[] {
   const variables = Deno.readTextFileSync(`/proc/${pid}/environ`).split("\0");

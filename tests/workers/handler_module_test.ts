@@ -3,11 +3,18 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+  assertThrows,
+} from "@std/assert";
 import {
   ForkingTCPServer,
   HandlerLoadError,
   PoolTCPServer,
+  StreamRequestHandler,
   ThreadingTCPServer,
 } from "@netkit/socketserver";
 import { exchange, ListLogger, LOOPBACK, runProgram, start } from "../harness.ts";
@@ -60,6 +67,20 @@ for (const [mode, Server] of Object.entries(MODES)) {
     assertEquals(await exchange(server.serverAddress, ""), "exported");
   });
 }
+
+Deno.test("a handler whose name is no string is refused where workers have to find it", () => {
+  class Nameless extends StreamRequestHandler {
+    static override readonly moduleUrl = import.meta.url;
+  }
+  Object.defineProperty(Nameless, "name", { value: Symbol("name") });
+  for (const Server of Object.values(MODES)) {
+    assertThrows(
+      () => new Server(LOOPBACK, Nameless),
+      TypeError,
+      `Cannot use handler "a subclass of StreamRequestHandler" with ${Server.name}: its 'static name' is no string`,
+    );
+  }
+});
 
 /** Runs a program that asks its own server for a handler, and gives what it prints. */
 async function ask(Server: string, Handler: string, serving: string): Promise<string> {

@@ -57,9 +57,10 @@ function mayMove(): boolean {
     MOVE_PATHS.write.every((path) => may("write", path));
 }
 
-/** Gives up what was allowed for the move, but not what a wider permission contains. */
+/** Gives up what was allowed for the move, but not what the handler may have nor what a wider permission contains. */
 function revoke(name: "read" | "write"): void {
   for (const path of MOVE_PATHS[name]) {
+    if (Deno.args.includes(`${name}:${path}`)) continue;
     if (!may(name, path.slice(0, path.lastIndexOf("/")))) {
       Deno.permissions.revokeSync({ name, path });
     }
