@@ -57,7 +57,7 @@ export class PoolLoop implements ServingLoop {
   readonly #server: PoolHost;
   readonly #options: PoolLoopOptions;
   readonly #supervisor: PoolSupervisor;
-  readonly #shortage: AcceptGate;
+  readonly #gate: AcceptGate;
   /** The run under way, or the last one. */
   #run: Run | null = null;
   /** Resolves when the run under way is to end; rejects with what ends it. */
@@ -70,7 +70,7 @@ export class PoolLoop implements ServingLoop {
   constructor(server: PoolHost, options: PoolLoopOptions) {
     this.#server = server;
     this.#options = options;
-    this.#shortage = new AcceptGate({
+    this.#gate = new AcceptGate({
       kind: "Worker of pool",
       log: (line) => this.#log("warn", line),
     });
@@ -191,7 +191,7 @@ export class PoolLoop implements ServingLoop {
     const { handler, init } = this.#options;
     const options = {
       ...{ signal, ending, isFirst: () => !this.#supervisor.isUp },
-      shortage: this.#shortage.listener(),
+      shortage: this.#gate.listener(),
     };
     const events: PoolWorkerEvents = {
       onQuestion: async (question) => {

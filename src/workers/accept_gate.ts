@@ -12,8 +12,8 @@ const LOG_DELAY = 500;
 /** For the lines that say so, of which one is enough for all. */
 const lines = new RateLimit();
 
-/** What a {@linkcode AcceptGate} is made with. */
-export interface ShortageOptions {
+/** What an {@linkcode AcceptGate} is made with. */
+export interface AcceptGateOptions {
   /** What messages call a worker. */
   kind: string;
   /** Writes a warning. */
@@ -30,14 +30,14 @@ export interface ShortageOptions {
  * never leave.
  */
 export class AcceptGate {
-  readonly #options: ShortageOptions;
+  readonly #options: AcceptGateOptions;
   /** How many starts have had to wait and are not over. */
   #starts = 0;
   /** Those of them that wait, by what they lack. */
   readonly #waiting = new Set<Readonly<Lack>>();
   #logTimer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(options: ShortageOptions) {
+  constructor(options: AcceptGateOptions) {
     this.#options = options;
   }
 

@@ -35,14 +35,14 @@ const LOOK_BYTES = 16 * 1024;
 const NEVER = new AbortController().signal;
 
 /** What {@linkcode Executor} is made with; all settings are read each time, so that they may change. */
-export interface ExecutorOptions<U extends HandlerWorker>
-  extends Omit<WorkerPoolOptions<U>, "start" | "onStartError" | "onFailure"> {
+export interface ExecutorOptions<W extends HandlerWorker>
+  extends Omit<WorkerPoolOptions<W>, "start" | "onStartError" | "onFailure"> {
   /** What messages call a worker. */
   kind: string;
   /** How many requests may wait for workers for which there are no descriptors; the next client is not accepted. */
   maxWaiting: number;
   /** Starts a worker. */
-  start: (conditions: StartConditions) => Promise<U>;
+  start: (conditions: StartConditions) => Promise<W>;
   /** Whether there is room for a client beside what the next worker needs, when so many will end; where that is known. */
   hasRoom?: (ending: number) => boolean;
   /** Called when {@linkcode Executor.extra} has grown. */
@@ -62,13 +62,13 @@ export interface StartConditions {
 }
 
 /** Serves a server's requests in the workers of a pool of its own. */
-export class Executor<U extends HandlerWorker> {
-  readonly #pool: WorkerPool<U>;
-  readonly #shortage: AcceptGate;
+export class Executor<W extends HandlerWorker> {
+  readonly #pool: WorkerPool<W>;
+  readonly #gate: AcceptGate;
   readonly #kind: string;
-  readonly #log: ExecutorOptions<U>["log"];
+  readonly #log: ExecutorOptions<W>["log"];
   readonly #exitLines = new KindLimit();
-  readonly #active = new Set<U>();
+  readonly #active = new Set<W>();
   /** The clients that wait for a worker though they have ended their streams without a word, the first in front. */
   readonly #mute = new Set<AbortController>();
   readonly #maxMute: () => number;
@@ -81,13 +81,13 @@ export class Executor<U extends HandlerWorker> {
   #closeTimer: ReturnType<typeof setTimeout> | undefined;
 
   /** @param options How to start a worker, and the settings. */
-  constructor(options: ExecutorOptions<U>) {
+  constructor(options: ExecutorOptions<W>) {
     const { kind, maxWaiting, hasRoom, start, log, onExtra, ...settings } = options;
     this.#kind = kind;
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
     this.#onExtra = onExtra;
     this.#log = log;
-    this.#shortage = new AcceptGate({
+    this.#gate = new AcceptGate({
       kind,
       maxWaiting,
       hasRoom: () => {
@@ -104,7 +104,7 @@ export class Executor<U extends HandlerWorker> {
     };
     this.#pool = new WorkerPool({
       ...settings,
-      start: () => start({ signal, isFirst, shortage: this.#shortage.listener() }),
+      start: () => start({ signal, isFirst, shortage: this.#gate.listener() }),
       onStartError: (error) => {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
         log("debug", `Why no ${kind} is ready`, error);
@@ -114,7 +114,7 @@ export class Executor<U extends HandlerWorker> {
   }
 
   /** The workers that serve a request. */
-  get active(): ReadonlySet<U> {
+  get active(): ReadonlySet<W> {
     return this.#active;
   }
 
@@ -152,7 +152,7 @@ export class Executor<U extends HandlerWorker> {
    * @throws {Error} With the code "EMFILE", while there are no descriptors for the workers of those who wait.
    */
   checkShortage(stats: () => ServerStats): void {
-    this.#shortage.check(() => this.waiting(stats()));
+    this.#gate.check(() => this.waiting(stats()));
   }
 
   /**
@@ -193,7 +193,7 @@ export class Executor<U extends HandlerWorker> {
     server: AnyServer,
     request: unknown,
     clientAddress: SocketAddress,
-    begun?: (worker: U) => void,
+    begun?: (worker: W) => void,
   ): Promise<void> {
     const pool = this.#pool;
     // All that may fail comes before the lease, which must be given back.
@@ -222,7 +222,7 @@ export class Executor<U extends HandlerWorker> {
   }
 
   /** Waits for a worker, but not for longer than the client is there. */
-  async #lease(remote: RemoteRequest): Promise<U> {
+  async #lease(remote: RemoteRequest): Promise<W> {
     const { client, signal } = remote;
     if ("packet" in client || this.#pool.hasSpare) return await this.#pool.lease(signal);
     const gone = new AbortController();

@@ -16,6 +16,7 @@
 import { formatAddress, isSameAddress } from "../base/address.ts";
 import type { DatagramSocket } from "../sockets/datagram_socket.ts";
 import { isInstance, isPeerGone, noteSource, propertyOf } from "../base/errors.ts";
+import { ABORT_GRACE } from "../core/request_pipeline.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import {
   fromErrorMessage,
@@ -29,8 +30,6 @@ import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../channel/frames
 import { pack, unpack } from "../channel/pack.ts";
 import type { HandlerWorker } from "./worker.ts";
 
-/** How long a handler has to end after its request was cut off, in milliseconds; then its worker is killed. */
-const ABORT_GRACE = 100;
 /** How long a worker may go on sending after it has been told that its client is gone, in milliseconds. */
 const SEND_GRACE = 1000;
 /** How long a client may take to receive what was sent before its handler closed the connection, in milliseconds. */

@@ -702,8 +702,7 @@ Deno.test("PoolTCPServer.serveForever() rejects when the handler's module starts
     path,
     `
     import { PoolTCPServer } from "${source}";
-    import { delay } from "../../src/base/time.ts";
-import { PoolCommandHandler } from "${handlers}";
+    import { PoolCommandHandler } from "${handlers}";
     export class Unguarded extends PoolCommandHandler {
       static moduleUrl = import.meta.url;
     }
@@ -916,8 +915,7 @@ Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never st
   const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
   const program = `
     import { PoolTCPServer } from "${source}";
-    import { delay } from "../../src/base/time.ts";
-import { PoolCommandHandler } from "${handlers}";
+    import { PoolCommandHandler } from "${handlers}";
     const lines: string[] = [];
     const log = (line: string) => void lines.push(line);
     const logger = { debug: log, info: log, warn: log, error: log };
