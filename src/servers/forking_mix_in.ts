@@ -68,8 +68,9 @@ export interface ForkingOptions extends Omit<ConcurrencyOptions, "maxConnections
   childEnv?: Readonly<Record<string, string>>;
   /**
    * How large the heap of a subprocess may become, in MiB (V8's `--max-old-space-size`, 16 or more); `null` for as
-   * large as V8 lets it. Beyond, the subprocess ends, and its request fails with a `WorkerDiedError`. What the buffers of
-   * typed arrays hold does not count: for that, limit the memory of the server's whole control group.
+   * large as V8 lets it. Beyond, the subprocess ends, and its request fails with a `WorkerDiedError`. A Worker that the
+   * handler starts has a heap of its own, as large again, and what the buffers of typed arrays hold does not count: for
+   * both, limit the memory of the server's whole control group.
    *
    * @default {null}
    */
