@@ -291,16 +291,18 @@ export class Acceptor<Request, Addr> {
     this.#notBefore = 0;
     if (this.#pending !== null) return;
     if (this.#stage === "open" ? !this.#hasRoom : !this.#mayCollect) return;
+    let accepting: [Request, Addr] | PromiseLike<[Request, Addr]>;
+    let isLater: boolean;
     try {
-      const accepting = this.#source.getRequest();
+      accepting = this.#source.getRequest();
       // A Proxy may refuse to say; what is neither promise nor pair fails later, in words.
-      const isLater =
-        typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function";
-      if (isLater) this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
-      else this.#arrived(accepting as [Request, Addr]);
+      isLater = typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function";
     } catch (error) {
       this.#failed(error);
+      return;
     }
+    if (isLater) this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
+    else this.#arrived(accepting as [Request, Addr]);
   };
 
   readonly #arrived = (given: [Request, Addr]): void => {
