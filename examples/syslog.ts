@@ -47,7 +47,12 @@ class SyslogHandler extends StreamRequestHandler {
         show(await this.rfile.readline(MAX_MESSAGE), this.clientAddress);
         continue;
       }
-      const count = Number(new TextDecoder().decode(await this.rfile.readUntil(" ", 6)));
+      if (first[0] === 0x20 || first[0] === 0x0a) { // a blank or a line end that belongs to nothing
+        await this.rfile.readExactly(1);
+        continue;
+      }
+      const length = new TextDecoder().decode(await this.rfile.readUntil(" ", 6));
+      const count = /^[1-9]\d* $/.test(length) ? Number(length) : NaN;
       if (!(count <= MAX_MESSAGE)) {
         return console.log(`? ${formatAddress(this.clientAddress)} was cut off: no length`);
       }
@@ -58,6 +63,7 @@ class SyslogHandler extends StreamRequestHandler {
 
 function show(message: Uint8Array, sender: SocketAddress): void {
   const text = new TextDecoder().decode(message).replace(/[\0\n]$/, "");
+  if (text.trim() === "") return;
   const from = formatAddress(sender);
   console.log(printable(format(text) ?? formatOld(text, from) ?? `? ${from} ${text}`));
 }

@@ -496,8 +496,15 @@ Deno.test("syslog.ts takes messages over TCP, with their length before them or i
     await writeAll(sender, bytes(bad));
     await sender.read(new Uint8Array(1)).catch(() => null); // the end, or a reset
   }
-  await writeAll(other, bytes("6 <14>ok"));
-  await server.line(/user\.info: ok$/);
+  for (const bad of ["-1 x", "1.5 x", "0 x", "0x10 x", "1e3 x", "+1 x"]) {
+    using sender = await dial(port);
+    const name = `127.0.0.1:${(sender.localAddr as Deno.NetAddr).port}`;
+    await writeAll(sender, bytes(bad));
+    await server.line(new RegExp(`^\\? ${name} was cut off: no length$`));
+    await sender.read(new Uint8Array(1)).catch(() => null); // the end, or a reset
+  }
+  await writeAll(other, bytes(`${" ".repeat(2000)}\n3    6 <14>ok`)); // and a message of blanks
+  assertMatch((await server.line(/^/)).input, /user\.info: ok$/);
   other.close();
   await server.leave(/^(\w+ Cannot serve client "\S+": Cannot read line: .*\n)*$/);
 });
