@@ -30,6 +30,7 @@ import {
   WorkerDiedError,
 } from "@netkit/socketserver";
 import { ProcessWorker } from "../../src/workers/process_worker.ts";
+import { delay } from "../../src/base/time.ts";
 import { reset, resettable } from "../conversation.ts";
 import {
   BlockingFloodHandler,
@@ -72,6 +73,7 @@ import {
   connect,
   datagramExchange,
   exchange,
+  listeningSockets,
   ListLogger,
   LOOPBACK,
   openDescriptors,
@@ -1249,4 +1251,45 @@ Deno.test("fault 35: ForkingTCPServer: the log tells of a ServerExit, which ends
     "warn: Server exit with code 0 ends only its request: it was thrown in a child",
   ]);
   assertEquals([fixture.errors, fixture.server.state], [[], "serving"]);
+});
+
+Deno.test("fault 38: no child of ForkingTCPServer listens after resets, time-outs and drains", async () => {
+  const options = { maxRequestsPerChild: 0, minSpareChildren: 2, requestTimeout: 800 };
+  const server = new ForkingTCPServer(LOOPBACK, UnitCommandHandler, {
+    ...options,
+    logger: new ListLogger(),
+  });
+  const serving = server.serveForever();
+  const seen = new Set<number>();
+  let listening = 0;
+  const look = setInterval(() => {
+    for (const child of childrenOf(Deno.pid)) {
+      try {
+        listening = Math.max(listening, listeningSockets(child));
+        seen.add(child);
+      } catch {
+        // it has ended
+      }
+    }
+  }, 20);
+  /** Has a child serve a client that says no more, until Deno listens for signals in there. */
+  const begin = async () => {
+    const client = await resettable(server.serverAddress as Deno.NetAddr);
+    client.write("read\n");
+    await until(() => server.activeChildren.size > 0);
+    await delay(600);
+    return client;
+  };
+  await reset(await begin());
+  await until(() => server.stats().active === 0);
+  const timedOut = await begin();
+  await until(() => server.stats().aborted === 1);
+  timedOut.destroy();
+  const drained = await begin();
+  await server.drain({ timeout: 50 });
+  drained.destroy();
+  await serving;
+  clearInterval(look);
+  assert(seen.size > 0);
+  assertEquals(listening, 0);
 });
