@@ -611,6 +611,20 @@ Deno.test("PoolTCPServer constructor refuses what it cannot do", () => {
   );
 });
 
+Deno.test("fault 34: a pool says what is wrong with a setting that is a field, and drains all the same", async () => {
+  for (const value of [Symbol("queue"), -1, NaN, "5", { valueOf: () => 5 }]) {
+    const server = makePool();
+    Object.defineProperty(server, "requestQueueSize", { value });
+    await assertRejects(
+      () => server.serveForever({ signal: AbortSignal.abort() }),
+      Error,
+      "Cannot use option 'requestQueueSize'",
+    );
+    assertEquals(await server.drain(), { completed: 0, aborted: 0 });
+    await server.finished;
+  }
+});
+
 Deno.test("fault 11: PoolTCPServer refuses to serve with a step that is a field", async () => {
   const steps = ["getRequest", "processRequest", "prepareRequest", "finishRequest"] as const;
   for (const step of [...steps, "shutdownRequest", "closeRequest"] as const) {
