@@ -63,7 +63,6 @@ class SyslogHandler extends StreamRequestHandler {
 
 function show(message: Uint8Array, sender: SocketAddress): void {
   const text = new TextDecoder().decode(message).replace(/[\0\n]$/, "");
-  if (text.trim() === "") return;
   const from = formatAddress(sender);
   console.log(printable(format(text) ?? formatOld(text, from) ?? `? ${from} ${text}`));
 }
