@@ -41,6 +41,10 @@ export function childFlags(flags: readonly string[], memoryLimit: number | null)
   // Over standard error alone V8 says no more than that it was out of memory.
   if (memoryLimit !== null) all.push(`--v8-flags=--max-old-space-size=${memoryLimit}`);
   if (flags.some((flag) => ALLOWS_ALL.test(flag))) return all;
+  // What its Workers keep in `caches` is kept by location, and no other subprocess has this one.
+  if (!flags.some((flag) => flag.startsWith("--location"))) {
+    all.push(`--location=http://${crypto.randomUUID()}.invalid/`);
+  }
   // To import from elsewhere is to send what is in the specifier.
   if (!flags.includes("--cached-only")) all.push("--cached-only");
   if (Deno.build.os !== "linux") return all;

@@ -214,6 +214,39 @@ export class SealedHandler extends LineHandler {
   }
 }
 
+/** Gives what the request before has left in a Worker's `caches`, and leaves what the client says. */
+export class CachesHandler extends LineHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const program = `onmessage = async ({ data }) => {
+      const cache = await caches.open("kept");
+      const before = await (await cache.match("https://x/"))?.text();
+      await cache.put("https://x/", new Response(data));
+      postMessage(String(before));
+    };`;
+    const worker = new Worker(`data:text/javascript,${encodeURIComponent(program)}`, {
+      type: "module",
+    });
+    const { promise, resolve } = Promise.withResolvers<MessageEvent<string>>();
+    worker.onmessage = resolve;
+    worker.postMessage(await this.line());
+    const { data } = await promise;
+    worker.terminate();
+    await this.wfile.write(data);
+  }
+}
+
+/** Takes away what could end its process, and waits. */
+export class EndlessHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    for (let id = 0; id < 1000; id++) clearInterval(id);
+    Object.defineProperty(Deno, "exit", { value: () => {} });
+    await this.wfile.write(`${Deno.pid}\n`);
+    await new Promise((resolve) => setTimeout(resolve, 60_000));
+  }
+}
+
 /** Fills its heap. */
 export class HeapHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;

@@ -36,6 +36,7 @@ import {
   BlockingFloodHandler,
   BlockingHandler,
   BlockingTimeoutHandler,
+  CachesHandler,
   DeafHandler,
   EchoHandler,
   ExitHandler,
@@ -484,6 +485,7 @@ for (
     ["awaiting", "HoldHandler", ""],
     ["blocking in a read", "BlockingHandler", ""],
     ["computing", "ComputeHandler", "1000\n"],
+    ["without timers and Deno.exit()", "EndlessHandler", ""],
   ] as const
 ) {
   Deno.test(`ForkingTCPServer that is killed leaves no child that is ${what}`, async () => {
@@ -679,6 +681,13 @@ Deno.test("fault 8: ForkingTCPServer: a child without permissions imports nothin
   const kept = "localStorage caches openKv sealed";
   assertEquals(await exchange(open.address, `${host}\n`), kept);
   assertEquals(asked.length, 3);
+});
+
+Deno.test("ForkingTCPServer: a child without permissions finds nothing that another has left in the 'caches' of a Worker", async () => {
+  await using fixture = serve(CachesHandler);
+  for (let client = 0; client < 3; client++) {
+    assertEquals(await exchange(fixture.address, "secret\n"), "undefined");
+  }
 });
 
 Deno.test("fault 8: ForkingTCPServer: 'childMemoryLimit' ends a child whose heap grows beyond, and no other", async () => {

@@ -7,7 +7,7 @@
  * @module
  */
 import { ABORT_SIGNAL, closedMark } from "../process_contract.ts";
-import { descriptors, isChild, stderr } from "./process_setup.ts";
+import { descriptors, exit, isChild, stderr } from "./process_setup.ts";
 import { StdioChannel } from "../../channel/stdio.ts";
 import { Runner } from "./runner.ts";
 
@@ -31,7 +31,7 @@ async function serve(): Promise<never> {
     // The server has gone while something was written to it.
     if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
   }
-  Deno.exit();
+  return exit();
 }
 
 if (isChild) await serve();

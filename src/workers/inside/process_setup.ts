@@ -26,6 +26,8 @@ const moved = isChild ? moveDescriptors() : null;
 export const descriptors: Descriptors = moved ?? { input: Deno.stdin, output: Deno.stdout };
 /** The real standard error. */
 export const { stderr } = Deno;
+/** The real end of the process. */
+export const { exit } = Deno;
 const { Command } = Deno;
 /** Where data outlives the process, without any permission. */
 const STORES = ["localStorage", "caches"];
@@ -96,15 +98,21 @@ function refuseStore(name: string): never {
   );
 }
 
+/** Ends the process when its server is gone; a handler that clears timers does not clear this. */
+async function endWithParent(): Promise<void> {
+  const { waitAsync } = Atomics;
+  const parent = Deno.ppid;
+  const cell = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  while (Deno.ppid === parent) await waitAsync(cell, 0, 0, PARENT_INTERVAL).value;
+  exit(1);
+}
+
 if (isChild) {
   Object.defineProperty(Deno, "Command", { value: GuardedCommand });
   if (moved === null) hideStdio();
   sealStores();
   // A server that was killed closes our standard input, which nobody may be reading just now.
-  const parent = Deno.ppid;
-  Deno.unrefTimer(setInterval(() => {
-    if (Deno.ppid !== parent) Deno.exit(1);
-  }, PARENT_INTERVAL));
+  void endWithParent();
   // The terminal sends it to all processes; the server decides when a request under way ends.
   Deno.addSignalListener("SIGINT", () => {});
   setImporting(Deno.mainModule);
