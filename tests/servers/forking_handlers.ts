@@ -135,6 +135,15 @@ export class SpawnHandler extends LineHandler {
   }
 }
 
+/** Answers with the descriptors of a process that it starts. */
+export class InheritHandler extends LineHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const { stdout } = await new Deno.Command("ls", { args: ["/proc/self/fd"] }).output();
+    await this.wfile.write(stdout);
+  }
+}
+
 /** The ways in which {@linkcode IntruderHandler} writes to descriptor 1. */
 export const WAYS = ["writeSync", "writeFileSync", "stream", "console", "tty", "socket"].map((
   way,

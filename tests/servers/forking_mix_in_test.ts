@@ -48,6 +48,7 @@ import {
   hidden,
   HoldHandler,
   HomelessHandler,
+  InheritHandler,
   IntruderHandler,
   LateUpperHandler,
   LooseHandler,
@@ -587,6 +588,18 @@ Deno.test("ForkingTCPServer: a process that a handler starts gets neither the cl
   assertEquals(await exchange(fixture.address, "said\n"), "0 said");
   await until(() => fixture.lines.includes("info: by spawn"));
   assertEquals(fixture.errors, []);
+});
+
+Deno.test({
+  name: "ForkingTCPServer: a process that a handler starts inherits no descriptor of ours",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const { stdout } = await new Deno.Command("ls", { args: ["/proc/self/fd"] }).output();
+    await using fixture = serve(InheritHandler, { childPermissions: ["--allow-run=ls"] });
+    using _waiting = await connect(fixture.address);
+    // What whoever runs the tests has open for all goes through to everybody.
+    assertEquals(await exchange(fixture.address, ""), text(stdout));
+  },
 });
 
 Deno.test("fault 6: ForkingTCPServer: what is written to descriptor 1 forges no frame and is in the log, and 0 has nothing to read", async () => {
