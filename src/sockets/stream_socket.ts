@@ -141,6 +141,9 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * timed out nobody knows how much went out, so the connection is closed and all later ones reject with the same
    * error. Of several reads at once each has its time from when it is its turn.
    *
+   * A client that reads slowly may run out of it while it reads: Linux takes more only when about a third of its buffer,
+   * of up to 4 MB, is free, so that one write to a client that reads 400 KB/s waits for up to 7 s.
+   *
    * It holds for blocking reads, too. A blocking write waits for the server, which cuts the connection off when
    * the client takes nothing for as long.
    *
@@ -454,7 +457,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     if (this.#closed) return step;
     this.#watchdog ??= new Watchdog();
     return this.#watchdog.watchToEnd(step, limit, () => {
-      const text = `Cannot write to client: no progress in ${limit} ms`;
+      const text = `Cannot write to client: the system took nothing more in ${limit} ms`;
       this.#writeFailed = new Deno.errors.TimedOut(text);
       this.close();
       return this.#writeFailed;
