@@ -291,18 +291,20 @@ export class Acceptor<Request, Addr> {
     this.#notBefore = 0;
     if (this.#pending !== null) return;
     if (this.#stage === "open" ? !this.#hasRoom : !this.#mayCollect) return;
-    let accepting: [Request, Addr] | PromiseLike<[Request, Addr]>;
-    let isLater: boolean;
+    let accepted: [Request, Addr];
     try {
-      accepting = this.#source.getRequest();
+      const accepting = this.#source.getRequest();
       // A Proxy may refuse to say; what is neither promise nor pair fails later, in words.
-      isLater = typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function";
+      if (typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function") {
+        this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
+        return;
+      }
+      accepted = accepting as [Request, Addr];
     } catch (error) {
       this.#failed(error);
       return;
     }
-    if (isLater) this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
-    else this.#arrived(accepting as [Request, Addr]);
+    this.#arrived(accepted);
   };
 
   readonly #arrived = (given: [Request, Addr]): void => {
