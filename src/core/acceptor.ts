@@ -291,20 +291,21 @@ export class Acceptor<Request, Addr> {
     this.#notBefore = 0;
     if (this.#pending !== null) return;
     if (this.#stage === "open" ? !this.#hasRoom : !this.#mayCollect) return;
-    let accepted: [Request, Addr];
+    let accepting: [Request, Addr] | PromiseLike<[Request, Addr]>;
+    let later: Promise<[Request, Addr]> | null = null;
     try {
-      const accepting = this.#source.getRequest();
+      accepting = this.#source.getRequest();
       // A Proxy may refuse to say; what is neither promise nor pair fails later, in words.
-      if (typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function") {
-        this.#pending = Promise.resolve(accepting).then(this.#arrived, this.#failed);
-        return;
-      }
-      accepted = accepting as [Request, Addr];
+      const isLater =
+        typeof (accepting as Partial<PromiseLike<unknown>> | null)?.then === "function";
+      if (isLater) later = Promise.resolve(accepting);
     } catch (error) {
       this.#failed(error);
       return;
     }
-    this.#arrived(accepted);
+    // Outside of that: where waiting itself fails the loop is broken, and no other accept may be tried beside this one.
+    if (later !== null) this.#pending = later.then(this.#arrived, this.#failed);
+    else this.#arrived(accepting as [Request, Addr]);
   };
 
   readonly #arrived = (given: [Request, Addr]): void => {
