@@ -197,7 +197,10 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
             clearEnv: mayReadEnv(),
             onLine: (line: string) => log("info", line),
           };
-          return await handler.start((init) => ProcessWorker.start(init, options));
+          return await handler.start(
+            (init) => ProcessWorker.start(init, options),
+            (child) => child.kill(),
+          );
         },
         max: () => this.maxChildren,
         minSpare: () => this.minSpareChildren,

@@ -207,7 +207,10 @@ export class PoolLoop implements ServingLoop {
       onLog: (level, text) => passOn(this.#server.logger, level, text),
       onExit: (error) => this.#stopped.reject(error),
     };
-    return handler.start((handler) => PoolWorker.start({ ...init(), handler }, options, events));
+    return handler.start(
+      (handler) => PoolWorker.start({ ...init(), handler }, options, events),
+      (worker) => worker.terminate(),
+    );
   }
 
   /** Calls a hook for a Worker. */

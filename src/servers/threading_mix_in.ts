@@ -155,7 +155,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
         start: (conditions) => {
           const reserve = () => Math.min(this.maxThreads - this.#executor.active.size, MAX_RESERVE);
-          return handler.start((init) => ThreadWorker.start(init, { ...conditions, reserve }));
+          return handler.start(
+            (init) => ThreadWorker.start(init, { ...conditions, reserve }),
+            (worker) => worker.kill(),
+          );
         },
         max: () => this.maxThreads,
         minSpare: () => this.minSpareThreads,

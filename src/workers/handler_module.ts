@@ -41,17 +41,40 @@ export class HandlerModule {
   /**
    * Starts a worker, and once more where it could not tell which class is meant and we can.
    *
+   * @param end Ends at once a worker that was started in vain.
    * @throws {HandlerLoadError} When the worker would find another class of that name.
    */
-  async start<HandlerWorker>(
-    start: (init: Init) => Promise<HandlerWorker>,
-  ): Promise<HandlerWorker> {
-    await (this.#seen ??= this.#see());
-    if (this.#isHidden) {
-      const { moduleUrl, className } = this.#init;
-      const reason = "it exports another class of that name; export this one, and give it another";
-      throw new HandlerLoadError(moduleUrl, className, reason);
+  async start<Started extends { readonly ended: Promise<unknown> }>(
+    start: (init: Init) => Promise<Started>,
+    end: (worker: Started) => void,
+  ): Promise<Started> {
+    const seen = this.#seen ??= this.#see();
+    this.#refuseHidden();
+    // The look goes on beside it: clients who come meanwhile could take the descriptors of a later start.
+    let worker: Started | undefined;
+    try {
+      worker = await this.#startFound(start);
+    } finally {
+      await seen;
+      if (this.#isHidden && worker !== undefined) {
+        end(worker);
+        await worker.ended;
+      }
+      // What the worker found, or did not, is another class: that goes before what it says.
+      this.#refuseHidden();
     }
+    return worker;
+  }
+
+  #refuseHidden(): void {
+    if (!this.#isHidden) return;
+    const { moduleUrl, className } = this.#init;
+    const reason = "it exports another class of that name; export this one, and give it another";
+    throw new HandlerLoadError(moduleUrl, className, reason);
+  }
+
+  /** Starts a worker, and once more where it could not tell which class is meant and we can. */
+  async #startFound<Started>(start: (init: Init) => Promise<Started>): Promise<Started> {
     try {
       return await start(this.#init);
     } catch (error) {
