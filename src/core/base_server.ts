@@ -86,8 +86,10 @@ const DRAIN_TIMEOUT = 10_000;
 
 /**
  * Has a server serve in another way than by accepting requests in this isolate; to be called while it is being made.
+ *
+ * @param make Makes that way; it gets the usual one, which `handleRequest()` uses, and may leave to it what it does not do.
  */
-export let serveBy: (server: AnyServer, serving: ServingLoop) => void;
+export let serveBy: (server: AnyServer, make: (usual: ServingLoop) => ServingLoop) => void;
 
 /**
  * The base of all servers: a server class says which socket and which concurrency, a handler class what the
@@ -139,9 +141,9 @@ export abstract class BaseServer<
     defineSettings<Pick<ServerOptions, "timeout">, AnyServer>(this, {
       timeout: { default: null, check: timeFrom(0) },
     });
-    serveBy = (server, serving) => {
-      server.#serving = serving;
-      server.#life = new Lifecycle(server, serving);
+    serveBy = (server, make) => {
+      server.#serving = make(server.#loop);
+      server.#life = new Lifecycle(server, server.#serving);
     };
   }
 

@@ -106,7 +106,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
         onReady: () => this.#sharing === "port" && this.closeSocket(),
         isPortFree: () => this.#isPortFree(),
       });
-      serveBy(this, this.#loop);
+      serveBy(this, () => this.#loop);
       bindAndActivate(this, options.bindAndActivate);
     }
 
