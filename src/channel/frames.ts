@@ -2,7 +2,7 @@
  * What the main isolate and a worker say to each other: frames of a type and a payload, on any byte transport.
  *
  * A worker is told once which handler it runs (INIT, answered by READY or ERROR). Each request then goes from START to
- * DONE. In between the client's bytes travel as DATA and END both ways, and a worker may ask for what only the owner
+ * DONE, and what its context is (CONTEXT) before that, where it has changed. In between the client's bytes travel as DATA and END both ways, and a worker may ask for what only the owner
  * of the socket can do: SEND_TO (answered by SENT), SET_OPTION, CLOSE. WAIT and EXPIRED are the time limit of a read that blocks.
  * After DONE a worker drops what still comes, up to the next START.
  *
@@ -14,7 +14,7 @@ export const FRAME = {
   INIT: 1,
   /** From a worker: the handler is there. */
   READY: 2,
-  /** To a worker: a request; a {@linkcode Start}, then its context and its datagram. */
+  /** To a worker: a request; a {@linkcode Start}, then its datagram. */
   START: 3,
   /** Either way: bytes of the stream. */
   DATA: 4,
@@ -36,6 +36,8 @@ export const FRAME = {
   DONE: 12,
   /** To a worker: what became of its earliest SEND_TO so far; an error, or nothing. */
   SENT: 13,
+  /** To a worker: the context of the requests that come, until there is another. */
+  CONTEXT: 14,
 } as const;
 
 /** The type of a frame. */
@@ -47,8 +49,8 @@ export const HEADER_BYTES = 5;
 const KEY_BYTES = 16;
 /** The longest payload of a DATA frame, in bytes: with its key and header it fills a pipe of Linux. */
 export const MAX_DATA = 64 * 1024 - KEY_BYTES - HEADER_BYTES;
-/** The longest payload of a START frame, in bytes; a context may be large, and a fault must not fill memory. */
-const MAX_START = 256 * 1024 * 1024;
+/** How long a context may be, in bytes as it is sent: it is copied several times on the way. */
+export const MAX_CONTEXT = 16 * 1024 * 1024;
 /**
  * The longest payload of a frame with an error in it, in bytes; `toErrorMessage()` makes none that is longer. To parse
  * what is made for it takes some 10 ms, in which the server does nothing else.
@@ -64,7 +66,8 @@ export type FrameLimits = Readonly<Partial<Record<FrameType, number>>>;
 /** What a worker reads. */
 export const TO_WORKER: FrameLimits = {
   [FRAME.INIT]: MAX_SETTINGS,
-  [FRAME.START]: MAX_START,
+  [FRAME.START]: MAX_SETTINGS + MAX_DATAGRAM,
+  [FRAME.CONTEXT]: MAX_CONTEXT,
   [FRAME.DATA]: MAX_DATA,
   [FRAME.END]: 0,
   [FRAME.CLOSE]: 0,

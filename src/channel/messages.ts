@@ -33,6 +33,8 @@ export interface Start {
   serverAddress: SocketAddress;
   /** The ends of the connection; null for a datagram. */
   connection: { localAddr: Deno.Addr; remoteAddr: Deno.Addr; alpnProtocol: string | null } | null;
+  /** Which of the contexts that were posted is meant; left out for the last one that came as a frame. */
+  posted?: number;
 }
 
 /** An option of the client's socket. */

@@ -342,8 +342,13 @@ export abstract class BaseServer<
 
   /**
    * Provides what handlers need of the server when they run in a Worker or a subprocess, where its memory is not
-   * shared: any value that can be cloned (`structuredClone()`), which a promise cannot, of 16 MiB at the most as it is sent; a larger one fails the
-   * request with a `RangeError`. Called for each request; `undefined` here.
+   * shared: any value that can be cloned (`structuredClone()`), which a promise cannot, of 16 MiB at the most as it is
+   * sent; a larger one fails the request with a `RangeError`. Threads may share memory, by a `SharedArrayBuffer` in it
+   * and `Atomics`; subprocesses cannot, and it fails the request with a `TypeError` there.
+   *
+   * Called for each request, each of which gets a copy; a worker is sent one only where it has changed. With what bytes
+   * cannot carry in it, such as shared memory or a `Blob`, only another object counts as a change, so give the same one
+   * for as long as it holds. `undefined` here.
    *
    * @returns What a handler finds as `this.server.context`.
    */

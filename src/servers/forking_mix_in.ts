@@ -184,6 +184,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
         logTo(this.logger, level, line, ...errors);
       this.#executor = new Executor({
         kind: "child",
+        sharesMemory: false,
         maxWaiting: MAX_WAITING,
         start: async (conditions) => {
           if (this.#executor.waiting(super.stats()) <= 0) {

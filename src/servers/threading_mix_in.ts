@@ -94,8 +94,8 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * compute or block for as long as it likes without delaying others.
  *
  * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
- * `static override readonly moduleUrl = import.meta.url`. Memory is not shared; what the handler needs of its server
- * comes by `requestContext()`. Workers are used again for later requests, so what a module keeps in a variable outlives
+ * `static override readonly moduleUrl = import.meta.url`. What the handler needs of its server comes by
+ * `requestContext()`; memory that it has in common with others is a `SharedArrayBuffer` there. Workers are used again for later requests, so what a module keeps in a variable outlives
  * the request; `maxRequestsPerThread = 1` prevents that. What a handler or a library posts with `postMessage()` reaches
  * nobody. Hooks such as `verifyRequest()` and `handleError()` run in the
  * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
@@ -151,6 +151,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       runElsewhere(this);
       this.#executor = new Executor({
         kind: "Worker",
+        sharesMemory: true,
         maxWaiting: MAX_WAITING,
         hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
         start: (conditions) => {

@@ -3,29 +3,60 @@
  *
  * @module
  */
+import type { Buffer } from "node:buffer";
 import { serialize } from "node:v8";
 import { isInstance } from "../base/errors.ts";
+import { MAX_CONTEXT } from "../channel/frames.ts";
 
-/** How long it may be, in bytes as it is sent: it is copied several times on the way, for each request anew. */
-export const MAX_CONTEXT = 16 * 1024 * 1024;
+/** A context as it was at one moment. */
+export interface Context {
+  /** Tells it from those before; 0 for `undefined`. */
+  readonly version: number;
+  /** What `deserialize()` of `node:v8` reads; empty where only `value` can be sent. */
+  readonly packed: Uint8Array<ArrayBuffer>;
+  /** A clone, to be posted; `undefined` for what goes by `packed`. */
+  readonly value: unknown;
+}
 
-/**
- * Serializes a context.
- *
- * @returns What `deserialize()` of `node:v8` reads; empty for `undefined`.
- * @throws {TypeError} When it is a promise.
- * @throws {RangeError} When it is too long.
- * @throws {Error} When it cannot be cloned.
- */
-export function packContext(context: unknown): Uint8Array<ArrayBuffer> {
-  if (context === undefined) return new Uint8Array();
-  refusePromise(context);
-  const packed = new Uint8Array(serialize(context));
-  if (packed.length <= MAX_CONTEXT) return packed;
-  throw new RangeError(
-    `Cannot send what requestContext() gave: it has ${packed.length} bytes, ${MAX_CONTEXT} are the most; ` +
-      "let handlers load what is large from a file or a database",
-  );
+const NONE: Context = { version: 0, packed: new Uint8Array(), value: undefined };
+
+/** The contexts of a server; a worker is sent one only when it is another than the last. */
+export class ContextSource {
+  readonly #sharesMemory: boolean;
+  /** What the server gave last. */
+  #given: unknown = undefined;
+  #last: Context = NONE;
+  #packed: Buffer | null = null;
+  #count = 0;
+
+  /** @param sharesMemory Whether workers can have memory in common with the server. */
+  constructor(sharesMemory: boolean) {
+    this.#sharesMemory = sharesMemory;
+  }
+
+  /**
+   * Takes what the server gives for a request. What goes by `packed` is compared with the last; of anything else only
+   * another object is a change.
+   *
+   * @throws {TypeError} When it is a promise, or has shared memory in it that workers cannot have.
+   * @throws {RangeError} When it is too long.
+   * @throws {Error} When it cannot be cloned.
+   */
+  take(given: unknown): Context {
+    const isSame = Object.is(given, this.#given);
+    if (isSame && (this.#packed === null || typeof given !== "object")) return this.#last;
+    refusePromise(given);
+    const content = contentOf(given);
+    if (content === "shared" && !this.#sharesMemory) throw sharedError();
+    const packed = content === "plain" || !this.#sharesMemory ? packedContext(given) : null;
+    if (packed === null || this.#packed === null || !packed.equals(this.#packed)) {
+      const value = packed === null ? structuredClone(given) : undefined;
+      this.#last = { version: ++this.#count, packed: new Uint8Array(packed ?? []), value };
+    }
+    this.#given = given;
+    this.#packed = packed;
+    return this.#last;
+  }
 }
 
 /**
@@ -37,15 +68,42 @@ export function packContext(context: unknown): Uint8Array<ArrayBuffer> {
  */
 export function cloneContext(context: unknown): unknown {
   refusePromise(context);
-  const clone = structuredClone(context);
-  try {
-    packContext(clone);
-  } catch (error) {
-    if (error instanceof RangeError) throw error;
-    // There is shared memory in it, which can be posted and not serialized.
-  }
-  return clone;
+  if (contentOf(context) === "plain") packedContext(context); // for its length
+  return structuredClone(context);
 }
+
+function packedContext(context: unknown): Buffer {
+  const packed = serialize(context);
+  if (packed.length <= MAX_CONTEXT) return packed;
+  throw new RangeError(
+    `Cannot send what requestContext() gave: it has ${packed.length} bytes, ${MAX_CONTEXT} are the most; ` +
+      "let handlers load what is large from a file or a database",
+  );
+}
+
+type Content = "plain" | "other" | "shared";
+
+/** What is in a value: only what any isolate can be sent as bytes, memory that is shared, or something else. */
+function contentOf(value: unknown, seen: Set<object> = new Set()): Content {
+  if (typeof value !== "object" || value === null) return "plain";
+  if (value instanceof SharedArrayBuffer) return "shared";
+  if (ArrayBuffer.isView(value)) return contentOf(value.buffer);
+  if (PLAIN.some((known) => value instanceof known) || seen.has(value)) return "plain";
+  seen.add(value);
+  const isPlain = Array.isArray(value) || value instanceof Map || value instanceof Set ||
+    [Object.prototype, null].includes(Object.getPrototypeOf(value));
+  let content: Content = isPlain ? "plain" : "other";
+  const parts = value instanceof Map ? value.entries() : value instanceof Set ? value : [];
+  for (const part of [...parts, ...Object.values(value)]) {
+    const found = contentOf(part, seen);
+    if (found === "shared") return found;
+    if (found === "other") content = found;
+  }
+  return content;
+}
+
+/** What a clone of is what it was, beside primitive values and what those below are made of. */
+const PLAIN = [ArrayBuffer, Date, RegExp, Error];
 
 /** Refuses what an asynchronous `requestContext()` gives, and takes its error, which would end the program. */
 function refusePromise(context: unknown): void {
@@ -54,5 +112,12 @@ function refusePromise(context: unknown): void {
   throw new TypeError(
     "Cannot send what requestContext() gave: a promise; it may not be asynchronous, so await what it needs before " +
       "the server serves",
+  );
+}
+
+function sharedError(): Error {
+  return new TypeError(
+    "Cannot send what requestContext() gave: there is shared memory in it, which a subprocess cannot have; " +
+      "use threads, or let handlers call the server",
   );
 }

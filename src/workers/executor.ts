@@ -12,7 +12,7 @@ import type { AnyServer } from "../core/base_server.ts";
 import { ENDED } from "../core/request_pipeline.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
-import { packContext } from "./context.ts";
+import { type Context, ContextSource } from "./context.ts";
 import { Relay, type RemoteRequest } from "./relay.ts";
 import type { ShortageListener } from "./descriptor_gate.ts";
 import { AcceptGate } from "./accept_gate.ts";
@@ -39,6 +39,8 @@ export interface ExecutorOptions<W extends HandlerWorker>
   extends Omit<WorkerPoolOptions<W>, "start" | "onStartError" | "onFailure"> {
   /** What messages call a worker. */
   kind: string;
+  /** Whether workers can have memory in common with the server. */
+  sharesMemory: boolean;
   /** How many requests may wait for workers for which there are no descriptors; the next client is not accepted. */
   maxWaiting: number;
   /** Starts a worker. */
@@ -68,6 +70,7 @@ export class Executor<W extends HandlerWorker> {
   readonly #kind: string;
   readonly #log: ExecutorOptions<W>["log"];
   readonly #exitLines = new KindLimit();
+  readonly #contexts: ContextSource;
   readonly #active = new Set<W>();
   /** The clients that wait for a worker though they have ended their streams without a word, the first in front. */
   readonly #mute = new Set<AbortController>();
@@ -82,8 +85,9 @@ export class Executor<W extends HandlerWorker> {
 
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<W>) {
-    const { kind, maxWaiting, hasRoom, start, log, onExtra, ...settings } = options;
+    const { kind, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...settings } = options;
     this.#kind = kind;
+    this.#contexts = new ContextSource(sharesMemory);
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
     this.#onExtra = onExtra;
     this.#log = log;
@@ -197,7 +201,7 @@ export class Executor<W extends HandlerWorker> {
   ): Promise<void> {
     const pool = this.#pool;
     // All that may fail comes before the lease, which must be given back.
-    const remote = await describe(server, request, clientAddress);
+    const remote = await describe(server, this.#contexts, request, clientAddress);
     if (remote.signal === ENDED) {
       if ("closed" in remote.client && remote.client.closed) return; // it was cut off, and given up on
       remote.signal = NEVER; // it is served later than processRequest(), which has only queued it
@@ -282,15 +286,18 @@ export class Executor<W extends HandlerWorker> {
 
 async function describe(
   server: AnyServer,
+  contexts: ContextSource,
   request: unknown,
   clientAddress: SocketAddress,
 ): Promise<RemoteRequest> {
-  const { context, serverAddress } = server;
-  const shared = {
-    context: packContext(context),
-    signal: server.requestSignal(request),
+  const { serverAddress } = server;
+  const context: Context = contexts.take(server.context);
+  const shared = { context, signal: server.requestSignal(request) };
+  const start = {
+    clientAddress,
+    serverAddress,
+    ...(context.value === undefined ? {} : { posted: context.version }),
   };
-  const start = { clientAddress, serverAddress };
   // Servers have no other kinds of requests, and the mix-ins take no other servers.
   if (Array.isArray(request)) {
     const [packet, socket] = request as DatagramRequest;

@@ -28,6 +28,7 @@ import {
 } from "../channel/messages.ts";
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../channel/frames.ts";
 import { pack, unpack } from "../channel/pack.ts";
+import type { Context } from "./context.ts";
 import type { HandlerWorker } from "./worker.ts";
 
 /** How long a worker may go on sending after it has been told that its client is gone, in milliseconds. */
@@ -43,8 +44,8 @@ const spareBuffers: Uint8Array<ArrayBuffer>[] = [];
 /** A request for a worker. */
 export interface RemoteRequest {
   start: Start;
-  /** The serialized context of the server; empty for none. */
-  context: Uint8Array;
+  /** The context of the server. */
+  context: Context;
   /** Aborted when the server cuts the request off. */
   signal: AbortSignal;
   /** The client's connection, or else the datagram and the socket to answer with. */
@@ -134,7 +135,7 @@ export class Relay {
       worker.count++;
       worker.onClosed = () => this.#closeSoon();
       const packet = "packet" in client ? client.packet : EMPTY;
-      const outcome = await this.#converse(pack(start, context, packet));
+      const outcome = await this.#converse(context, pack(start, packet));
       this.#over = true;
       this.#conclude(outcome);
     } finally {
@@ -150,10 +151,11 @@ export class Relay {
   }
 
   /** Sends the request and serves the worker until it has ended that. */
-  async #converse(start: Uint8Array): Promise<Outcome> {
+  async #converse(context: Context, start: Uint8Array): Promise<Outcome> {
     const worker = this.#worker;
     let isWritten = false;
     try {
+      await worker.sendContext(context);
       await worker.writer.write(FRAME.START, start);
       isWritten = true;
       if (this.#client !== null) void this.#relayIn(this.#client);

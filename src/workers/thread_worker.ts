@@ -83,6 +83,10 @@ export class ThreadWorker extends HandlerWorker {
     if (await this.#isolate.order({ abort }) !== null) this.#heard = abort;
   }
 
+  protected override postContext(posted: number, context: unknown): void {
+    void this.#isolate.order({ posted, context });
+  }
+
   clearAbort(): void {
     this.#channel.clearInterrupt();
   }

@@ -20,6 +20,7 @@ import { FrameReader } from "../channel/frame_reader.ts";
 import { FrameWriter } from "../channel/frame_writer.ts";
 import { FRAME, FROM_WORKER, MAX_DATA } from "../channel/frames.ts";
 import { pack, unpack } from "../channel/pack.ts";
+import type { Context } from "./context.ts";
 
 /** How a worker ended, and with which error, if that is known. */
 export interface WorkerEnd extends WorkerStatus {
@@ -50,6 +51,8 @@ export abstract class HandlerWorker {
     return 0;
   }
 
+  /** Which context it has. */
+  #contextVersion = 0;
   readonly #key: string;
 
   /**
@@ -77,6 +80,18 @@ export abstract class HandlerWorker {
   protected closed(number: number): void {
     if (number === this.count) this.onClosed?.();
   }
+
+  /** Sends the context of the requests that come, unless the worker has it. */
+  async sendContext(context: Context): Promise<void> {
+    const { version, packed, value } = context;
+    if (version === this.#contextVersion) return;
+    this.#contextVersion = version;
+    if (value === undefined) await this.writer.write(FRAME.CONTEXT, packed);
+    else this.postContext(version, value);
+  }
+
+  /** Sends what only a message can carry, to a worker that gets such. */
+  protected postContext(_version: number, _value: unknown): void {}
 
   /** Lets the worker end by itself when it is idle. */
   abstract close(): void;

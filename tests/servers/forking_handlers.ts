@@ -465,3 +465,26 @@ export const hidden = { HiddenHandler };
 
 /** Says not where it is. */
 export class HomelessHandler extends StreamRequestHandler {}
+
+/** Adds one to the number in the shared memory of its context as often as it is told, and waits before for all to be there. */
+export class CounterHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const { counter } = this.server.context as { counter: Int32Array };
+    const times = Number(new TextDecoder().decode(await this.rfile.readline()));
+    for (let left = times; left > 0; left--) Atomics.add(counter, 0, 1);
+    await this.wfile.write("done\n");
+  }
+}
+
+/** Tells what its context is, and leaves its mark there. */
+export class MarkHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const { context } = this.server;
+    await this.wfile.write(`${Deno.inspect(context)}\n`);
+    if (typeof context === "object" && context !== null) Object.assign(context, { marked: true });
+  }
+}

@@ -9,11 +9,12 @@ import {
   assertInstanceOf,
   assertRejects,
   assertStringIncludes,
+  assertThrows,
 } from "@std/assert";
 import { ForkingTCPServer, PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
 import { settlesWithin } from "../../src/base/time.ts";
-import { cloneContext } from "../../src/workers/context.ts";
-import { ContextHandler } from "../servers/forking_handlers.ts";
+import { cloneContext, ContextSource } from "../../src/workers/context.ts";
+import { ContextHandler, CounterHandler, MarkHandler } from "../servers/forking_handlers.ts";
 import { exchange, ListLogger, LOOPBACK, start, until } from "../harness.ts";
 
 const MIB = 1024 * 1024;
@@ -94,4 +95,70 @@ Deno.test("cloneContext() leaves memory shared that is shared", () => {
   const { clone } = cloneContext({ clone: memory }) as { clone: SharedArrayBuffer };
   new Uint8Array(memory)[0] = 7;
   assertEquals(new Uint8Array(clone)[0], 7);
+});
+
+Deno.test("ContextSource.take() gives another version only where something has changed", () => {
+  const source = new ContextSource(true);
+  const versions = (...contexts: unknown[]) => contexts.map((given) => source.take(given).version);
+  assertEquals(versions(undefined, undefined), [0, 0]);
+  assertEquals(versions(1, 1, 2, "a", "a"), [1, 1, 2, 3, 3]);
+  const list: unknown[] = [1, new Map([[1, new Date(0)]]), new Set([new Uint8Array(2)])];
+  assertEquals(versions(list, [...list]), [4, 4]);
+  list.push(list);
+  assertEquals(versions(list, list, undefined, undefined, list), [5, 5, 6, 6, 7]);
+  const shared = { counter: new Int32Array(new SharedArrayBuffer(8)) };
+  assertEquals(versions(shared, shared, { ...shared }, 1, shared), [8, 8, 9, 10, 11]);
+  assertEquals(versions(new Blob(["a"]), new Blob(["b"])), [12, 13]); // which look the same as bytes
+});
+
+for (
+  const memory of [new SharedArrayBuffer(8), [{ view: new DataView(new SharedArrayBuffer(8)) }]]
+) {
+  Deno.test(`ContextSource.take() refuses ${Deno.inspect(memory)} for subprocesses, with words`, () => {
+    const source = new ContextSource(false);
+    const error = assertThrows(() => source.take(new Map([["memory", memory]])), TypeError);
+    assertStringIncludes(error.message, "there is shared memory in it, which a subprocess cannot");
+    assertEquals(source.take("fine").version, 1);
+  });
+}
+
+Deno.test("ThreadingMixIn: handlers of 8 clients at once count in memory that requestContext() shares", async () => {
+  const counter = new Int32Array(new SharedArrayBuffer(4));
+  const server = new ThreadingTCPServer(LOOPBACK, CounterHandler, { maxThreads: 8 });
+  server.requestContext = () => ({ counter });
+  await using _ = start(server);
+  const asked = Array.from({ length: 8 }, () => exchange(server.serverAddress, "10000\n"));
+  assertEquals(await Promise.all(asked), Array.from({ length: 8 }, () => "done\n"));
+  assertEquals(Atomics.load(counter, 0), 80_000);
+});
+
+for (const Server of [ThreadingTCPServer, ForkingTCPServer]) {
+  Deno.test(`${Server.name}: each request gets the context of its time, and not what another made of it`, async () => {
+    const server: ThreadingTCPServer | ForkingTCPServer = Server === ThreadingTCPServer
+      ? new ThreadingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 })
+      : new ForkingTCPServer(LOOPBACK, MarkHandler, { maxChildren: 1, maxRequestsPerChild: 9 });
+    const context = { count: 0 };
+    server.requestContext = () => context.count < 3 ? context : undefined;
+    await using _ = start<typeof server>(server);
+    const ask = () => exchange(server.serverAddress, "");
+    assertEquals(await ask(), "{ count: 0 }\n");
+    assertEquals(await ask(), "{ count: 0 }\n");
+    context.count = 2;
+    assertEquals(await ask(), "{ count: 2 }\n");
+    context.count = 3;
+    assertEquals(await ask(), "undefined\n");
+    context.count = 1;
+    assertEquals(await ask(), "{ count: 1 }\n");
+  });
+}
+
+Deno.test("ThreadingMixIn: a context goes from what is posted to what is sent and back", async () => {
+  const server = new ThreadingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 });
+  const contexts: unknown[] = [new SharedArrayBuffer(1), 1, new SharedArrayBuffer(2), undefined];
+  server.requestContext = () => contexts[0];
+  await using _ = start(server);
+  for (let left = contexts.length; left > 0; left--) {
+    assertStringIncludes(await exchange(server.serverAddress, ""), Deno.inspect(contexts[0]));
+    contexts.shift();
+  }
 });

@@ -93,7 +93,7 @@ function request(
 ): RemoteRequest {
   return {
     start: { clientAddress: ADDRESS, serverAddress: ADDRESS, connection: null },
-    context: new Uint8Array(),
+    context: { version: 0, packed: new Uint8Array(), value: undefined },
     signal,
     client: { packet: bytes(command), socket: new DatagramSocket({ addr: ADDRESS, send }) },
   };

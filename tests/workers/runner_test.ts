@@ -17,6 +17,7 @@ import { FRAME, type FrameType, FROM_WORKER } from "../../src/channel/frames.ts"
 import { pack, unpack } from "../../src/channel/pack.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { serialize } from "node:v8";
 import { StreamCommandHandler } from "../handlers.ts";
 import { bytes, text } from "../harness.ts";
 
@@ -61,7 +62,7 @@ class Main implements AsyncDisposable {
   }
 
   start(): Promise<void> {
-    return this.writer.write(FRAME.START, pack(START, EMPTY, EMPTY));
+    return this.writer.write(FRAME.START, pack(START, EMPTY));
   }
 
   data(line: string): Promise<void> {
@@ -177,9 +178,11 @@ Deno.test("Runner.run() tells what the handler threw", async () => {
 
 Deno.test("Runner.run() fails the request whose context cannot be read, and serves the next", async () => {
   await using main = await Main.ready();
-  await main.writer.write(FRAME.START, pack(START, bytes("no serialized value"), EMPTY));
+  await main.writer.write(FRAME.CONTEXT, bytes("no serialized value"));
+  await main.start();
   const { outcome } = await main.done();
   assert(outcome.error !== undefined);
+  await main.writer.write(FRAME.CONTEXT, new Uint8Array(serialize("a value")));
   assertEquals(await main.ask("options"), "set");
 });
 

@@ -40,6 +40,12 @@ export class Runner {
   /** Which of them was cut off last; it may not have begun yet. */
   #aborted = 0;
   #server: ServerStub | null = null;
+  /** The last context that came as a frame, of which each request gets a copy. */
+  #context: Uint8Array<ArrayBuffer> | null = null;
+  /** The last one that was posted. */
+  #posted: { version: number; context: unknown } = { version: 0, context: undefined };
+  /** Told of the next one. */
+  #onPosted: (() => void) | null = null;
   #key = "";
 
   /**
@@ -63,6 +69,12 @@ export class Runner {
   abort(number: number = this.#server === null ? this.#count + 1 : this.#count): void {
     this.#aborted = number;
     if (number === this.#count) this.#server?.abort();
+  }
+
+  /** Takes the context of requests that come, where that was posted. */
+  takeContext(version: number, context: unknown): void {
+    this.#posted = { version, context };
+    this.#onPosted?.();
   }
 
   /** Loads the handler and serves until the channel is closed. */
@@ -94,7 +106,9 @@ export class Runner {
     while (true) {
       try {
         // What interrupts now is meant for the last request or the next, which has to come all the same.
-        const type = await this.#frames.reader.next(false);
+        const { reader } = this.#frames;
+        const type = await reader.next(false);
+        if (type === FRAME.CONTEXT) this.#context = await reader.payload();
         if (type === FRAME.START) return true;
         if (type === null) return false;
       } catch (error) {
@@ -104,9 +118,20 @@ export class Runner {
     }
   }
 
+  async #contextOf({ posted }: Start): Promise<unknown> {
+    if (posted === undefined) {
+      return this.#context === null ? undefined : deserialize(this.#context);
+    }
+    // It was posted before the request was sent, but goes another way.
+    while (this.#posted.version < posted) {
+      await new Promise<void>((resolve) => this.#onPosted = resolve);
+    }
+    return this.#posted.context;
+  }
+
   async #serve(Handler: HandlerClass, payload: Uint8Array<ArrayBuffer>): Promise<Outcome> {
     this.#count++;
-    const { value: start, parts: [context, packet] } = unpack<Start>(payload);
+    const { value: start, parts: [packet] } = unpack<Start>(payload);
     const { clientAddress, serverAddress, connection } = start;
     const transport = connection === null ? null : new RemoteTransport(this.#frames, connection);
     const socket = transport === null ? null : new StreamSocket(transport, SILENT);
@@ -114,10 +139,7 @@ export class Runner {
     const request = socket ?? [packet!, new DatagramSocket(conn!)];
     const outcome: Outcome = {};
     try {
-      const server = this.#server = new ServerStub(
-        serverAddress,
-        context === undefined || context.length === 0 ? undefined : deserialize(context),
-      );
+      const server = this.#server = new ServerStub(serverAddress, await this.#contextOf(start));
       if (this.#aborted === this.#count) server.abort();
       // What a handler may use of its server is there; the rest says why not.
       const handler = new Handler(request, clientAddress, server as unknown as AnyServer);

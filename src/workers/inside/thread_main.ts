@@ -11,8 +11,8 @@ import { RingChannel } from "../../channel/shared_ring.ts";
 export interface ThreadTalk {
   /** The memory of the channel. */
   init: { memory: SharedArrayBuffer };
-  /** Which request is cut off; the reply says no more than that the Worker has heard it. */
-  command: { abort: number };
+  /** Which request is cut off, or the context of those that come; the reply says no more than that it was heard. */
+  command: { abort: number } | { posted: number; context: unknown };
   reply: Record<never, never>;
   question: never;
   answer: never;
@@ -31,8 +31,9 @@ function serve(): void {
       else throw error;
     });
     return {
-      handle({ abort }) {
-        runner.abort(abort);
+      handle(command) {
+        if ("abort" in command) runner.abort(command.abort);
+        else runner.takeContext(command.posted, command.context);
         return {};
       },
     };
