@@ -180,6 +180,7 @@ export {
   StreamRequestHandler,
 } from "./src/core/request_handler.ts";
 export { type RequestHandler, runHandler } from "./src/core/run_handler.ts";
+export type { Callable, CallArguments, CallName, CallResult } from "./src/core/server_call.ts";
 export type { ServerState, ServerStats, WorkerStats } from "./src/core/server_stats.ts";
 export { StreamSocket, type StreamTransport } from "./src/sockets/stream_socket.ts";
 export { TCPServer, type TCPServerOptions } from "./src/servers/tcp_server.ts";

@@ -4,6 +4,9 @@
  * A worker is told once which handler it runs (INIT, answered by READY or ERROR). Each request then goes from START to
  * DONE, and what its context is (CONTEXT) before that, where it has changed. In between the client's bytes travel as DATA and END both ways, and a worker may ask for what only the owner
  * of the socket can do: SEND_TO (answered by SENT), SET_OPTION, CLOSE. WAIT and EXPIRED are the time limit of a read that blocks.
+ * A handler may call methods of its server (CALL, answered by RETURN in any order). While such calls are under way the
+ * client's bytes are sent one part at a time, each of which the worker asks for (MORE): an answer must not wait behind
+ * bytes that nobody reads.
  * After DONE a worker drops what still comes, up to the next START.
  *
  * @module
@@ -38,6 +41,12 @@ export const FRAME = {
   SENT: 13,
   /** To a worker: the context of the requests that come, until there is another. */
   CONTEXT: 14,
+  /** From a worker: the handler calls a method of its server; a {@linkcode ServerCall}. */
+  CALL: 15,
+  /** To a worker: what came of a call; a {@linkcode ServerReturn}. */
+  RETURN: 16,
+  /** From a worker: while calls are under way, its handler waits for more of the stream. */
+  MORE: 17,
 } as const;
 
 /** The type of a frame. */
@@ -58,6 +67,10 @@ export const MAX_CONTEXT = 16 * 1024 * 1024;
 const MAX_ERROR = 64 * 1024;
 /** The longest payload of a frame with a few settings in it, in bytes. */
 const MAX_SETTINGS = 64 * 1024;
+/** The longest payload of a frame with a call or its result, in bytes. */
+export const MAX_CALL = 64 * 1024;
+/** How many calls a worker has under way at the most. */
+export const MAX_CALLS = 16;
 /** The longest datagram that a worker asks to be sent, in bytes; no system sends one as long as that. */
 export const MAX_DATAGRAM = 1024 * 1024;
 /** The types of frames that an end reads, each with its longest payload in bytes. */
@@ -73,6 +86,7 @@ export const TO_WORKER: FrameLimits = {
   [FRAME.CLOSE]: 0,
   [FRAME.EXPIRED]: 0,
   [FRAME.SENT]: MAX_ERROR,
+  [FRAME.RETURN]: MAX_CALL,
 };
 
 /** What the main isolate reads. */
@@ -86,6 +100,8 @@ export const FROM_WORKER: FrameLimits = {
   [FRAME.WAIT]: MAX_SETTINGS,
   [FRAME.ERROR]: MAX_ERROR,
   [FRAME.DONE]: MAX_ERROR,
+  [FRAME.CALL]: MAX_CALL,
+  [FRAME.MORE]: 0,
 };
 
 /** Makes a key that nobody can guess. */

@@ -52,6 +52,23 @@ export interface Wait {
   seen: number;
 }
 
+/** A call of a method of the server. */
+export interface ServerCall {
+  /** By which the answer is told from others. */
+  id: number;
+  name: string;
+  args: unknown[];
+}
+
+/** What came of a call. */
+export interface ServerReturn {
+  id: number;
+  /** What the method gave; left out for `undefined`. */
+  value?: unknown;
+  /** What it threw, if anything. */
+  error?: ErrorMessage;
+}
+
 /** How a request ended in a worker. */
 export interface Outcome {
   /** What the handler threw, if anything; a {@linkcode ServerExit} is no error. */

@@ -41,6 +41,13 @@ import {
   runHandler,
 } from "./run_handler.ts";
 import { ServeLoop } from "./serve_loop.ts";
+import {
+  type CallArguments,
+  type CallName,
+  type CallResult,
+  callServer,
+  unlessAwaited,
+} from "./server_call.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
 
 /** A server of any kind, as a handler that fits several kinds sees it. */
@@ -157,6 +164,11 @@ export abstract class BaseServer<
   socket: ServerSocket | undefined = undefined;
   /** Where log lines go. */
   readonly logger: ServerLogger;
+  /**
+   * The methods that handlers may call by {@linkcode BaseServer.call}, wherever they run; none here. A subclass writes
+   * `override readonly calls = ["join", "leave"] as const;`.
+   */
+  readonly calls: readonly string[] = [];
 
   readonly #loop: ServeLoop<Request, Addr>;
   /** How it serves: by the loop, unless a constructor has set it to another way. */
@@ -354,6 +366,58 @@ export abstract class BaseServer<
    */
   requestContext(): unknown {
     return undefined;
+  }
+
+  /**
+   * Calls a method of this server that it names in its `calls`: for handlers, in whose Worker or subprocess there is no
+   * more of the server than `serverAddress`, `context` and this. The method runs in the isolate of the server, for all
+   * handlers one after the other as far as it does not await.
+   *
+   * From a Worker what can be cloned goes along (`structuredClone()`), from a subprocess what is plain: `undefined`,
+   * `null`, booleans, numbers, strings, arrays and objects of these, 60 KiB at the most each way as JSON. A subprocess has
+   * 16 calls under way; the next ones wait. A call that nobody awaits fails without a word.
+   *
+   * @typeParam Server The server's own class, which a handler has by `declare readonly server: MyServer`.
+   * @param name The method.
+   * @param args Its arguments.
+   * @returns What it gave.
+   * @throws {Deno.errors.NotCapable} When the server does not name it.
+   * @throws {Deno.errors.BadResource} When the request has ended.
+   * @throws {TypeError} When what is to go along cannot, or there is no such method.
+   * @throws {RangeError} When that is too long.
+   * @throws {unknown} What the method threw, as far as it can be sent.
+   *
+   * @example A count that all handlers have in common
+   * ```ts
+   * import { StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
+   *
+   * export class VisitHandler extends StreamRequestHandler {
+   *   static override readonly moduleUrl = import.meta.url;
+   *   declare readonly server: VisitServer;
+   *   override async handle() {
+   *     await this.wfile.write(`You are number ${await this.server.call("visit", "Ann")}\n`);
+   *   }
+   * }
+   * class VisitServer extends ThreadingTCPServer {
+   *   override readonly calls = ["visit"] as const;
+   *   #visits = 0;
+   *   visit(name: string): number {
+   *     console.log(`${name} is here`);
+   *     return ++this.#visits;
+   *   }
+   * }
+   * if (import.meta.main) {
+   *   await using server = new VisitServer({ hostname: "127.0.0.1", port: 0 }, VisitHandler);
+   *   await server.serveForever();
+   * }
+   * ```
+   */
+  call<Server extends AnyServer, Name extends CallName<Server>>(
+    this: Server,
+    name: Name,
+    ...args: CallArguments<Server, Name>
+  ): Promise<CallResult<Server, Name>> {
+    return unlessAwaited(callServer(this, name, args)) as Promise<CallResult<Server, Name>>;
   }
 
   /** Called after each turn of the loop, and each `pollInterval` while nothing arrives; does nothing here. */

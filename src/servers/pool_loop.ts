@@ -14,13 +14,20 @@ import { logTo, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import { type Call, calls } from "../core/inside.ts";
+import { type Callable, callServer } from "../core/server_call.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/stream_transport.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import { PoolSupervisor } from "./pool_supervisor.ts";
-import type { PoolInit, PoolLimits, PoolQuestion, PoolSettings } from "./pool_messages.ts";
+import type {
+  PoolInit,
+  PoolLimits,
+  PoolQuestion,
+  PoolSettings,
+  PoolTalk,
+} from "./pool_messages.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 import { AcceptGate } from "../workers/accept_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
@@ -29,7 +36,7 @@ import type { HandlerModule } from "../workers/handler_module.ts";
 const FREE_LIMIT = 1000;
 
 /** What the loop of a pool needs of its server. */
-export interface PoolHost extends LifecycleHost {
+export interface PoolHost extends LifecycleHost, Callable {
   readonly serverAddress: TCPAddr;
   readonly workers: number;
   closeSocket(): void;
@@ -213,8 +220,9 @@ export class PoolLoop implements ServingLoop {
     );
   }
 
-  /** Calls a hook for a Worker. */
-  async #answer(question: PoolQuestion): Promise<boolean | void> {
+  /** Calls a hook or a method for a Worker. */
+  async #answer(question: PoolTalk["question"]): Promise<unknown> {
+    if ("call" in question) return await callServer(this.#server, question.call, question.args);
     const { hook, clientAddress, error, ofClient = false } = question;
     const request = new StreamSocket(new DistantConnection(question));
     if (hook === "verifyRequest") return await this.#server.verifyRequest(request, clientAddress);

@@ -32,7 +32,7 @@ import {
   type PoolTalk,
   SharedCounters,
 } from "./pool_messages.ts";
-import { ServerStub } from "../workers/inside/server_stub.ts";
+import { type ServerCall, ServerStub } from "../workers/inside/server_stub.ts";
 
 /** How long the end of a request may take to reach the counters, in milliseconds. */
 const COUNT_DELAY = 1;
@@ -45,8 +45,8 @@ const STOP_INTERVAL = 2;
 class PoolServerStub extends ServerStub {
   readonly #server: AnyServer;
 
-  constructor(server: AnyServer, context: unknown) {
-    super(server.serverAddress, context);
+  constructor(server: AnyServer, context: unknown, call: ServerCall) {
+    super(server.serverAddress, context, call);
     this.#server = server;
   }
 
@@ -253,7 +253,12 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
 
   #configure(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.settings = settings;
-    this.view = new PoolServerStub(server, settings.context);
+    const { main } = this;
+    this.view = new PoolServerStub(
+      server,
+      settings.context,
+      (call, args) => main.ask({ call, args }),
+    );
     this.#limit(server, settings);
   }
 

@@ -48,6 +48,12 @@ export type PoolCommand =
   /** With the settings for one that has never served. */
   | { name: "drain"; timeout: number | null; settings: PoolSettings };
 
+/** A call of a method of the server by a handler. */
+export interface PoolCall {
+  call: string;
+  args: unknown[];
+}
+
 /** A call of a hook that the main isolate has of its own. */
 export interface PoolQuestion {
   hook: "verifyRequest" | "handleError";
@@ -72,9 +78,9 @@ export interface PoolTalk {
   init: PoolInit;
   command: PoolCommand;
   reply: Partial<DrainResult>;
-  question: PoolQuestion;
-  /** What the hook gave. */
-  answer: boolean | void;
+  question: PoolQuestion | PoolCall;
+  /** What the hook or the method gave. */
+  answer: unknown;
   news: PoolNews;
 }
 

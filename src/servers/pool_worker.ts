@@ -13,7 +13,6 @@ import {
   type PoolCommand,
   type PoolInit,
   type PoolNews,
-  type PoolQuestion,
   type PoolTalk,
   SharedCounters,
 } from "./pool_messages.ts";
@@ -26,7 +25,7 @@ export const entryModules = (): Promise<unknown>[] => [import("./pool_main.ts")]
 /** What a Worker has to say unasked. */
 export interface PoolWorkerEvents {
   /** A hook of the server is to be called. */
-  onQuestion: (question: PoolQuestion) => Promise<boolean | void>;
+  onQuestion: (question: PoolTalk["question"]) => Promise<unknown>;
   onLog: (level: keyof ServerLogger, message: string) => void;
   /** Its server has left its loop with an error, such as a `ServerExit`. */
   onExit: (error: unknown) => void;

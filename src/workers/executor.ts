@@ -3,12 +3,14 @@
  *
  * @module
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import type { SocketAddress } from "../base/address.ts";
 import type { DatagramRequest } from "../sockets/datagram_socket.ts";
 import { noteSource, ServerExit } from "../base/errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
 import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
+import { callServer } from "../core/server_call.ts";
 import { ENDED } from "../core/request_pipeline.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
@@ -292,7 +294,11 @@ async function describe(
 ): Promise<RemoteRequest> {
   const { serverAddress } = server;
   const context: Context = contexts.take(server.context);
-  const shared = { context, signal: server.requestSignal(request) };
+  // Called from elsewhere, which is inside the server all the same.
+  const call = AsyncLocalStorage.bind((name: string, args: unknown[]) =>
+    callServer(server, name, args)
+  );
+  const shared = { context, call, signal: server.requestSignal(request) };
   const start = {
     clientAddress,
     serverAddress,

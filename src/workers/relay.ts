@@ -29,6 +29,7 @@ import {
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../channel/frames.ts";
 import { pack, unpack } from "../channel/pack.ts";
 import type { Context } from "./context.ts";
+import { RelayCalls } from "./relay_calls.ts";
 import type { HandlerWorker } from "./worker.ts";
 
 /** How long a worker may go on sending after it has been told that its client is gone, in milliseconds. */
@@ -46,6 +47,8 @@ export interface RemoteRequest {
   start: Start;
   /** The context of the server. */
   context: Context;
+  /** Calls a method of the server for the handler. */
+  call: (name: string, args: unknown[]) => Promise<unknown>;
   /** Aborted when the server cuts the request off. */
   signal: AbortSignal;
   /** The client's connection, or else the datagram and the socket to answer with. */
@@ -81,6 +84,7 @@ export class Relay {
   /** When the worker was told so, by the clock of `performance.now()`. */
   #abortedAt = Infinity;
   #killed = false;
+  readonly #calls: RelayCalls;
   /** Gives up on the datagram that is on its way out; null for none. */
   #giveUpSending: (() => void) | null = null;
 
@@ -88,6 +92,7 @@ export class Relay {
     this.#worker = worker;
     this.#request = request;
     this.#client = "packet" in request.client ? null : request.client;
+    this.#calls = new RelayCalls(worker.writer, request.call);
   }
 
   /** Whether the worker may serve another request, which is known when `run()` has settled. */
@@ -134,6 +139,7 @@ export class Relay {
     try {
       worker.count++;
       worker.onClosed = () => this.#closeSoon();
+      worker.onCall = this.#request.call;
       const packet = "packet" in client ? client.packet : EMPTY;
       const outcome = await this.#converse(context, pack(start, packet));
       this.#over = true;
@@ -144,6 +150,8 @@ export class Relay {
       clearTimeout(this.#expiry);
       clearTimeout(this.#linger);
       worker.onClosed = null;
+      worker.onCall = null;
+      this.#calls.end();
       await writer.settled(); // a frame must be whole before the next request's
       if (this.#aborted && !this.#died) worker.clearAbort();
       this.#over = true;
@@ -183,6 +191,7 @@ export class Relay {
       if (this.#request.look !== undefined) await this.#request.look;
       while (!this.#over) {
         const count = await reads.readAhead(data);
+        if (this.#calls.holdsBack) await this.#calls.turn();
         if (this.#over || this.#died) {
           if (count !== null) reads.unread(data.slice(0, count)); // for who serves this client next
           break;
@@ -245,6 +254,8 @@ export class Relay {
     const client = this.#client;
     if (type === FRAME.WAIT) return this.#startExpiry(unpack<Wait>(payload).value);
     if (type === FRAME.SEND_TO) return await this.#sendTo(payload);
+    if (type === FRAME.CALL) return this.#calls.begin(payload);
+    if (type === FRAME.MORE) return this.#calls.want();
     const option = type === FRAME.SET_OPTION ? unpack<SocketOption>(payload).value : {};
     try {
       if (type === FRAME.END) await client?.closeWrite();

@@ -58,6 +58,7 @@ export class ThreadWorker extends HandlerWorker {
     const entry = new URL("./inside/thread_main.ts", import.meta.url);
     this.#isolate = new Isolate<ThreadTalk>(entry, this.name, { memory }, {
       onNews: ({ closed }) => this.closed(closed),
+      onQuestion: ({ call, args }) => this.called(call, args),
     });
     this.ended = this.#isolate.ended.then((end) => {
       channel.close();

@@ -21,6 +21,7 @@ import { FrameWriter } from "../channel/frame_writer.ts";
 import { FRAME, FROM_WORKER, MAX_DATA } from "../channel/frames.ts";
 import { pack, unpack } from "../channel/pack.ts";
 import type { Context } from "./context.ts";
+import { endedError } from "../core/server_call.ts";
 
 /** How a worker ended, and with which error, if that is known. */
 export interface WorkerEnd extends WorkerStatus {
@@ -45,6 +46,8 @@ export abstract class HandlerWorker {
   count = 0;
   /** Called when the handler of the request under way has closed the connection. */
   onClosed: (() => void) | null = null;
+  /** Called when that handler calls a method of its server. */
+  onCall: ((name: string, args: unknown[]) => Promise<unknown>) | null = null;
 
   /** How many bytes that were written to it are known not to have been read. */
   get unread(): number {
@@ -92,6 +95,12 @@ export abstract class HandlerWorker {
 
   /** Sends what only a message can carry, to a worker that gets such. */
   protected postContext(_version: number, _value: unknown): void {}
+
+  /** Calls a method of the server for the handler of the request under way. */
+  protected async called(name: string, args: unknown[]): Promise<unknown> {
+    if (this.onCall === null) throw endedError();
+    return await this.onCall(name, args);
+  }
 
   /** Lets the worker end by itself when it is idle. */
   abstract close(): void;

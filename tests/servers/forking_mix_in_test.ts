@@ -770,15 +770,19 @@ function serverEnv(): Record<string, string> {
 Deno.test("ForkingTCPServer: after 'requestTimeout' a handler that awaits can finish in good order", async () => {
   await using fixture = serve(TidyHandler, { requestTimeout: 200 });
   const { server, address, errors, lines } = fixture;
-  await until(() => server.stats().workers!.spare === 1); // its start is no part of the time
-  const [conn] = await begin(address);
-  using _ = conn;
-  assertEquals(await conn.read(new Uint8Array(1)), null);
-  await until(() => lines.includes("info: tidied up"));
-  await until(() => server.activeChildren.size === 0);
-  assertInstanceOf(errors[0], Deno.errors.TimedOut);
-  assertEquals(errors.length, 1);
-  assertEquals(server.stats().aborted, 1);
+  let tries = 0;
+  // A child that the system does not run for 100 ms has had its time, so one such child proves nothing.
+  while (!lines.includes("info: tidied up")) {
+    await until(() => server.stats().workers!.spare === 1); // its start is no part of the time
+    const [conn] = await begin(address);
+    using _ = conn;
+    tries++;
+    assert(tries < 50);
+    assertEquals(await conn.read(new Uint8Array(1)), null);
+    await until(() => server.activeChildren.size === 0 && errors.length === tries);
+  }
+  for (const error of errors) assertInstanceOf(error, Deno.errors.TimedOut);
+  assertEquals(server.stats().aborted, tries);
 });
 
 for (const Handler of [DeafHandler, StubbornHandler, SpinHandler]) {

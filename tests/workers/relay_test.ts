@@ -48,7 +48,10 @@ class LocalWorker extends HandlerWorker implements AsyncDisposable {
     const { promise, resolve } = Promise.withResolvers<WorkerEnd>();
     this.ended = promise;
     this.#end = resolve;
-    this.#runner = new Runner(this.unitEnd, (number) => this.closed(number));
+    this.#runner = new Runner(this.unitEnd, {
+      closed: (number) => this.closed(number),
+      call: () => Promise.reject(new Error("nothing is called here")),
+    });
     this.#running = runs ? this.#runner.run().catch(() => {}) : Promise.resolve();
   }
 
@@ -93,6 +96,7 @@ function request(
 ): RemoteRequest {
   return {
     start: { clientAddress: ADDRESS, serverAddress: ADDRESS, connection: null },
+    call: () => Promise.reject(new Error("nothing is called here")),
     context: { version: 0, packed: new Uint8Array(), value: undefined },
     signal,
     client: { packet: bytes(command), socket: new DatagramSocket({ addr: ADDRESS, send }) },

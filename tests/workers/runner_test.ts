@@ -48,7 +48,10 @@ class Main implements AsyncDisposable {
     this.channel = new RingChannel(memory, "main");
     this.reader = new FrameReader(this.channel, FROM_WORKER);
     this.writer = new FrameWriter(this.channel);
-    this.runner = new Runner(new RingChannel(memory, "worker"), () => {});
+    this.runner = new Runner(new RingChannel(memory, "worker"), {
+      closed() {},
+      call: () => Promise.reject(new Error("nothing is called here")),
+    });
     this.running = this.runner.run();
     this.running.catch(() => {}); // whoever expects it awaits it
   }

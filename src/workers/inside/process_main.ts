@@ -15,8 +15,8 @@ const encoder = new TextEncoder();
 
 async function serve(): Promise<never> {
   const channel = new StdioChannel(descriptors.input, descriptors.output);
-  const runner = new Runner(channel, (number, key) => {
-    stderr.writeSync(encoder.encode(closedMark(key, number)));
+  const runner = new Runner(channel, {
+    closed: (number, key) => void stderr.writeSync(encoder.encode(closedMark(key, number))),
   });
   // Not on Windows, where a handler that reads is told by a frame.
   if (Deno.build.os !== "windows") {

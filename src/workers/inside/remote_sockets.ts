@@ -13,6 +13,7 @@ import {
   type Start,
   type Wait,
 } from "../../channel/messages.ts";
+import type { RemoteCalls } from "./remote_calls.ts";
 import type { FrameReader } from "../../channel/frame_reader.ts";
 import type { FrameWriter } from "../../channel/frame_writer.ts";
 import { FRAME, type FrameType, MAX_DATA, MAX_DATAGRAM } from "../../channel/frames.ts";
@@ -37,6 +38,8 @@ export class RemoteTransport implements StreamTransport {
   #seen = 0;
   #ended = false;
   #closed = false;
+  /** Whether the frames are for the next request. */
+  #released = false;
   /** Rejects the read that waits for a frame, if any. */
   #endRead: ((error: Error) => void) | null = null;
   /** Rejects the write that waits for room, if any. */
@@ -45,9 +48,22 @@ export class RemoteTransport implements StreamTransport {
   #gone = false;
   /** The last read of a payload. */
   #reading: Promise<unknown> | null = null;
+  readonly #calls: RemoteCalls;
+  /** What came of the stream while nobody but calls waited. */
+  readonly #early: Uint8Array<ArrayBuffer>[] = [];
+  /** Whether a read goes to the next frame. */
+  #isReading = false;
+  /** Whether frames are read for calls, while no read does; settles at each of them. */
+  #pump: PromiseWithResolvers<void> | null = null;
 
-  constructor(frames: WorkerFrames, connection: NonNullable<Start["connection"]>) {
+  constructor(
+    frames: WorkerFrames,
+    connection: NonNullable<Start["connection"]>,
+    calls: RemoteCalls,
+  ) {
     this.#frames = frames;
+    this.#calls = calls;
+    calls.onCall = () => this.#onCall();
     this.localAddr = connection.localAddr;
     this.remoteAddr = connection.remoteAddr;
     this.#alpnProtocol = connection.alpnProtocol;
@@ -55,16 +71,78 @@ export class RemoteTransport implements StreamTransport {
 
   async read(p: Uint8Array): Promise<number | null> {
     const { reader } = this.#frames;
+    this.#isReading = true;
     try {
-      while (reader.left === 0 && !this.#ended && !this.#closed) {
-        this.#meet(reader.nextNow() ?? await this.#untilReleased(reader.next()));
+      while (this.#early.length === 0 && reader.left === 0 && !this.#ended) {
+        this.#assertOpen("read from");
+        if (this.#pump === null) {
+          const type = reader.nextNow() ?? await this.#untilReleased(reader.next());
+          if (type === FRAME.RETURN) await (this.#reading = this.#calls.take());
+          else this.#meet(type);
+        } else {
+          if (this.#calls.pending) this.#tell(FRAME.MORE);
+          await this.#untilReleased(this.#pump.promise);
+        }
       }
       this.#assertOpen("read from");
+      if (this.#early.length > 0) return this.#takeEarly(p);
       if (this.#ended) return null;
       return reader.readNow(p) || await (this.#reading = reader.read(p));
     } catch (error) {
       throw fromChannel(error);
+    } finally {
+      this.#isReading = false;
+      if (this.#calls.pending) void this.#readForCalls();
     }
+  }
+
+  #takeEarly(p: Uint8Array): number {
+    const first = this.#early[0]!;
+    p.set(first.subarray(0, p.length));
+    if (first.length > p.length) this.#early[0] = first.subarray(p.length);
+    else this.#early.shift();
+    return Math.min(first.length, p.length);
+  }
+
+  /** A call has been sent: the client's bytes are held back until it has its answer, or we ask for them. */
+  #onCall(): void {
+    if (this.#isReading) this.#tell(FRAME.MORE);
+    else void this.#readForCalls();
+  }
+
+  /** Reads frames while calls are the only ones to wait for one, also when the client is cut off; never rejects. */
+  async #readForCalls(): Promise<void> {
+    if (this.#pump !== null) return;
+    const { reader } = this.#frames;
+    this.#pump = Promise.withResolvers();
+    try {
+      while (this.#calls.pending && !this.#released) {
+        if (reader.left > 0) await this.#keepPayload();
+        const type = await reader.next(false);
+        if (this.#released) break; // the frame is for who reads next
+        if (type === FRAME.RETURN) await (this.#reading = this.#calls.take());
+        else this.#note(type);
+        if (reader.left > 0) await this.#keepPayload();
+        this.#arrived();
+      }
+    } catch (error) {
+      this.#calls.end(error as Error); // the server has gone
+    }
+    const pump = this.#pump;
+    this.#pump = null;
+    pump.resolve();
+  }
+
+  async #keepPayload(): Promise<void> {
+    const payload = this.#frames.reader.payload();
+    this.#reading = payload;
+    this.#early.push(await payload);
+  }
+
+  /** Lets a read that waits look at what has come. */
+  #arrived(): void {
+    this.#pump!.resolve();
+    this.#pump = Promise.withResolvers();
   }
 
   readSync(p: Uint8Array, timeout: number | null): number | null {
@@ -114,6 +192,8 @@ export class RemoteTransport implements StreamTransport {
   /** Ends the use of the frames, for the next request; the connection stays the main isolate's. */
   async release(): Promise<void> {
     this.#closed = true;
+    this.#released = true;
+    this.#calls.onCall = null;
     this.#endRead?.(closedError("read from")); // the frame is for who reads next
     await this.#reading?.catch(() => {}); // whoever left that read behind
   }
@@ -142,7 +222,7 @@ export class RemoteTransport implements StreamTransport {
   unref(): void {}
 
   /** Waits for a frame, but not after the connection was closed. */
-  #untilReleased(next: Promise<FrameType | null>): Promise<FrameType | null> {
+  #untilReleased<Value>(next: Promise<Value>): Promise<Value> {
     return new Promise((resolve, reject) => {
       this.#endRead = reject;
       next.then(resolve, reject);
@@ -157,21 +237,28 @@ export class RemoteTransport implements StreamTransport {
     });
   }
 
-  /** Takes note of a frame that is not the stream's bytes themselves. */
+  /**
+   * Takes note of a frame that is not the stream's bytes themselves.
+   *
+   * @throws {Error} Where it says that there is nothing more to read.
+   */
   #meet(type: FrameType | null): void {
-    if (type === FRAME.DATA) {
-      this.#seen++;
-    } else if (type === FRAME.END) {
-      this.#seen++;
-      this.#ended = true;
-    } else if (type === FRAME.CLOSE) {
-      this.#gone = true;
-      throw goneError();
-    } else if (type === null) {
-      throw new Deno.errors.ConnectionReset("Cannot read from client: the server has gone");
-    } else if (type === FRAME.EXPIRED) {
+    this.#note(type);
+    if (type === FRAME.CLOSE) throw goneError();
+    if (type === FRAME.EXPIRED) {
       throw new Deno.errors.TimedOut("Cannot read from client: no progress in time");
     }
+  }
+
+  /** @throws {Deno.errors.ConnectionReset} When there will be no more frames. */
+  #note(type: FrameType | null): void {
+    if (type === FRAME.DATA || type === FRAME.END) this.#seen++;
+    if (type === FRAME.END) this.#ended = true;
+    if (type === FRAME.CLOSE) this.#gone = true;
+    if (type !== null) return;
+    const error = new Deno.errors.ConnectionReset("Cannot read from client: the server has gone");
+    this.#calls.end(error);
+    throw error;
   }
 
   #setOption(option: SocketOption): void {
@@ -201,12 +288,15 @@ export class RemoteDatagramConn {
   readonly #frames: WorkerFrames;
   /** The sends whose outcome has not been told; first come, first told. */
   readonly #untold: PromiseWithResolvers<void>[] = [];
+  readonly #calls: RemoteCalls;
   #listening = false;
   #released = false;
 
-  constructor(frames: WorkerFrames, addr: SocketAddress) {
+  constructor(frames: WorkerFrames, addr: SocketAddress, calls: RemoteCalls) {
     this.#frames = frames;
     this.addr = addr;
+    this.#calls = calls;
+    calls.onCall = () => void this.#listen();
   }
 
   async send(data: Uint8Array, address: Deno.Addr): Promise<number> {
@@ -247,9 +337,11 @@ export class RemoteDatagramConn {
     this.#listening = true;
     const { reader } = this.#frames;
     try {
-      while (this.#untold.length > 0) {
+      while (this.#untold.length > 0 || this.#calls.pending) {
         const type = await reader.next(false);
+        if (this.#released) break; // the frame is for who reads next
         if (type === null) throw goneServer();
+        if (type === FRAME.RETURN) await this.#calls.take();
         if (type !== FRAME.SENT) continue;
         const fault = reader.left > 0 ? { error: sendFault(await reader.payload()) } : null;
         const told = this.#untold.shift()!;
@@ -258,6 +350,7 @@ export class RemoteDatagramConn {
       }
     } catch (error) {
       this.#fail(error);
+      this.#calls.end(fromChannel(error) as Error);
     }
     this.#listening = false;
   }

@@ -25,12 +25,23 @@ import { FrameWriter } from "../../channel/frame_writer.ts";
 import { FRAME, TO_WORKER } from "../../channel/frames.ts";
 import { pack, unpack } from "../../channel/pack.ts";
 import { RemoteDatagramConn, RemoteTransport, type WorkerFrames } from "./remote_sockets.ts";
-import { ServerStub } from "./server_stub.ts";
+import { RemoteCalls } from "./remote_calls.ts";
+import { type ServerCall, ServerStub } from "./server_stub.ts";
 
 /** How many turns of the event loop later at the most a rejection that nobody awaits is reported. */
 const REPORT_TURNS = 3;
 /** Of a worker: the main isolate says what there is to say. */
 const SILENT: ServerLogger = { debug() {}, info() {}, warn() {}, error() {} };
+
+/** What reaches the main isolate past all frames. */
+export interface RunnerMain {
+  /**
+   * Tells the number of a request whose connection its handler has closed, and with it the key that came with INIT.
+   */
+  closed(number: number, key: string): void;
+  /** Has the server call a method; left out where there is no other way than frames. */
+  call?: ServerCall;
+}
 
 /** Runs the requests of a worker. */
 export class Runner {
@@ -47,18 +58,19 @@ export class Runner {
   /** Told of the next one. */
   #onPosted: (() => void) | null = null;
   #key = "";
+  readonly #call: ServerCall | undefined;
 
   /**
    * Makes it for one end of a channel.
    *
    * @param channel The worker's end.
-   * @param tellClosed Tells the main isolate the number of a request whose connection its handler has closed, and
-   * with it the key that came with INIT.
+   * @param main Reaches the main isolate past all frames.
    */
-  constructor(channel: BlockingChannel, tellClosed: (number: number, key: string) => void) {
+  constructor(channel: BlockingChannel, main: RunnerMain) {
     const [reader, writer] = [new FrameReader(channel, TO_WORKER), new FrameWriter(channel)];
     const frames = { channel, reader, writer };
-    this.#frames = { ...frames, tellClosed: () => tellClosed(this.#count, this.#key) };
+    this.#frames = { ...frames, tellClosed: () => main.closed(this.#count, this.#key) };
+    this.#call = main.call;
   }
 
   /**
@@ -133,13 +145,22 @@ export class Runner {
     this.#count++;
     const { value: start, parts: [packet] } = unpack<Start>(payload);
     const { clientAddress, serverAddress, connection } = start;
-    const transport = connection === null ? null : new RemoteTransport(this.#frames, connection);
+    const calls = new RemoteCalls(this.#frames.reader, this.#frames.writer);
+    const transport = connection === null
+      ? null
+      : new RemoteTransport(this.#frames, connection, calls);
     const socket = transport === null ? null : new StreamSocket(transport, SILENT);
-    const conn = socket === null ? new RemoteDatagramConn(this.#frames, serverAddress) : null;
+    const conn = socket === null
+      ? new RemoteDatagramConn(this.#frames, serverAddress, calls)
+      : null;
     const request = socket ?? [packet!, new DatagramSocket(conn!)];
     const outcome: Outcome = {};
     try {
-      const server = this.#server = new ServerStub(serverAddress, await this.#contextOf(start));
+      const server = this.#server = new ServerStub(
+        serverAddress,
+        await this.#contextOf(start),
+        this.#call ?? ((name, args) => calls.call(name, args)),
+      );
       if (this.#aborted === this.#count) server.abort();
       // What a handler may use of its server is there; the rest says why not.
       const handler = new Handler(request, clientAddress, server as unknown as AnyServer);
@@ -161,6 +182,7 @@ export class Runner {
       }
       if (leftBehind !== null) outcome.leftBehind = leftBehind;
     }
+    this.#server?.end();
     this.#server = null;
     return outcome;
   }

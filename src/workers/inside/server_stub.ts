@@ -6,6 +6,7 @@
 import type { SocketAddress } from "../../base/address.ts";
 import { describeThrown } from "../../base/errors.ts";
 import { abortSafely } from "../../base/unawaited.ts";
+import { endedError, unlessAwaited } from "../../core/server_call.ts";
 
 /** What is printed of an error in a listener of the request's signal. */
 const ABORT_FAULT = "Cannot tell handler that its request is cut off: its listener failed with";
@@ -16,6 +17,9 @@ const ELSEWHERE = [
   ...["stats", "socket", "logger", "ref", "unref", "RequestHandlerClass", "timeout"],
 ];
 
+/** Has the server call a method. */
+export type ServerCall = (name: string, args: unknown[]) => Promise<unknown>;
+
 /** The smaller view of a server: memory is not shared, so what is here was sent along with the request. */
 export class ServerStub {
   /** Where the server listens. */
@@ -23,10 +27,25 @@ export class ServerStub {
   /** What the server's `requestContext()` gave. */
   readonly context: unknown;
   readonly #controller = new AbortController();
+  readonly #call: ServerCall;
+  #hasEnded = false;
 
-  constructor(serverAddress: SocketAddress, context: unknown) {
+  constructor(serverAddress: SocketAddress, context: unknown, call: ServerCall) {
     this.serverAddress = serverAddress;
     this.context = context;
+    this.#call = call;
+  }
+
+  /** Has the server call a method of its own, as `BaseServer.call()` says. */
+  call(name: string, ...args: unknown[]): Promise<unknown> {
+    return unlessAwaited(
+      this.#hasEnded ? Promise.reject(endedError()) : this.#call(name, args),
+    );
+  }
+
+  /** To be called when the request has ended, after which nothing is called any more. */
+  end(): void {
+    this.#hasEnded = true;
   }
 
   /** The abort signal of the request under way, which is the only one. */
@@ -50,7 +69,7 @@ for (const name of ELSEWHERE) {
     get(): never {
       throw new Deno.errors.NotSupported(
         `Cannot use 'server.${name}' in a Worker or subprocess: the server is elsewhere; ` +
-          "'server.serverAddress' and 'server.context' are here",
+          "'server.serverAddress', 'server.context' and 'server.call()' are here",
       );
     },
   });

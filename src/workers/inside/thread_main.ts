@@ -14,17 +14,21 @@ export interface ThreadTalk {
   /** Which request is cut off, or the context of those that come; the reply says no more than that it was heard. */
   command: { abort: number } | { posted: number; context: unknown };
   reply: Record<never, never>;
-  question: never;
-  answer: never;
+  /** A call of the server by the handler. */
+  question: { call: string; args: unknown[] };
+  answer: unknown;
   /** Of which request the handler has closed the connection. */
   news: { closed: number };
 }
 
 /** Serves the requests that come by the channel, then ends the Worker. */
 function serve(): void {
-  inIsolate<ThreadTalk>(({ memory }, { say, end }) => {
+  inIsolate<ThreadTalk>(({ memory }, { say, ask, end }) => {
     const channel = new RingChannel(memory, "worker");
-    const runner = new Runner(channel, (number) => say({ closed: number }));
+    const runner = new Runner(channel, {
+      closed: (number) => say({ closed: number }),
+      call: (call, args) => ask({ call, args }),
+    });
     runner.run().then(() => end(0), (error) => {
       // The main end of the channel has been closed while something was written to it.
       if (error instanceof Deno.errors.BrokenPipe) end(0);
