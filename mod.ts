@@ -190,6 +190,7 @@ export {
   ThreadingMixIn,
   type ThreadingOptions,
 } from "./src/servers/threading_mix_in.ts";
+export type { ThreadingMode } from "./src/servers/threading_mode.ts";
 export { UDPServer, type UDPServerOptions } from "./src/servers/udp_server.ts";
 export {
   type SocketFileOptions,

@@ -150,6 +150,7 @@ let served = 0;
 /** Does what only a Worker or a subprocess may do, or what nobody should, as the first line says. */
 export class UnitCommandHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  static override readonly blocking: boolean = true;
 
   override async handle(): Promise<void> {
     served++;
@@ -158,12 +159,23 @@ export class UnitCommandHandler extends StreamRequestHandler {
     const { request, wfile } = this;
     const number = Number(argument);
     if (command === "block") {
-      wfile.writeSync("blocking");
-      while (request.recvSync().length > 0);
+      if (request.canBlock) {
+        wfile.writeSync("blocking");
+        while (request.recvSync().length > 0);
+      } else {
+        await wfile.write("blocking");
+        while ((await request.recv()).length > 0);
+      }
     } else if (command === "echo-sync") {
-      for (const text of this.rfile.linesSync()) wfile.writeSync(`${text}\n`);
+      if (request.canBlock) {
+        for (const text of this.rfile.linesSync()) wfile.writeSync(`${text}\n`);
+      } else {
+        for await (const text of this.rfile.lines()) await wfile.write(`${text}\n`);
+      }
+    } else if (command === "block-anyway") {
+      wfile.writeSync("blocking");
     } else if (command === "spin") {
-      wfile.writeSync("spinning");
+      await wfile.write("spinning");
       while (true);
     } else if (command === "stick") {
       await wfile.write("sticking");
@@ -245,6 +257,12 @@ export class UnitCommandHandler extends StreamRequestHandler {
     if (name === "own") return new OwnError("mine");
     return new Error("plain");
   }
+}
+
+/** Does the same, and blocks nowhere, so that Workers may accept clients for it. */
+export class AwaitingUnitCommandHandler extends UnitCommandHandler {
+  static override readonly moduleUrl = import.meta.url;
+  static override readonly blocking = false;
 }
 
 /** An error that only this module knows. */

@@ -119,10 +119,15 @@ export async function runProgram(program: string, options: RunOptions = {}): Pro
   return { code, signal, stdout: text(stdout), stderr: text(stderr) };
 }
 
-/** A logger that keeps its lines, as "level: message". */
+/** What every threading server says of itself, whatever is tested. */
+const THREADING_MODE = /^(Workers accept clients|Main isolate relays): /;
+
+/** A logger that keeps its lines, as "level: message", less those of {@linkcode THREADING_MODE}. */
 export class ListLogger implements ServerLogger {
   readonly lines: string[] = [];
-  debug = (message: string) => this.lines.push(`debug: ${message}`);
+  debug = (message: string) => {
+    if (!THREADING_MODE.test(message)) this.lines.push(`debug: ${message}`);
+  };
   info = (message: string) => this.lines.push(`info: ${message}`);
   warn = (message: string) => this.lines.push(`warn: ${message}`);
   error = (message: string) => this.lines.push(`error: ${message}`);

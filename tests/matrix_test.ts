@@ -18,6 +18,7 @@ import {
   ForkingUnixStreamServer,
   type SocketAddress,
   type StreamSocket,
+  type TCPAddr,
   TCPServer,
   ThreadingTCPServer,
   ThreadingTLSServer,
@@ -54,6 +55,13 @@ import {
 /** What the servers have for their handlers. */
 const CONTEXT = { name: "matrix", table: new Map([["one", 1n]]), bytes: Uint8Array.of(1, 2) };
 
+/** Serves by the relay, as it wants each client itself. */
+class RelayingTCPServer extends ThreadingTCPServer {
+  override getRequest(): Promise<[StreamSocket, TCPAddr]> {
+    return super.getRequest();
+  }
+}
+
 /** The modes of a family of streams. */
 interface StreamFamily {
   name: string;
@@ -71,6 +79,7 @@ const STREAMS: StreamFamily[] = [
       sync: () => new TCPServer(LOOPBACK, StreamCommandHandler),
       concurrent: () => new ConcurrentTCPServer(LOOPBACK, StreamCommandHandler),
       threading: () => new ThreadingTCPServer(LOOPBACK, StreamCommandHandler),
+      "threading by relay": () => new RelayingTCPServer(LOOPBACK, StreamCommandHandler),
       forking: () => new ForkingTCPServer(LOOPBACK, StreamCommandHandler),
     },
     dial: connect,

@@ -98,6 +98,7 @@ const TYPES = [
   "TCPServerOptions",
   "TLSServerOptions",
   "Threading",
+  "ThreadingMode",
   "ThreadingOptions",
   "UDPAddr",
   "UDPServerOptions",

@@ -52,6 +52,10 @@ export const MODES: Mode[] = [
     make: () => new ThreadingTCPServer(LOOPBACK, OwnBytesHandler, { minSpareThreads: 0, logger }),
   },
   {
+    name: "ThreadingTCPServer, accepting in Workers",
+    make: () => new ThreadingTCPServer(LOOPBACK, OwnBytesHandler, { logger }),
+  },
+  {
     name: "ThreadingUnixStreamServer",
     make: () =>
       new ThreadingUnixStreamServer({ path: tempSocketPath() }, OwnBytesHandler, {

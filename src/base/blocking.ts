@@ -4,13 +4,27 @@
  * @module
  */
 
+/** Whether this is a Worker that has its connections itself. */
+let hasConnections = false;
+
+/** Notes that this is a Worker that has its connections itself, on which nothing blocks. */
+export function noteOwnConnections(): void {
+  hasConnections = true;
+}
+
 /**
- * Makes the error of a blocking call in the server's own isolate.
+ * Makes the error of a blocking call where nothing blocks.
  *
  * @param call What was called.
  * @param instead What to do here.
  */
 export function cannotBlock(call: string, instead: string): Error {
+  if (hasConnections) {
+    return new Deno.errors.NotSupported(
+      `Cannot block in ${call}: this Worker has the connection itself; ` +
+        `declare 'static override readonly blocking = true' in the handler, or ${instead}`,
+    );
+  }
   return new Deno.errors.NotSupported(
     `Cannot block in ${call}: the server's own isolate serves others meanwhile; ` +
       `use a ThreadingMixIn or ForkingMixIn server, or ${instead}`,

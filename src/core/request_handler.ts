@@ -52,6 +52,13 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
    */
   static readonly moduleUrl: string = "";
 
+  /**
+   * Whether the handler blocks: calls methods whose names end in `Sync`, in a Worker of a server with `ThreadingMixIn`. One
+   * that does not may have its Worker accept clients by itself, which is faster; where it calls them all the same, they
+   * throw. Left out, a handler blocks whose `handle()` is not an `async` function. Computing is not blocking.
+   */
+  declare static readonly blocking?: boolean;
+
   // Declared only: the constructor sets them, and a field would be set twice.
 
   /** What is handled. */

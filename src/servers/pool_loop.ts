@@ -1,33 +1,20 @@
 /**
  * How a pool serves: its Workers accept the clients, and this isolate starts, stops and drains them.
  *
- * The states are those of `core/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`. A hook
- * that the server's class has of its own is called here for the Worker that asks, which waits for it: that is why such a
- * call is inside the server, and may await `shutdown()`, `drain()` and `serverClose()`.
+ * The states are those of `core/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`.
  *
  * @module
  */
 import { assertBound } from "../core/bind.ts";
 import { formatAddress, type TCPAddr } from "../base/address.ts";
-import { noteSource } from "../base/errors.ts";
 import { logTo, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
-import { type Call, calls } from "../core/inside.ts";
-import { type Callable, callServer } from "../core/server_call.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
-import { StreamSocket } from "../sockets/stream_socket.ts";
-import type { StreamTransport } from "../sockets/stream_transport.ts";
-import { fromErrorMessage } from "../channel/messages.ts";
+import { DistantHooks, type HookHost } from "./distant_hooks.ts";
 import { PoolSupervisor } from "./pool_supervisor.ts";
-import type {
-  PoolInit,
-  PoolLimits,
-  PoolQuestion,
-  PoolSettings,
-  PoolTalk,
-} from "./pool_messages.ts";
+import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 import { AcceptGate } from "../workers/accept_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
@@ -36,19 +23,17 @@ import type { HandlerModule } from "../workers/handler_module.ts";
 const FREE_LIMIT = 1000;
 
 /** What the loop of a pool needs of its server. */
-export interface PoolHost extends LifecycleHost, Callable {
+export interface PoolHost extends LifecycleHost, HookHost {
   readonly serverAddress: TCPAddr;
   readonly workers: number;
   closeSocket(): void;
-  verifyRequest(request: StreamSocket, clientAddress: TCPAddr): boolean | Promise<boolean>;
-  handleError(error: unknown, request: StreamSocket, clientAddress: TCPAddr): void | Promise<void>;
 }
 
 /** What a {@linkcode PoolLoop} is made with. */
 export interface PoolLoopOptions {
   handler: HandlerModule;
   /** What Workers are started with beside the handler; called when the server is bound. */
-  init: () => Omit<PoolInit, "counters" | "handler">;
+  init: () => Omit<PoolInit, "record" | "handler">;
   /** How Workers serve; called each time they are to. */
   settings: () => PoolSettings;
   /** Called when a Worker listens. */
@@ -65,8 +50,7 @@ export class PoolLoop implements ServingLoop {
   readonly #options: PoolLoopOptions;
   readonly #supervisor: PoolSupervisor;
   readonly #gate: AcceptGate;
-  /** The run under way, or the last one. */
-  #run: Run | null = null;
+  readonly #hooks: DistantHooks;
   /** Resolves when the run under way is to end; rejects with what ends it. */
   #stopped = Promise.withResolvers<void>();
   /** Resolves when the Workers have drained; null before that begins. */
@@ -77,6 +61,7 @@ export class PoolLoop implements ServingLoop {
   constructor(server: PoolHost, options: PoolLoopOptions) {
     this.#server = server;
     this.#options = options;
+    this.#hooks = new DistantHooks(server);
     this.#gate = new AcceptGate({
       kind: "Worker of pool",
       log: (line) => this.#log("warn", line),
@@ -110,7 +95,7 @@ export class PoolLoop implements ServingLoop {
     limit: number | null,
     tick: (() => void | Promise<void>) | null,
   ): Promise<void> {
-    this.#run = run;
+    this.#hooks.run = run;
     const { promise: stopped } = this.#stopped = Promise.withResolvers<void>();
     stopped.catch(() => {}); // when it rejects, a tick may be under way
     try {
@@ -201,16 +186,7 @@ export class PoolLoop implements ServingLoop {
       shortage: this.#gate.listener(),
     };
     const events: PoolWorkerEvents = {
-      onQuestion: async (question) => {
-        const call: Call = {
-          ...{ server: this.#server, run: this.#run, outer: undefined, running: true },
-        };
-        try {
-          return await calls.run(call, () => this.#answer(question));
-        } finally {
-          call.running = false;
-        }
-      },
+      onQuestion: (question) => this.#hooks.answer(question),
       onLog: (level, text) => passOn(this.#server.logger, level, text),
       onExit: (error) => this.#stopped.reject(error),
     };
@@ -218,17 +194,6 @@ export class PoolLoop implements ServingLoop {
       (handler) => PoolWorker.start({ ...init(), handler }, options, events),
       (worker) => worker.terminate(),
     );
-  }
-
-  /** Calls a hook or a method for a Worker. */
-  async #answer(question: PoolTalk["question"]): Promise<unknown> {
-    if ("call" in question) return await callServer(this.#server, question.call, question.args);
-    const { hook, clientAddress, error, ofClient = false } = question;
-    const request = new StreamSocket(new DistantConnection(question));
-    if (hook === "verifyRequest") return await this.#server.verifyRequest(request, clientAddress);
-    const thrown = fromErrorMessage(error!);
-    if (ofClient) noteSource(thrown, request);
-    await this.#server.handleError(thrown, request, clientAddress);
   }
 
   #isBound(): boolean {
@@ -243,39 +208,4 @@ export class PoolLoop implements ServingLoop {
   #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
     logTo(this.#server.logger, level, message, ...errors);
   }
-}
-
-/** A connection that another isolate has, for hooks that want to know whose it is. */
-class DistantConnection implements StreamTransport {
-  readonly localAddr: Deno.Addr;
-  readonly remoteAddr: Deno.Addr;
-
-  constructor({ localAddr, clientAddress }: PoolQuestion) {
-    this.localAddr = localAddr;
-    this.remoteAddr = clientAddress;
-  }
-
-  read(): Promise<never> {
-    return Promise.reject(distant());
-  }
-
-  write(): Promise<never> {
-    return Promise.reject(distant());
-  }
-
-  closeWrite(): Promise<never> {
-    return Promise.reject(distant());
-  }
-
-  close(): void {}
-
-  ref(): void {}
-
-  unref(): void {}
-}
-
-function distant(): Error {
-  return new Deno.errors.NotSupported(
-    "Cannot use connection in this hook of a pool: a Worker has it; the addresses are here",
-  );
 }

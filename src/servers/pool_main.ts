@@ -7,135 +7,29 @@
  *
  * @module
  */
-import { queueLimit } from "../core/bind.ts";
-import type { TCPAddr } from "../base/address.ts";
-import { ConcurrentMixIn, type Constructor } from "./concurrent_mix_in.ts";
-import { TCPServer } from "./tcp_server.ts";
-import { TLSServer } from "./tls_server.ts";
-import { isOfClient } from "../base/errors.ts";
-import { logTo, type ServerLogger } from "../base/log.ts";
+import { noteOwnConnections } from "../base/blocking.ts";
+import type { ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay } from "../base/time.ts";
-import type { AnyServer } from "../core/base_server.ts";
-import { runHandler } from "../core/run_handler.ts";
+import { toErrorMessage } from "../channel/messages.ts";
 import type { ServerStats } from "../core/server_stats.ts";
-import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { inIsolate, type IsolateBody, type MainIsolate } from "../workers/inside/isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "../workers/inside/load_handler.ts";
-import { toErrorMessage } from "../channel/messages.ts";
-import { listenShared } from "./shared_listener.ts";
+import { WorkerTurn } from "./accept_turns.ts";
+import type { PoolCommand, PoolInit, PoolLimits, PoolSettings, PoolTalk } from "./pool_messages.ts";
 import {
-  type PoolCommand,
-  type PoolInit,
-  type PoolLimits,
-  type PoolSettings,
-  type PoolTalk,
-  SharedCounters,
-} from "./pool_messages.ts";
-import { type ServerCall, ServerStub } from "../workers/inside/server_stub.ts";
+  ConcurrentTCPServer,
+  ConcurrentTLSServer,
+  COUNT_DELAY,
+  pooledServer,
+  PoolServerStub,
+  type WorkerContext,
+} from "./pooled_server.ts";
+import { type ThreadServer, threadServer } from "./thread_server.ts";
+import { WorkerRecord } from "./worker_record.ts";
 
-/** How long the end of a request may take to reach the counters, in milliseconds. */
-const COUNT_DELAY = 1;
-/** The same for a request that was cut off, whose handler gets time to unwind. */
-const ABORTED_COUNT_DELAY = 150;
 /** How often a Worker that is to stop looks whether its request has ended, in milliseconds. */
 const STOP_INTERVAL = 2;
-
-/** What handlers see as their server, of which there is one for all requests of a Worker. */
-class PoolServerStub extends ServerStub {
-  readonly #server: AnyServer;
-
-  constructor(server: AnyServer, context: unknown, call: ServerCall) {
-    super(server.serverAddress, context, call);
-    this.#server = server;
-  }
-
-  override requestSignal(request?: unknown): AbortSignal {
-    return this.#server.requestSignal(request);
-  }
-}
-
-/** What a server in a Worker needs of the Worker. */
-interface WorkerContext {
-  readonly init: PoolInit;
-  readonly Handler: HandlerClass;
-  readonly settings: PoolSettings | null;
-  readonly view: PoolServerStub | null;
-  readonly main: MainIsolate<PoolTalk>;
-  /** Says that nobody listens here any more. */
-  unlistened(): void;
-  /** Writes the counters now. */
-  count(): void;
-  /** Writes the counters soon. */
-  countIn(delay: number): void;
-}
-
-const ConcurrentTCPServer = ConcurrentMixIn(TCPServer);
-const ConcurrentTLSServer = ConcurrentMixIn(TLSServer);
-type ConcurrentTCPServer = InstanceType<typeof ConcurrentTCPServer>;
-
-/** Puts a server to work in a Worker: it listens on the shared queue, and asks the main isolate where that is wanted. */
-function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
-  Base: Base,
-  worker: WorkerContext,
-): Base {
-  abstract class PooledServer extends Base {
-    override openListener(): Deno.Listener {
-      const { address, tls, sharing } = worker.init;
-      return listenShared(address, tls, sharing, (text) => logTo(this.logger, "warn", text));
-    }
-
-    override closeSocket(): void {
-      super.closeSocket();
-      worker.unlistened();
-    }
-
-    override get [queueLimit](): number {
-      return worker.init.queueShare + 2; // as that of the base
-    }
-
-    override async verifyRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<boolean> {
-      worker.count();
-      if (!worker.settings!.asks.verifyRequest) return true;
-      const { localAddr } = request;
-      return await worker.main.ask({ hook: "verifyRequest", clientAddress, localAddr }) as boolean;
-    }
-
-    override async finishRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
-      // What a handler may use of its server is there; the rest says why not.
-      const view = worker.view as unknown as AnyServer;
-      await runHandler(new worker.Handler(request, clientAddress, view));
-    }
-
-    override closeRequest(request: StreamSocket): void {
-      const isAborted = this.requestSignal(request).aborted;
-      super.closeRequest(request);
-      worker.countIn(isAborted ? ABORTED_COUNT_DELAY : COUNT_DELAY);
-    }
-
-    override async handleError(
-      error: unknown,
-      request: StreamSocket,
-      clientAddress: TCPAddr,
-    ): Promise<void> {
-      if (!worker.settings!.asks.handleError) {
-        await super.handleError(error, request, clientAddress);
-        return;
-      }
-      const { localAddr } = request;
-      const sent = toErrorMessage(error);
-      const ofClient = isOfClient(error, request, clientAddress);
-      await worker.main.ask({
-        hook: "handleError",
-        clientAddress,
-        localAddr,
-        error: sent,
-        ofClient,
-      });
-    }
-  }
-  return PooledServer;
-}
 
 /** A Worker of a pool, seen from inside. */
 class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
@@ -143,17 +37,20 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
   settings: PoolSettings | null = null;
   view: PoolServerStub | null = null;
   readonly main: MainIsolate<PoolTalk>;
-  readonly #counters: SharedCounters;
+  readonly record: WorkerRecord;
   #acceptErrors = 0;
   #countTimer: ReturnType<typeof setTimeout> | undefined;
   #Handler: HandlerClass | null = null;
   #server: ConcurrentTCPServer | null = null;
+  /** The same server, where it takes turns with others. */
+  #thread: ThreadServer | null = null;
+  #turn: WorkerTurn | null = null;
   #serving: Promise<void> | null = null;
 
   constructor(init: PoolInit, main: MainIsolate<PoolTalk>) {
     this.init = init;
     this.main = main;
-    this.#counters = new SharedCounters(init.counters);
+    this.record = new WorkerRecord(init.record);
   }
 
   get Handler(): HandlerClass {
@@ -162,7 +59,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
 
   /** Loads the handler and listens. */
   async #listen(): Promise<void> {
-    const { init: { handler, address: { tcpBacklog, ...address }, tls } } = this;
+    const { init: { handler, address: { tcpBacklog, ...address }, tls, turns } } = this;
     const Handler = this.#Handler = await loadHandler(handler);
     const options = {
       requestQueueSize: tcpBacklog,
@@ -171,9 +68,15 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
     };
     // The handler class is for the family, which the checker cannot know.
     const args = [address, Handler as never] as const;
-    const server = this.#server = tls === null
-      ? new (pooledServer(ConcurrentTCPServer, this))(...args, options)
-      : new (pooledServer(ConcurrentTLSServer, this))(...args, { ...options, ...tls });
+    if (turns !== null) {
+      noteOwnConnections();
+      this.#turn = new WorkerTurn(turns, this.record);
+      this.#thread = new (threadServer(this, this.#turn))(...args, options);
+    }
+    const server = this.#server = this.#thread ??
+      (tls === null
+        ? new (pooledServer(ConcurrentTCPServer, this))(...args, options)
+        : new (pooledServer(ConcurrentTLSServer, this))(...args, { ...options, ...tls }));
     void this.#endWith(server); // never rejects
   }
 
@@ -205,7 +108,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
   count(): void {
     if (this.#server === null) return;
     const { acceptErrors: counts, ...stats } = this.#server.stats();
-    this.#counters.write(stats);
+    this.record.counters.write(stats);
     const total = Object.values(counts).reduce((sum, count) => sum + count, 0);
     if (total === this.#acceptErrors) return;
     this.#acceptErrors = total;
@@ -234,7 +137,13 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
       case "limit":
         this.#limit(server, command.limits);
         return {};
+      case "ping":
+        return {};
       case "stop":
+        if (this.#thread !== null) {
+          this.#thread.pause();
+          return {};
+        }
         await server.shutdown();
         await this.#serving;
         // Alone in its Worker, a request is the one "under way" that shutdown() waits for everywhere.
@@ -243,7 +152,8 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
         }
         return {};
       case "close":
-        await server.serverClose();
+        if (this.#thread !== null) this.#thread.retire();
+        else await server.serverClose();
         return {};
       case "drain":
         if (this.settings === null) this.#configure(server, command.settings);
@@ -253,22 +163,23 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
 
   #configure(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.settings = settings;
-    const { main } = this;
-    this.view = new PoolServerStub(
-      server,
-      settings.context,
-      (call, args) => main.ask({ call, args }),
-    );
+    this.view = this.#thread?.viewOf(settings.context) ??
+      new PoolServerStub(server, settings.context, this.main);
     this.#limit(server, settings);
   }
 
-  #limit(server: ConcurrentTCPServer, { maxConnections, requestTimeout }: PoolLimits): void {
+  #limit(server: ConcurrentTCPServer, limits: PoolLimits): void {
+    const { maxConnections, requestTimeout, thread } = limits;
+    if (this.settings !== null) this.settings = { ...this.settings, ...limits };
     server.maxConnections = maxConnections;
     server.requestTimeout = requestTimeout;
+    if (this.#turn !== null) this.#turn.run = thread!.run;
   }
 
   #serve(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.#configure(server, settings);
+    this.#thread?.resume();
+    if (server.state !== "idle") return; // it serves still, or has ended
     this.#serving = server.serveForever().catch((error) => {
       this.main.say({ type: "exit", error: toErrorMessage(error) });
     });

@@ -6,7 +6,6 @@
 import type { TCPAddr } from "../base/address.ts";
 import type { ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import type { ServerStats } from "../core/server_stats.ts";
 import type { ErrorMessage, Init } from "../channel/messages.ts";
 import type { TLSIdentity } from "../sockets/node_tls_conn.ts";
 import type { SharedAddress, Sharing } from "./shared_listener.ts";
@@ -20,13 +19,24 @@ export interface PoolInit {
   /** How many of those who wait in the queue the Worker may take when it drains. */
   queueShare: number;
   /** Where the Worker writes its counters. */
-  counters: SharedArrayBuffer;
+  record: SharedArrayBuffer;
+  /** Where the Workers of a threading server take turns; null for those of a pool. */
+  turns: SharedArrayBuffer | null;
+  /** What handlers find as `server.serverAddress`. */
+  serverAddress: TCPAddr;
 }
 
 /** What may change at any time. */
 export interface PoolLimits {
   maxConnections: number;
   requestTimeout: number | null;
+  /** What a Worker of a threading server has to itself. */
+  thread: {
+    /** Which run of the server this is for. */
+    run: number;
+    maxRequests: number;
+    idleTimeout: number | null;
+  } | null;
 }
 
 /** What may change from one `serveForever()` to the next. */
@@ -34,7 +44,7 @@ export interface PoolSettings extends PoolLimits {
   /** What handlers find as `server.context`. */
   context: unknown;
   /** Which hooks the main isolate has of its own. */
-  asks: { verifyRequest: boolean; handleError: boolean };
+  asks: { verifyRequest: boolean };
 }
 
 /** What a Worker is to do. */
@@ -44,6 +54,8 @@ export type PoolCommand =
   | { name: "serve"; settings: PoolSettings }
   | { name: "limit"; limits: PoolLimits }
   | { name: "stop" }
+  /** Answer: the Worker awaits, and does not compute. */
+  | { name: "ping" }
   | { name: "close" }
   /** With the settings for one that has never served. */
   | { name: "drain"; timeout: number | null; settings: PoolSettings };
@@ -70,6 +82,8 @@ export type PoolNews =
   | { type: "unlistened" }
   | { type: "log"; level: keyof ServerLogger; message: string }
   | { type: "acceptErrors"; counts: Record<string, number> }
+  /** A handler has thrown a `ServerExit` that ends only its request. */
+  | { type: "exited"; message: string }
   /** Its server has left its loop with an error. */
   | { type: "exit"; error: ErrorMessage };
 
@@ -82,53 +96,4 @@ export interface PoolTalk {
   /** What the hook or the method gave. */
   answer: unknown;
   news: PoolNews;
-}
-
-/** The counters that are numbers, in the order in which they lie in memory. */
-const COUNTERS = [
-  "accepted",
-  "active",
-  "peak",
-  "completed",
-  "failed",
-  "rejected",
-  "aborted",
-] as const;
-
-/** The counters of a Worker that are numbers. */
-export type Counts = Pick<ServerStats, (typeof COUNTERS)[number]>;
-
-/** How often a snapshot is tried before one that is being written is taken as it is: its writer has died. */
-const MAX_TRIES = 100_000;
-
-/** Counters that one isolate writes and another reads at any time, without a message. */
-export class SharedCounters {
-  /** A number that is odd while the others are being written, then those. */
-  readonly #cells: BigInt64Array<SharedArrayBuffer>;
-
-  constructor(memory: SharedArrayBuffer) {
-    this.#cells = new BigInt64Array(memory);
-  }
-
-  static allocate(): SharedArrayBuffer {
-    return new SharedArrayBuffer((1 + COUNTERS.length) * BigInt64Array.BYTES_PER_ELEMENT);
-  }
-
-  write(counts: Counts): void {
-    const cells = this.#cells;
-    Atomics.add(cells, 0, 1n);
-    COUNTERS.forEach((name, index) => Atomics.store(cells, 1 + index, BigInt(counts[name])));
-    Atomics.add(cells, 0, 1n);
-  }
-
-  /** All of them as they were at one moment. */
-  read(): Counts {
-    const cells = this.#cells;
-    for (let tries = 1;; tries++) {
-      const version = Atomics.load(cells, 0);
-      const values = COUNTERS.map((name, index) => [name, Number(Atomics.load(cells, 1 + index))]);
-      const isWhole = version % 2n === 0n && Atomics.load(cells, 0) === version;
-      if (isWhole || tries === MAX_TRIES) return Object.fromEntries(values);
-    }
-  }
 }

@@ -12,7 +12,13 @@ import { defineSettings, type Settings } from "../base/settings.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { PoolLoop } from "./pool_loop.ts";
-import { holdPort, listenShared, type SharedAddress, type Sharing } from "./shared_listener.ts";
+import {
+  holdPort,
+  listenShared,
+  type SharedAddress,
+  type Sharing,
+  takePort,
+} from "./shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { serveBy } from "../core/base_server.ts";
 import type { TCPServer, TCPServerOptions } from "./tcp_server.ts";
@@ -69,9 +75,6 @@ const STEPS = [
   "closeRequest",
 ] as const;
 
-/** How often another port is tried when the one that the system gave is taken meanwhile. */
-const PORT_TRIES = 10;
-
 /** Makes a server class run as a pool of Workers. */
 export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<Base> {
   abstract class PoolServer
@@ -96,6 +99,8 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
         init: () => ({
           address: this.#address!,
           sharing: this.#sharing,
+          turns: null,
+          serverAddress: this.serverAddress,
           queueShare: Math.ceil(this.requestQueueSize / this.workers),
           tls: this.#tls !== null && this instanceof TLSServer
             ? { ...this.#tls, handshakeTimeout: this.handshakeTimeout }
@@ -141,38 +146,26 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
     }
 
     override openListener(): Deno.Listener {
-      const asked = this.inetAddress();
-      for (let left = PORT_TRIES;; left--) {
-        // Fails as that of the base does; a listener that can be shared would join that of another pool instead.
-        const probe = super.openListener();
-        const { port } = probe.addr as Deno.NetAddr;
-        probe.close();
-        const { hostname } = asked;
-        this.#address = { hostname, port, tcpBacklog: this.requestQueueSize };
-        try {
-          const { listener, sharing } = holdPort(this.#address, this.#tls);
-          this.#sharing = sharing;
-          return listener;
-        } catch (error) {
-          const isTaken = error instanceof Deno.errors.AddrInUse && asked.port === 0;
-          if (!isTaken || left === 0) throw error;
-        }
-      }
+      const { hostname, port } = this.inetAddress();
+      const asked = { hostname, port, tcpBacklog: this.requestQueueSize };
+      return takePort(asked, () => super.openListener(), (address) => {
+        const { listener, sharing } = holdPort(address, this.#tls);
+        this.#address = address;
+        this.#sharing = sharing;
+        return listener;
+      });
     }
 
     #limits(): PoolLimits {
       const { maxConnectionsPerWorker: maxConnections, requestTimeout } = this;
-      return { maxConnections, requestTimeout };
+      return { maxConnections, requestTimeout, thread: null };
     }
 
     #settingsOfWorkers(): PoolSettings {
       return {
         ...this.#limits(),
         context: cloneContext(this.context), // what is wrong with it comes out here
-        asks: {
-          verifyRequest: this.verifyRequest !== Base.prototype.verifyRequest,
-          handleError: this.handleError !== Base.prototype.handleError,
-        },
+        asks: { verifyRequest: this.verifyRequest !== Base.prototype.verifyRequest },
       };
     }
 

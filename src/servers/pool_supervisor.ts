@@ -7,15 +7,16 @@ import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { settlesWithin } from "../base/time.ts";
 import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
-import type { Counts, PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
+import type { PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
+import { type Counts, zeroCounts } from "./worker_record.ts";
 import { Supervisor } from "../workers/supervisor.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 
 /** One that ends so soon without having served anybody has not come up, in milliseconds. */
 const MIN_LIFE = 1000;
 /** How long a Worker may take to close its listener, in milliseconds: one that computes does not hear us. */
-const CLOSE_LIMIT = 1000;
+export const CLOSE_LIMIT = 1000;
 /** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
 const DRAIN_GRACE = 500;
 
@@ -40,7 +41,8 @@ export interface PoolSupervisorOptions {
   onFailure: (error: unknown) => void;
 }
 
-type Mode = "none" | "serve" | "drain" | "close";
+/** What the Workers of a pool are all to do. */
+export type Mode = "none" | "serve" | "drain" | "close";
 
 /**
  * Keeps the Workers of a pool at the same work, by what they are all to do:
@@ -52,27 +54,29 @@ type Mode = "none" | "serve" | "drain" | "close";
  * - close → drain: what still runs gets a time limit.
  */
 export class PoolSupervisor extends Supervisor<PoolWorker> {
-  readonly #options: PoolSupervisorOptions;
-  #mode: Mode = "none";
-  #settings: PoolSettings | null = null;
+  protected readonly options: PoolSupervisorOptions;
+  protected mode: Mode = "none";
+  protected settings: PoolSettings | null = null;
   /** What Workers that are no more have counted. */
   readonly #past: Counts = zeroCounts();
   readonly #pastAcceptErrors: Record<string, number> = {};
   /** Ends the starts that wait for descriptors, which may be for ever. */
   #waiting = new AbortController();
   /** Ends all starts. */
-  readonly #ending = new AbortController();
+  protected readonly ending: AbortController = new AbortController();
   /** By when those that drain have to be done, by the clock of `performance.now()`. */
   #drainDue = Infinity;
   /** Whether a drain is under way, which `close()` may have overtaken. */
   #isDraining = false;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether its Workers serve those who wait in the queue when it drains. */
+  protected readonly drainsQueue: boolean = true;
   /** Whether one has ended without closing its listener, of which Deno lets go a little later. */
   crashed = false;
 
   constructor(options: PoolSupervisorOptions) {
     super();
-    this.#options = options;
+    this.options = options;
   }
 
   /** Whether a Worker listens. */
@@ -82,28 +86,28 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** Makes all serve, and starts those that are missing, now and whenever one dies. */
   serve(): void {
-    const settings = this.#settings = this.#options.settings();
-    if (this.#mode === "drain" || this.#mode === "close") return; // requestContext() has seen to that
-    this.#mode = "serve";
+    const settings = this.settings = this.options.settings();
+    if (this.mode === "drain" || this.mode === "close") return; // requestContext() has seen to that
+    this.mode = "serve";
     this.backoff.reset();
-    this.#endSurplus();
-    this.#tellAll({ name: "serve", settings });
+    this.endSurplus();
+    this.tellAll({ name: "serve", settings });
     this.fill();
   }
 
   /** Takes over what may change while they serve, and how many there are to be. */
   limit(limits: PoolLimits): void {
-    if (this.#mode !== "serve") return; // the next `serve()` does
-    this.#settings = { ...this.#settings!, ...limits };
-    this.#endSurplus();
-    this.#tellAll({ name: "limit", limits });
+    if (this.mode !== "serve") return; // the next `serve()` does
+    this.settings = { ...this.settings!, ...limits };
+    this.endSurplus();
+    this.tellAll({ name: "limit", limits });
     this.fill();
   }
 
   /** Makes all stop accepting; resolves when they have. */
   async stop(): Promise<void> {
-    if (this.#mode === "serve") this.#setMode("none");
-    await Promise.all(this.#staying().map((worker) => worker.order({ name: "stop" })));
+    if (this.mode === "serve") this.setMode("none");
+    await Promise.all(this.staying().map((worker) => worker.order({ name: "stop" })));
   }
 
   /**
@@ -113,8 +117,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
    * @returns How many have not: they compute and do not listen to us.
    */
   async close(): Promise<number> {
-    this.#setMode("close");
-    this.#endWaiting();
+    this.setMode("close");
+    this.endWaiting();
     const unresponsive = new Set(this.up);
     const closed = this.#all().map(async (coming) => {
       const worker = await coming;
@@ -123,7 +127,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     });
     if (await settlesWithin(Promise.all(closed), CLOSE_LIMIT)) return 0;
     if (this.coming.size > 0) {
-      this.#ending.abort(); // they serve nobody who might be waited for
+      this.ending.abort(); // they serve nobody who might be waited for
       this.crashed = true;
     }
     return unresponsive.size;
@@ -132,18 +136,18 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   /** Makes all drain and end; starts them for that when there are none, except after `close()`. */
   async drain(): Promise<DrainResult> {
     try {
-      this.#settings ??= this.#options.settings();
+      this.settings ??= this.options.settings();
     } catch (error) { // it has never served, and cannot
-      this.#options.onLoss("Cannot serve clients that wait", error);
+      this.options.onLoss("Cannot serve clients that wait", error);
       return { completed: 0, aborted: 0 };
     }
-    const isClosed = this.#mode === "close";
-    this.#setMode("drain");
-    this.#endWaiting();
+    const isClosed = this.mode === "close";
+    this.setMode("drain");
+    this.endWaiting();
     this.#isDraining = true;
     this.#awaitDrainDue();
-    if (this.alive === 0 && !isClosed) {
-      for (let left = this.#options.size(); left > 0; left--) this.startOne();
+    if (this.alive === 0 && !isClosed && this.drainsQueue) {
+      for (let left = this.options.size(); left > 0; left--) this.startOne();
     }
     const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));
     this.#isDraining = false;
@@ -164,7 +168,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     this.#drainDue = due;
     if (!this.#isDraining) return;
     this.#awaitDrainDue();
-    const settings = this.#settings!;
+    const settings = this.settings!;
     for (const worker of this.up) void worker.order({ name: "drain", timeout, settings });
   }
 
@@ -194,33 +198,33 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   }
 
   protected override start(): Promise<PoolWorker> {
-    const ending = this.#ending.signal;
-    return this.#options.start(AbortSignal.any([this.#waiting.signal, ending]), ending);
+    const ending = this.ending.signal;
+    return this.options.start(AbortSignal.any([this.#waiting.signal, ending]), ending);
   }
 
   protected override get isWanted(): boolean {
-    return this.#mode === "serve";
+    return this.mode === "serve";
   }
 
   protected override missing(): number {
-    return this.#options.size() - this.#staying().length;
+    return this.options.size() - this.staying().length;
   }
 
   protected override takeOver(worker: PoolWorker): void {
-    this.#options.onReady();
-    if (this.#mode !== "serve") return; // who drains or closes waits for it
-    this.#endSurplus();
-    if (!worker.isLeaving) void worker.order({ name: "serve", settings: this.#settings! });
+    this.options.onReady();
+    if (this.mode !== "serve") return; // who drains or closes waits for it
+    this.endSurplus();
+    if (!worker.isLeaving) void worker.order({ name: "serve", settings: this.settings! });
   }
 
   protected override startFailed(error: unknown, isCounted: boolean): void {
     this.crashed = true;
     if (!isCounted) return;
     if (this.backoff.stopped) {
-      this.#setMode("none");
-      this.#options.onFailure(this.backoff.error);
+      this.setMode("none");
+      this.options.onFailure(this.backoff.error);
     } else {
-      this.#options.onLoss(`Cannot start Worker of pool, trying again: ${oneLine(error)}`);
+      this.options.onLoss(`Cannot keep Worker ready: ${oneLine(error)}`);
     }
   }
 
@@ -230,20 +234,24 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     add(this.#past, { ...counts, failed: counts.failed + counts.active, active: 0 });
     add(this.#pastAcceptErrors, worker.acceptErrors);
     this.remove(worker);
-    const wasToEnd = this.#mode === "drain" || this.#mode === "close";
+    const wasToEnd = this.mode === "drain" || this.mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
-    if (wasToEnd || worker.isLeaving) return;
+    if (!wasToEnd && !worker.isLeaving) this.died(worker, counts, end);
+  }
+
+  /** Judges a Worker that has ended though it was not to. */
+  protected died(worker: PoolWorker, counts: Counts, end: WorkerEnd): void {
     const how = end.error ?? new Error(`it exited with code ${end.code}`);
     if (counts.accepted === 0 && performance.now() - worker.since < MIN_LIFE) {
       this.wasUseless(worker, how);
       return;
     }
-    this.#options.onLoss(`Worker "${worker.name}" of pool died`, how);
+    this.options.onLoss(`Worker "${worker.name}" died`, how);
     if (this.isWanted) this.backoff.died();
   }
 
   /** Those that are up and are to stay. */
-  #staying(): PoolWorker[] {
+  protected staying(): PoolWorker[] {
     return [...this.up].filter(({ isLeaving }) => !isLeaving);
   }
 
@@ -253,25 +261,25 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   }
 
   /** Ends the starts that wait for descriptors now; later ones may wait again. */
-  #endWaiting(): void {
+  protected endWaiting(): void {
     this.#waiting.abort();
     this.#waiting = new AbortController();
   }
 
-  #tellAll(command: PoolCommand): void {
-    for (const worker of this.#staying()) void worker.order(command);
+  protected tellAll(command: PoolCommand): void {
+    for (const worker of this.staying()) void worker.order(command);
   }
 
   /** Ends those that are more than there are to be, when their requests have. */
-  #endSurplus(): void {
-    for (const worker of this.#staying().slice(this.#options.size())) {
+  protected endSurplus(): void {
+    for (const worker of this.staying().slice(this.options.size())) {
       worker.isLeaving = true;
       void worker.order({ name: "close" });
     }
   }
 
-  #setMode(mode: Mode): void {
-    this.#mode = mode;
+  protected setMode(mode: Mode): void {
+    this.mode = mode;
     this.backoff.close();
   }
 
@@ -280,9 +288,9 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     clearTimeout(this.#drainTimer);
     if (this.#drainDue === Infinity) return;
     this.#drainTimer = setTimeout(() => {
-      this.#ending.abort();
+      this.ending.abort();
       this.poisoned += this.up.size;
-      for (const worker of this.up) worker.terminate();
+      for (const worker of this.up) worker.giveUp();
     }, this.#drainDue - performance.now());
   }
 
@@ -293,17 +301,13 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     if (worker === null) return { completed: 0, aborted: 0 };
     const left = this.#drainDue - performance.now() - DRAIN_GRACE;
     const timeout = left === Infinity ? null : Math.max(0, left);
-    const drained = await worker.order({ name: "drain", timeout, settings: this.#settings! });
+    const drained = await worker.order({ name: "drain", timeout, settings: this.settings! });
     const { active, completed, failed } = worker.counts();
     return {
       completed: completed + failed - before.completed - before.failed,
       aborted: drained?.aborted ?? active,
     };
   }
-}
-
-function zeroCounts(): Counts {
-  return { accepted: 0, active: 0, peak: 0, completed: 0, failed: 0, rejected: 0, aborted: 0 };
 }
 
 /** Adds numbers by name. */

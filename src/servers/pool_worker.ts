@@ -8,14 +8,8 @@ import type { ServerLogger } from "../base/log.ts";
 import { type StartOptions, startWithDescriptors } from "../workers/descriptor_gate.ts";
 import { Isolate } from "../workers/isolate.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
-import {
-  type Counts,
-  type PoolCommand,
-  type PoolInit,
-  type PoolNews,
-  type PoolTalk,
-  SharedCounters,
-} from "./pool_messages.ts";
+import type { PoolCommand, PoolInit, PoolNews, PoolTalk } from "./pool_messages.ts";
+import { type Counts, WorkerRecord } from "./worker_record.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import type { Supervised } from "../workers/supervisor.ts";
 
@@ -27,6 +21,8 @@ export interface PoolWorkerEvents {
   /** A hook of the server is to be called. */
   onQuestion: (question: PoolTalk["question"]) => Promise<unknown>;
   onLog: (level: keyof ServerLogger, message: string) => void;
+  /** A handler has thrown a `ServerExit` that ends only its request. */
+  onExited?: (message: string) => void;
   /** Its server has left its loop with an error, such as a `ServerExit`. */
   onExit: (error: unknown) => void;
 }
@@ -39,12 +35,19 @@ export interface PoolStartOptions extends Pick<StartOptions, "signal" | "isFirst
 
 /** How many descriptors a Worker that starts leaves for the clients of the others. */
 const RESERVE = 24;
-let workers = 0;
+/** How many there have been, by what their names begin with. */
+const numbers = new Map<string, number>();
+
+function nextName(kind: string): string {
+  const number = (numbers.get(kind) ?? 0) + 1;
+  numbers.set(kind, number);
+  return `${kind}-${number}`;
+}
 
 /** A Worker of a pool: it runs a server on the shared queue, which carries out commands. */
 export class PoolWorker implements Supervised {
   /** What messages call it. */
-  readonly name: string = `Pool-${++workers}`;
+  readonly name: string;
   /** When it was started, by the clock of `performance.now()`. */
   readonly since: number = performance.now();
   /** Resolves when it listens no more; never rejects. */
@@ -54,8 +57,11 @@ export class PoolWorker implements Supervised {
   acceptErrors: Record<string, number> = {};
   /** Whether there are to be fewer, so that it ends when its requests have. */
   isLeaving = false;
+  /** Whether its request has taken too long, for which it was ended. */
+  isGivenUp = false;
   readonly #isolate: Isolate<PoolTalk>;
-  readonly #counters: SharedCounters;
+  /** What it has written down. */
+  readonly record: WorkerRecord = new WorkerRecord();
   readonly #events: PoolWorkerEvents;
   readonly #unlistened = Promise.withResolvers<void>();
 
@@ -65,7 +71,7 @@ export class PoolWorker implements Supervised {
    * @throws {unknown} Why it does not.
    */
   static async start(
-    init: Omit<PoolInit, "counters">,
+    init: Omit<PoolInit, "record">,
     { ending, ...options }: PoolStartOptions,
     events: PoolWorkerEvents,
   ): Promise<PoolWorker> {
@@ -88,12 +94,12 @@ export class PoolWorker implements Supervised {
   }
 
   /** Starts the Worker; {@linkcode PoolWorker.start} makes it listen as well. */
-  constructor(init: Omit<PoolInit, "counters">, events: PoolWorkerEvents) {
+  constructor(init: Omit<PoolInit, "record">, events: PoolWorkerEvents) {
     this.#events = events;
-    const counters = SharedCounters.allocate();
-    this.#counters = new SharedCounters(counters);
+    this.name = nextName(init.turns === null ? "Pool" : "Thread");
+    const record = this.record.memory;
     const entry = new URL("./pool_main.ts", import.meta.url);
-    this.#isolate = new Isolate<PoolTalk>(entry, this.name, { ...init, counters }, {
+    this.#isolate = new Isolate<PoolTalk>(entry, this.name, { ...init, record }, {
       onNews: (news) => this.#take(news),
       onQuestion: (question) => events.onQuestion(question),
     });
@@ -103,7 +109,7 @@ export class PoolWorker implements Supervised {
 
   /** A snapshot of its counters; of what it began last, it may not have counted the end yet. */
   counts(): Counts {
-    return this.#counters.read();
+    return this.record.counters.read();
   }
 
   /**
@@ -118,6 +124,12 @@ export class PoolWorker implements Supervised {
       this.#isolate.fail(error); // it would neither do as the others nor end
       return null;
     }
+  }
+
+  /** Ends it at once, as {@linkcode PoolWorker.terminate} does, because its request has taken too long. */
+  giveUp(): void {
+    this.isGivenUp = true;
+    this.terminate();
   }
 
   /** Ends it at once. One that never awaits goes on all the same: Deno cannot stop it. */
@@ -137,6 +149,9 @@ export class PoolWorker implements Supervised {
         this.acceptErrors = Object.fromEntries(
           Object.entries(news.counts).map(([code, count]) => [code, Number(count)]),
         );
+        break;
+      case "exited":
+        this.#events.onExited?.(news.message);
         break;
       case "exit": {
         const error = fromErrorMessage(news.error);

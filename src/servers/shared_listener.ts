@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { InetAddress } from "../base/address.ts";
 import type { TLSIdentity } from "../sockets/node_tls_conn.ts";
 import { TLSListener } from "../sockets/tls_listener.ts";
 
@@ -67,6 +68,59 @@ export function holdPort(
     `this version of Deno shares no ${tls === null ? "" : "TLS "}listener between Workers; ` +
       'run with --unstable-net, or put "unstable": ["net"] in deno.json, for one port each',
   );
+}
+
+/** How often another port is tried when the one that the system gave is taken meanwhile. */
+const PORT_TRIES = 10;
+
+/**
+ * Finds a port, and takes it in a way that others can share.
+ *
+ * @param asked Where to listen; with the port 0 the system chooses one.
+ * @param probe Opens a listener as usual. It fails where somebody has the port, whom one that can be shared would join
+ * instead.
+ * @param take Takes the port that was found.
+ */
+export function takePort<T>(
+  asked: SharedAddress,
+  probe: () => Deno.Listener,
+  take: (address: SharedAddress) => T,
+): T {
+  for (let left = PORT_TRIES;; left--) {
+    const found = probe();
+    const { port } = found.addr as Deno.NetAddr;
+    found.close();
+    try {
+      return take({ ...asked, port });
+    } catch (error) {
+      const isTaken = error instanceof Deno.errors.AddrInUse && asked.port === 0;
+      if (!isTaken || left === 0) throw error;
+    }
+  }
+}
+
+/** Where others can join in listening, by the listener that was opened for that. */
+export const sharedAddresses: WeakMap<Deno.Listener, SharedAddress> = new WeakMap();
+
+/** Opens the listener of a server in a way that others can join in, where Deno has such; else as usual. */
+export function openShared(
+  server: { inetAddress(): InetAddress; requestQueueSize: number },
+  usual: () => Deno.Listener,
+): Deno.Listener {
+  const { hostname, port } = server.inetAddress();
+  const asked = { hostname, port, tcpBacklog: server.requestQueueSize };
+  try {
+    const listener = takePort(asked, usual, (address) => {
+      const listener = shareQueue(address);
+      if (listener !== null) sharedAddresses.set(listener, address);
+      return listener;
+    });
+    if (listener !== null) return listener;
+  } catch (error) {
+    // Where only port 0 may be listened on, the port that it stands for may not.
+    if (!(error instanceof Deno.errors.NotCapable)) throw error;
+  }
+  return usual();
 }
 
 /** Opens a listener that others may share; null where this version of Deno has no such thing. */

@@ -16,11 +16,15 @@ import { logTo } from "../base/log.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
-import { handlerModule } from "../workers/handler_module.ts";
+import { type HandlerModule, handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
-import type { AnyServer } from "../core/base_server.ts";
+import { type AnyServer, serveBy } from "../core/base_server.ts";
+import { openShared } from "./shared_listener.ts";
+import { TCPServer } from "./tcp_server.ts";
+import { type ThreadHost, ThreadLoop } from "./thread_loop.ts";
+import { type ThreadingMode, whyRelay } from "./threading_mode.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
@@ -84,8 +88,10 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
   Base,
   ThreadingOptions,
   {
-    /** `maxThreads`, and how many clients wait beside that end their streams without a word. */ readonly maxConnections:
-      number;
+    /** `maxThreads`, and how many clients wait beside that end their streams without a word. */
+    readonly maxConnections: number;
+    /** How clients come to their Workers, and why. */
+    readonly threadingMode: ThreadingMode;
   }
 >;
 
@@ -93,12 +99,22 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * Makes a server class run each request in a Web Worker, which the request has to itself while it runs: a handler may
  * compute or block for as long as it likes without delaying others.
  *
+ * Where nothing needs the connections in the main isolate, Workers accept clients by themselves ("direct"); else the main
+ * isolate accepts them and relays what they send and get. The relay serves TLS, Unix sockets and datagrams, a handler that
+ * may block (see `blocking` of {@linkcode BaseRequestHandler}), a server with `getRequest()`, `processRequest()`,
+ * `prepareRequest()`, `finishRequest()`, `shutdownRequest()`, `closeRequest()` or an opening of its socket of its own, with
+ * `maxConnectionsPerSource`, with `minSpareThreads` of 0, and one that may not listen on its port again (`--allow-net` for
+ * port 0 alone). It is decided when `serveForever()` begins, and `threadingMode` tells it; `handleRequest()` always relays, and
+ * so does all that follows it. Under direct serving `verifyRequest()` and `handleError()` are called with a request of which
+ * only the addresses can be used, `requestContext()` is called once for each `serveForever()`, and hooks that are given to the
+ * server meanwhile count from the next.
+ *
  * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
  * `static override readonly moduleUrl = import.meta.url`. What the handler needs of its server comes by
  * `requestContext()`; memory that it has in common with others is a `SharedArrayBuffer` there. Workers are used again for later requests, so what a module keeps in a variable outlives
  * the request; `maxRequestsPerThread = 1` prevents that. What a handler or a library posts with `postMessage()` reaches
  * nobody. Hooks such as `verifyRequest()` and `handleError()` run in the
- * main isolate, which owns the sockets. Workers have the permissions of the program, and need `--allow-read` for the
+ * main isolate. Workers have the permissions of the program, and need `--allow-read` for the
  * handler's modules; not so in a program made by `deno compile`, which has embedded them.
  *
  * While the server serves, its Workers keep the program alive, which `unref()` cannot change; soon after
@@ -138,6 +154,8 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
   abstract class ThreadingServer extends Concurrent {
     static override readonly name: string = `Threading${Base.name}`;
     readonly #executor: Executor<ThreadWorker>;
+    /** How the server serves where its Workers accept by themselves. */
+    #threads: ThreadLoop | null = null;
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -161,19 +179,32 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
             (worker) => worker.kill(),
           );
         },
-        max: () => this.maxThreads,
+        max: () => Math.max(0, this.maxThreads - (this.#threads?.alive ?? 0)),
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
         onExtra: () => admitMore(this),
         log: (...line) => logTo(this.logger, ...line),
       });
+      if (this instanceof TCPServer) this.#threads = this.#threadLoop(handler);
+    }
+
+    #threadLoop(handler: HandlerModule): ThreadLoop {
+      let loop: ThreadLoop;
+      serveBy(this, (usual) =>
+        loop = new ThreadLoop(this as unknown as ThreadHost, usual, {
+          handler,
+          relay: (loop) => this.#executor.handleOne(loop),
+          onEnd: () => this.#executor.limitChanged(),
+        }));
+      return loop!;
     }
 
     static {
       defineSettings<OwnOptions, ThreadingServer>(this, SETTINGS, {
         onSet(server) {
           server.#executor.limitChanged();
+          server.#threads?.limit();
           admitMore(server);
         },
       });
@@ -182,6 +213,25 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     override get maxConnections(): number {
       const extra = #executor in this ? this.#executor.extra : 0; // the base's constructor asks, too
       return this.maxThreads + extra;
+    }
+
+    get threadingMode(): ThreadingMode {
+      return this.#threads?.mode(() => this.#whyRelay()) ??
+        { way: "relay", reason: "its clients come by another way than TCP" };
+    }
+
+    /** Why Workers cannot accept by themselves; null where they can. */
+    #whyRelay(): string | null {
+      return whyRelay(this as unknown as ThreadHost, ThreadingServer.prototype, Base.prototype);
+    }
+
+    override get requestTimeout(): number | null {
+      return super.requestTimeout;
+    }
+
+    override set requestTimeout(limit: number | null) {
+      super.requestTimeout = limit;
+      if (#threads in this) this.#threads?.limit();
     }
 
     override get blockOnClose(): boolean {
@@ -197,12 +247,22 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     override stats(): ServerStats {
-      return this.#executor.stats(super.stats());
+      const stats = super.stats();
+      return this.#executor.stats(stats);
     }
 
     override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
       this.#executor.checkShortage(() => super.stats());
       return (Base.prototype as AnyServer).getRequest.call(this);
+    }
+
+    /** Opens one that Workers can join in, where it would be an ordinary one on TCP. */
+    openListener(): Deno.Listener {
+      const server = this as unknown as TCPServer;
+      const { openListener } = Base.prototype as TCPServer;
+      const isPlain = openListener === TCPServer.prototype.openListener && !server.allowReusePort;
+      const usual = () => openListener.call(server);
+      return isPlain ? openShared(server, usual) : usual();
     }
 
     override checkSettings(): void {
@@ -212,11 +272,13 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
       this.checkSettings(); // before any worker starts
-      await this.#executor.serve(options, (options) => super.serveForever(options));
+      if (this.#threads?.decide(() => this.#whyRelay())) await super.serveForever(options);
+      else await this.#executor.serve(options, (options) => super.serveForever(options));
     }
 
     override async handleRequest(): Promise<void> {
       this.checkSettings(); // before any worker starts
+      this.#threads?.noteRelay();
       await this.#executor.handleOne(() => super.handleRequest());
     }
 
@@ -231,6 +293,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         if (this.daemonThreads) {
           this.#executor.end();
           for (const worker of this.#executor.active) worker.kill();
+          this.#threads?.terminate();
         }
         // With a request under way this was called by one of its hooks, which it would wait for.
         if (this.blockOnClose && super.stats().active === 0) await this.#executor.noneLeft;

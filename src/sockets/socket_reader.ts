@@ -42,6 +42,8 @@ export class SocketReader {
   /** The last of them; a transport that can block takes one at a time. */
   #lastUnqueued: Promise<unknown> | null = null;
   #watchdog: Watchdog | null = null;
+  /** What a read ahead of the others failed with, which they do as well. */
+  #failure: Error | null = null;
 
   /**
    * @param transport Where the bytes come from.
@@ -55,7 +57,8 @@ export class SocketReader {
   /** Does what {@linkcode StreamSocket.read} does. */
   read(p: Uint8Array): Promise<number | null> {
     if (this.#ended) return Promise.resolve(null);
-    const free = this.#detachable === null && this.#leftover === null && !this.#queue.busy;
+    const free = this.#detachable === null && this.#leftover === null && !this.#queue.busy &&
+      this.#failure === null;
     if (!free || this.timeout !== null) return this.#readInTurn(p);
     if (this.#transport.readSync === undefined) return this.#transport.read(p);
     const read = this.#unqueued === 0 ? this.#transport.read(p) : this.#readNext(p);
@@ -142,6 +145,7 @@ export class SocketReader {
     if (this.#ended) return null;
     if (p.length === 0) return 0;
     if (this.#leftover === null) {
+      if (this.#failure !== null) throw this.#failure;
       // The bytes go into a buffer of ours: one that times out may fill it long after the caller left.
       const detachable = this.#detachable ??= this.#startRead(p.length);
       if (this.#keep(detachable, await this.#timed(detachable.promise)) === null) return null;
@@ -154,7 +158,12 @@ export class SocketReader {
     if (this.#ended) return null;
     if (this.#detachable !== null) this.#keep(this.#detachable, await this.#detachable.promise);
     if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
-    return await this.#transport.read(p);
+    try {
+      return await this.#transport.read(p);
+    } catch (error) {
+      this.#failure = error as Error;
+      throw error;
+    }
   }
 
   /** Keeps what a detachable read has brought until it is taken. */

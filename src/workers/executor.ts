@@ -12,7 +12,7 @@ import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import { callServer } from "../core/server_call.ts";
 import { ENDED } from "../core/request_pipeline.ts";
-import type { ServerStats } from "../core/server_stats.ts";
+import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import { type Context, ContextSource } from "./context.ts";
 import { Relay, type RemoteRequest } from "./relay.ts";
@@ -131,7 +131,11 @@ export class Executor<W extends HandlerWorker> {
 
   /** What a server with these workers has as its `stats()`. */
   stats(server: ServerStats): ServerStats {
-    return { ...server, workers: this.#pool.stats() };
+    const workers = this.#pool.stats();
+    for (const [name, count] of Object.entries(server.workers ?? {})) {
+      workers[name as keyof WorkerStats] += count;
+    }
+    return { ...server, workers };
   }
 
   /** To be called when there may be more workers than before, for the requests that wait for one. */

@@ -19,6 +19,14 @@ const LOADED_LIMIT = 20;
 /** In a class that names the module in which it stands, and not another. */
 const OWN_MODULE = /\bmoduleUrl\s*=\s*import\.meta\.url\b/;
 
+const AsyncFunction: unknown = (async () => {}).constructor;
+
+/** Whether a handler may call what blocks: as it says itself, or else unless its `handle()` is an async function. */
+export function mayBlock(Handler: unknown): boolean {
+  const { blocking, prototype } = Handler as { blocking?: unknown; prototype: { handle: object } };
+  return typeof blocking === "boolean" ? blocking : prototype.handle.constructor !== AsyncFunction;
+}
+
 /** A handler class, and how workers can load it. */
 export class HandlerModule {
   readonly #Handler: unknown;

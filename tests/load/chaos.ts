@@ -7,7 +7,7 @@
  */
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { ForkingTCPServer, ThreadingTCPServer, WorkerDiedError } from "@netkit/socketserver";
-import { UnitCommandHandler } from "../handlers.ts";
+import { AwaitingUnitCommandHandler, UnitCommandHandler } from "../handlers.ts";
 import {
   bytes,
   connect,
@@ -88,18 +88,20 @@ async function chaos({ server, end, isAlone, most }: Victims): Promise<void> {
   assert(errors.every((error) => error instanceof WorkerDiedError), `${errors}`);
 }
 
-Deno.test("ThreadingMixIn recovers from chaos: a Worker ends in the middle of a request every 100 ms", async () => {
-  const options = { maxThreads: 6, threadIdleTimeout: 50 };
-  const server = new ThreadingTCPServer(LOOPBACK, UnitCommandHandler, options);
-  const commands = ["exit 3", "close-self", "throw-later", "process-exit 1"];
-  await chaos({
-    server,
-    end: (count) =>
-      exchange(server.serverAddress, `${commands[count % commands.length]}\n`).catch(() => ""),
-    isAlone: () => true,
-    most: { descriptors: 12, memory: 300 * MIB }, // a Worker has six; 170 MB for six Workers that come and go
+for (const Handler of [UnitCommandHandler, AwaitingUnitCommandHandler]) {
+  Deno.test(`ThreadingMixIn recovers from chaos: a Worker ends in the middle of a request every 100 ms (${Handler.name})`, async () => {
+    const options = { maxThreads: 6, threadIdleTimeout: 50 };
+    const server = new ThreadingTCPServer(LOOPBACK, Handler, options);
+    const commands = ["exit 3", "close-self", "throw-later", "process-exit 1"];
+    await chaos({
+      server,
+      end: (count) =>
+        exchange(server.serverAddress, `${commands[count % commands.length]}\n`).catch(() => ""),
+      isAlone: () => true,
+      most: { descriptors: 12, memory: 300 * MIB }, // a Worker has six; 170 MB for six Workers that come and go
+    });
   });
-});
+}
 
 Deno.test("ForkingTCPServer recovers from chaos: a random child is killed every 100 ms", async () => {
   const options = { maxRequestsPerChild: 0, maxChildren: 6, childIdleTimeout: 50 };

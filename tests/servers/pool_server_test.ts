@@ -664,9 +664,9 @@ Deno.test("PoolTCPServer replaces a Worker that dies, and its clients see the en
   assertEquals(await exchange(server.serverAddress, "echo\nhello\n"), "hello\n");
   assertMatch(
     logger.lines.join("\n"),
-    /error: Worker "Pool-\d+" of pool died: Error: it exited with code 3/,
+    /error: Worker "Pool-\d+" died: Error: it exited with code 3/,
   );
-  assertMatch(logger.lines.join("\n"), /Worker "Pool-\d+" of pool died: .*crashed/);
+  assertMatch(logger.lines.join("\n"), /Worker "Pool-\d+" died: .*crashed/);
   await server.shutdown();
   await serving;
   await server.serverClose();
@@ -701,7 +701,7 @@ Deno.test("PoolTCPServer.serveForever() rejects after three failed starts, with 
     for (const line of logger.lines) {
       assertMatch(
         line,
-        /^error: Cannot start Worker of pool, trying again: Cannot load handler .*$/,
+        /^error: Cannot keep Worker ready: Cannot load handler .*$/,
       );
     }
     await assertRejects(() => server.serveForever(), HandlerLoadError, reason);
@@ -1020,7 +1020,7 @@ Deno.test("PoolTCPServer replaces a Worker whose loop has failed, and goes on wi
   const serving = server.serveForever().finally(() => isServing = false);
   (await Client.start(server.serverAddress, "patch then"))[Symbol.dispose]();
   // It fails when the next client comes to it.
-  while (!logger.lines.some((line) => /of pool died: .*patched/.test(line))) {
+  while (!logger.lines.some((line) => /died: .*patched/.test(line))) {
     (await connect(server.serverAddress)).close();
     await delay(10);
   }

@@ -1,0 +1,97 @@
+/**
+ * The hooks of a server, called in the main isolate for Workers that have the connections.
+ *
+ * @module
+ */
+import type { TCPAddr } from "../base/address.ts";
+import { noteSource } from "../base/errors.ts";
+import { fromErrorMessage } from "../channel/messages.ts";
+import { type Call, calls } from "../core/inside.ts";
+import type { Run } from "../core/lifecycle.ts";
+import { StreamSocket } from "../sockets/stream_socket.ts";
+import type { StreamTransport } from "../sockets/stream_transport.ts";
+import { type Callable, callServer } from "../core/server_call.ts";
+import type { PoolQuestion, PoolTalk } from "./pool_messages.ts";
+import type { ConnectionEnds } from "./worker_record.ts";
+
+/** The hooks that a server may have of its own although its Workers have the connections. */
+export interface HookHost extends Callable {
+  verifyRequest(request: StreamSocket, clientAddress: TCPAddr): boolean | Promise<boolean>;
+  handleError(error: unknown, request: StreamSocket, clientAddress: TCPAddr): void | Promise<void>;
+}
+
+/** Calls the hooks of a server for its Workers. Such a call is inside the server, which it may shut down, drain or close. */
+export class DistantHooks {
+  /** The run under way, or the last one. */
+  run: Run | null = null;
+  readonly #server: HookHost;
+
+  constructor(server: HookHost) {
+    this.#server = server;
+  }
+
+  /** Calls the hook, or the method for a handler, that a Worker asks for. */
+  async answer(question: PoolTalk["question"]): Promise<unknown> {
+    if ("call" in question) {
+      return await this.#call(() => callServer(this.#server, question.call, question.args));
+    }
+    const { hook, clientAddress, error, ofClient = false } = question;
+    const request = new StreamSocket(new DistantConnection(question));
+    if (hook === "verifyRequest") {
+      return await this.#call(() => this.#server.verifyRequest(request, clientAddress));
+    }
+    const thrown = fromErrorMessage(error!);
+    if (ofClient) noteSource(thrown, request);
+    await this.#call(() => this.#server.handleError(thrown, request, clientAddress));
+  }
+
+  /** Calls `handleError()` for a request of which its Worker cannot tell any more. */
+  async tell(error: unknown, ends: ConnectionEnds): Promise<void> {
+    const request = new StreamSocket(new DistantConnection(ends));
+    await this.#call(() => this.#server.handleError(error, request, ends.clientAddress));
+  }
+
+  async #call<T>(hook: () => T | Promise<T>): Promise<T> {
+    const call: Call = { server: this.#server, run: this.run, outer: undefined, running: true };
+    try {
+      return await calls.run(call, hook);
+    } finally {
+      call.running = false;
+    }
+  }
+}
+
+/** A connection that another isolate has, for hooks that want to know whose it is. */
+class DistantConnection implements StreamTransport {
+  readonly localAddr: Deno.Addr;
+  readonly remoteAddr: Deno.Addr;
+
+  constructor({ localAddr, clientAddress }: Pick<PoolQuestion, "localAddr" | "clientAddress">) {
+    this.localAddr = localAddr;
+    this.remoteAddr = clientAddress;
+  }
+
+  read(): Promise<never> {
+    return Promise.reject(distant());
+  }
+
+  write(): Promise<never> {
+    return Promise.reject(distant());
+  }
+
+  closeWrite(): Promise<never> {
+    return Promise.reject(distant());
+  }
+
+  close(): void {}
+
+  ref(): void {}
+
+  unref(): void {}
+}
+
+function distant(): Error {
+  return new Deno.errors.NotSupported(
+    "Cannot use connection in this hook: a Worker has it; the addresses are here",
+  );
+}

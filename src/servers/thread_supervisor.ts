@@ -1,0 +1,167 @@
+/**
+ * The Workers of a threading server that accept by themselves: as many as clients need, within bounds.
+ *
+ * @module
+ */
+import type { DrainResult } from "../base/options.ts";
+import { delay } from "../base/time.ts";
+import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
+import type { WorkerEnd } from "../workers/worker.ts";
+import type { AcceptTurns } from "./accept_turns.ts";
+import { CLOSE_LIMIT, PoolSupervisor, type PoolSupervisorOptions } from "./pool_supervisor.ts";
+import type { PoolWorker } from "./pool_worker.ts";
+import { TURN } from "./worker_record.ts";
+
+/** When more are needed so soon after the last has come up, twice as many are started, in milliseconds. */
+const RAMP_TIME = 1000;
+/** How many are started at once at the most. */
+const MAX_BATCH = 8;
+
+/** What a {@linkcode ThreadSupervisor} is made with; `size` is the most that there may be. */
+export interface ThreadSupervisorOptions extends PoolSupervisorOptions {
+  /** How many are to be idle. */
+  spare: () => number;
+  turns: AcceptTurns;
+  /** Told of one that has ended with a client. */
+  onDeath: (worker: PoolWorker, end: WorkerEnd) => void;
+  /** Told that there is one less. */
+  onEnd: () => void;
+}
+
+/**
+ * Keeps Workers that take turns in accepting. Each serves one client at a time; more are started when fewer are idle than
+ * there are to be spare. They end by themselves when they have been idle for too long, or have served their number.
+ *
+ * What they are all to do is as in a {@linkcode PoolSupervisor}, except that they leave the queue to others when they drain.
+ */
+export class ThreadSupervisor extends PoolSupervisor {
+  protected override readonly drainsQueue = false;
+  readonly #options: ThreadSupervisorOptions;
+  readonly #turns: AcceptTurns;
+  /** Which run of the server they accept for, or did last. */
+  run = 0;
+  /** How many are started at once. */
+  #batch = 1;
+  /** When the last one came up, by the clock of `performance.now()`. */
+  #lastUp = -Infinity;
+
+  constructor(options: ThreadSupervisorOptions) {
+    super(options);
+    this.#options = options;
+    this.#turns = options.turns;
+  }
+
+  /** Whether one has ever come up. */
+  get isProven(): boolean {
+    return this.started > 0;
+  }
+
+  override serve(): void {
+    this.run++;
+    this.#turns.spare = this.#options.spare();
+    super.serve();
+    if (this.mode !== "serve") return;
+    this.#turns.open(this.run);
+    void this.#turns.watch(this.run, () => this.#grow());
+  }
+
+  override async stop(): Promise<void> {
+    this.#turns.close();
+    if (this.mode === "serve") this.setMode("none");
+    this.tellAll({ name: "stop" });
+    await this.#noneWaits();
+  }
+
+  override async close(): Promise<number> {
+    this.#begin("close");
+    for (const worker of this.up) void worker.order({ name: "close" });
+    await this.#noneWaits();
+    return 0;
+  }
+
+  override drain(): Promise<DrainResult> {
+    if (this.settings === null) return Promise.resolve({ completed: 0, aborted: 0 });
+    if (this.mode !== "close") this.#begin("drain");
+    return super.drain();
+  }
+
+  /** Ends all at once. */
+  terminate(): void {
+    for (const worker of this.up) worker.terminate();
+  }
+
+  override stats(): Omit<ServerStats, "state"> {
+    const stats = super.stats();
+    const { poisoned, started, coming: { size: starting } } = this;
+    const workers: WorkerStats = { spare: 0, busy: 0, starting, poisoned, started };
+    for (const worker of this.up) {
+      if (worker.record.state === TURN.BUSY) workers.busy++;
+      else if (isIdle(worker)) workers.spare++;
+    }
+    return { ...stats, peak: this.#turns.peak, workers };
+  }
+
+  protected override missing(): number {
+    const idle = [...this.up].filter(isIdle).length;
+    const spare = this.#options.spare();
+    if (idle >= spare) return 0;
+    return Math.min(Math.max(spare - idle, this.#batch), this.#options.size() - this.up.size);
+  }
+
+  protected override takeOver(worker: PoolWorker): void {
+    this.#lastUp = performance.now();
+    super.takeOver(worker);
+    if (this.mode === "none") void worker.order({ name: "close" });
+  }
+
+  /** Ends those that are more than there may be: first those that are idle. */
+  protected override endSurplus(): void {
+    this.#turns.spare = this.#options.spare();
+    const staying = this.staying().sort((one, other) =>
+      Number(isIdle(one)) - Number(isIdle(other))
+    );
+    for (const worker of staying.slice(this.#options.size())) {
+      worker.isLeaving = true;
+      void worker.order({ name: "close" });
+    }
+  }
+
+  protected override hasEnded(worker: PoolWorker, end: WorkerEnd): void {
+    const { state } = worker.record;
+    this.#turns.forget(state);
+    if (state === TURN.LEAVING) worker.isLeaving = true;
+    else if (worker.counts().active > 0 && !worker.isGivenUp) {
+      worker.isLeaving = true; // and who hears of that is the client's business
+      this.#options.onDeath(worker, end);
+    }
+    super.hasEnded(worker, end);
+    this.#options.onEnd();
+  }
+
+  #begin(mode: "close" | "drain"): void {
+    this.setMode(mode);
+    this.#turns.close();
+    this.ending.abort(); // those that come up serve nobody
+  }
+
+  /** Starts more, as fewer are idle than there are to be spare. */
+  #grow(): void {
+    if (this.coming.size === 0) {
+      const isSteep = performance.now() - this.#lastUp < RAMP_TIME;
+      this.#batch = isSteep ? Math.min(2 * this.#batch, MAX_BATCH) : 1;
+    }
+    this.fill();
+  }
+
+  /** Resolves when nobody waits for clients any more. */
+  async #noneWaits(): Promise<void> {
+    const deadline = performance.now() + CLOSE_LIMIT;
+    const waits = () => [...this.up].some(({ record }) => record.state === TURN.WAITING);
+    while (waits() && performance.now() < deadline) await delay(1);
+  }
+}
+
+/** Whether a Worker would take a client. */
+function isIdle({ record: { state }, isLeaving }: PoolWorker): boolean {
+  return !isLeaving && (state === TURN.STARTING || state === TURN.PARKED || state === TURN.WAITING);
+}

@@ -1,0 +1,338 @@
+/**
+ * Threading servers whose Workers accept clients by themselves: when they do, and what holds then.
+ *
+ * @module
+ */
+import {
+  assert,
+  assertEquals,
+  assertInstanceOf,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import {
+  type AnyServer,
+  BaseRequestHandler,
+  type ServerLogger,
+  type StreamSocket,
+  type TCPAddr,
+  TCPServer,
+  ThreadingMixIn,
+  ThreadingTCPServer,
+  ThreadingTLSServer,
+  ThreadingUDPServer,
+  ThreadingUnixStreamServer,
+} from "@netkit/socketserver";
+import {
+  AwaitingUnitCommandHandler,
+  DatagramCommandHandler,
+  StreamCommandHandler,
+  UnitCommandHandler,
+} from "../handlers.ts";
+import {
+  bytes,
+  connect,
+  exchange,
+  exchangeOn,
+  ListLogger,
+  LOOPBACK,
+  readAll,
+  readExactly,
+  start,
+  tempFolder,
+  tempSocketPath,
+  text,
+  TLS,
+  until,
+  writeAll,
+} from "../harness.ts";
+
+class SyncHandler extends BaseRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override handle(): void {}
+}
+
+class OwnProcessServer extends ThreadingTCPServer {
+  override async processRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
+    await super.processRequest(request, clientAddress);
+  }
+}
+
+class BelowServer extends TCPServer {
+  override async getRequest(): Promise<[StreamSocket, TCPAddr]> {
+    return await super.getRequest();
+  }
+}
+
+class OwnListenerServer extends ThreadingTCPServer {
+  override openListener(): Deno.Listener {
+    return Deno.listen(LOOPBACK);
+  }
+}
+
+/** A server whose Workers accept. */
+function direct(options = {}): ThreadingTCPServer {
+  return new ThreadingTCPServer(LOOPBACK, AwaitingUnitCommandHandler, {
+    logger: new ListLogger(),
+    ...options,
+  });
+}
+
+/** A client that has said a command and heard the first words of the answer. */
+async function client(server: AnyServer, command: string, answer: string): Promise<Deno.Conn> {
+  const conn = await connect(server.serverAddress);
+  await writeAll(conn, bytes(`${command}\n`));
+  assertEquals(text(await readExactly(conn, answer.length)), answer);
+  return conn;
+}
+
+function isFree(address: TCPAddr): boolean {
+  try {
+    Deno.listen(address).close();
+    return true;
+  } catch (error) {
+    assertInstanceOf(error, Deno.errors.AddrInUse);
+    return false;
+  }
+}
+
+const WAYS: Record<string, [() => AnyServer & { threadingMode: unknown }, string]> = {
+  "an async handle()": [() => new ThreadingTCPServer(LOOPBACK, StreamCommandHandler), "direct"],
+  "a handle() that is none": [() => new ThreadingTCPServer(LOOPBACK, SyncHandler), "may block"],
+  "'blocking'": [() => new ThreadingTCPServer(LOOPBACK, UnitCommandHandler), "may block"],
+  "no 'blocking'": [() => direct(), "direct"],
+  "TLS": [
+    () => new ThreadingTLSServer(LOOPBACK, StreamCommandHandler, TLS),
+    "the server has its own prepareRequest()",
+  ],
+  "a Unix socket": [
+    () => new ThreadingUnixStreamServer({ path: tempSocketPath() }, StreamCommandHandler),
+    "the server has its own",
+  ],
+  "datagrams": [
+    () => new ThreadingUDPServer(LOOPBACK, DatagramCommandHandler),
+    "its clients come by another way than TCP",
+  ],
+  "an own processRequest()": [
+    () => new OwnProcessServer(LOOPBACK, StreamCommandHandler),
+    "the server has its own processRequest()",
+  ],
+  "an own getRequest() below": [
+    () => new (ThreadingMixIn(BelowServer))(LOOPBACK, StreamCommandHandler),
+    "the server has its own getRequest()",
+  ],
+  "an own openListener()": [
+    () => new OwnListenerServer(LOOPBACK, StreamCommandHandler),
+    "the server has its own openListener()",
+  ],
+  "a listener of somebody else": [
+    () => {
+      const server = direct({ bindAndActivate: false });
+      server.socket = Deno.listen(LOOPBACK);
+      server.serverAddress = server.socket.addr as TCPAddr;
+      return server;
+    },
+    "Workers cannot share its listener",
+  ],
+  "maxConnectionsPerSource": [
+    () => direct({ maxConnectionsPerSource: 3 }),
+    "'maxConnectionsPerSource' is set",
+  ],
+  "minSpareThreads 0": [() => direct({ minSpareThreads: 0 }), "'minSpareThreads' is 0"],
+  "a context that cannot be sent": [
+    () => Object.assign(direct(), { requestContext: () => () => {} }),
+    "its context cannot be sent: ",
+  ],
+};
+
+for (const [what, [make, expected]] of Object.entries(WAYS)) {
+  Deno.test(`ThreadingMixIn.threadingMode tells how clients come to their Workers: ${what}`, async () => {
+    await using server = make();
+    const { way, reason } = server.threadingMode as { way: string; reason: string };
+    if (expected === "direct") assertEquals(way, "direct");
+    else {
+      assertEquals(way, "relay");
+      assertStringIncludes(reason, expected);
+    }
+  });
+}
+
+Deno.test("ThreadingMixIn says once in the log how clients come to their Workers, and why", async () => {
+  const lines: string[] = [];
+  const logger = { debug: (line: string) => void lines.push(line) } as unknown as ServerLogger;
+  await using server = direct({ logger: Object.assign(new ListLogger(), logger) });
+  for (let round = 0; round < 3; round++) {
+    await server.serveForever({ signal: AbortSignal.abort() });
+  }
+  assertEquals(lines, [
+    "Workers accept clients: nothing needs the connections in the main isolate",
+  ]);
+  await using other = new ThreadingTCPServer(LOOPBACK, UnitCommandHandler, {
+    logger: Object.assign(new ListLogger(), logger),
+  });
+  await other.serveForever({ signal: AbortSignal.abort() });
+  assertEquals(lines.slice(1), ["Main isolate relays: its handler may block"]);
+});
+
+Deno.test("ThreadingMixIn serves while the main isolate does nothing at all", async () => {
+  await using started = start(direct());
+  const { server } = started;
+  assertEquals(await exchange(server.serverAddress, "echo-sync\nfirst\n"), "first\n");
+  const { port } = server.serverAddress;
+  const cells = new Int32Array(new SharedArrayBuffer(8));
+  const source = `onmessage = async ({ data }) => {
+    for (let count = 0; count < 20; count++) {
+      using conn = await Deno.connect({ hostname: "127.0.0.1", port: ${port} });
+      await conn.write(new TextEncoder().encode("echo-sync\\nhello\\n"));
+      await conn.closeWrite();
+      const answer = new Uint8Array(6);
+      await conn.read(answer);
+      if (new TextDecoder().decode(answer) === "hello\\n") Atomics.add(data, 0, 1);
+    }
+    Atomics.store(data, 1, 1);
+    Atomics.notify(data, 1);
+  }`;
+  const url = `data:text/javascript,${encodeURIComponent(source)}`;
+  const clients = new Worker(url, { type: "module" });
+  clients.postMessage(cells);
+  assertEquals(Atomics.wait(cells, 1, 0, 60_000), "ok");
+  assertEquals(cells[0], 20);
+  clients.terminate();
+});
+
+Deno.test("ThreadingMixIn tells a handler that blocks all the same what to declare", async () => {
+  const server = direct();
+  const errors: unknown[] = [];
+  server.handleError = (error) => void errors.push(error);
+  await using _ = start(server);
+  assertEquals(await exchange(server.serverAddress, "block-anyway\n"), "");
+  await until(() => errors.length === 1);
+  assertInstanceOf(errors[0], Deno.errors.NotSupported);
+  assertStringIncludes(errors[0].message, "'static override readonly blocking = true'");
+});
+
+Deno.test("ThreadingMixIn asks verifyRequest() and handleError() in the main isolate though Workers accept", async () => {
+  const server = direct();
+  const seen: unknown[] = [];
+  server.verifyRequest = async (request, clientAddress) => {
+    assertEquals(request.remoteAddr, clientAddress);
+    await assertRejects(() => request.recv(), Deno.errors.NotSupported, "a Worker has it");
+    seen.push(clientAddress.port);
+    return seen.length < 3;
+  };
+  server.handleError = (error, request, clientAddress) => {
+    assertEquals(request.remoteAddr, clientAddress);
+    seen.push((error as Error).message);
+  };
+  await using _ = start(server);
+  const conn = await connect(server.serverAddress);
+  const { port } = conn.localAddr as Deno.NetAddr;
+  assertEquals(await exchangeOn(conn, "throw plain\n"), "");
+  await until(() => seen.length === 2);
+  assertEquals(seen, [port, "plain"]);
+  assertEquals(await exchange(server.serverAddress, "served\n").catch(() => ""), "");
+  await until(() => server.stats().rejected === 1);
+});
+
+for (const method of ["serverClose", "drain"] as const) {
+  Deno.test(`ThreadingMixIn.${method}() frees the port at once though a handler computes and never awaits`, async () => {
+    const server = direct({ maxThreads: 2, blockOnClose: false });
+    const address = server.serverAddress;
+    const serving = server.serveForever();
+    const folder = tempFolder();
+    const met = [1, 2].map(() => exchange(address, `meet ${folder}\n`)); // until four are there
+    await until(() => server.stats().active === 2);
+    const ended = server[method]();
+    await until(() => isFree(address));
+    assertEquals(server.stats().active, 2);
+    for (const name of ["third", "fourth"]) await Deno.writeTextFile(`${folder}/${name}`, "");
+    assertEquals(await Promise.all(met), ["met", "met"]);
+    await ended;
+    await serving;
+    await server.finished;
+  });
+}
+
+Deno.test("ThreadingMixIn.drain() serves those who wait while all Workers are busy, one Worker each", async () => {
+  const server = direct({ maxThreads: 2 });
+  const address = server.serverAddress;
+  const serving = server.serveForever();
+  const held = await Promise.all([1, 2].map(() => client(server, "read", "reading")));
+  const answers = [1, 2, 3].map((n) => exchange(address, `echo-sync\n${n}\n`));
+  using last = await connect(address);
+  await last.closeWrite();
+  const drained = server.drain({ timeout: null });
+  await until(() => isFree(address));
+  for (const conn of held) {
+    await conn.closeWrite();
+    assertEquals(text(await readAll(conn)), "");
+    conn.close();
+  }
+  assertEquals(await Promise.all(answers), ["1\n", "2\n", "3\n"]);
+  assertEquals(await drained, { completed: 6, aborted: 0 });
+  await serving;
+  assertEquals(server.stats().peak, 2);
+});
+
+Deno.test("ThreadingMixIn.shutdown() leaves who comes later to the next serveForever(), with its context", async () => {
+  const server = direct();
+  const address = server.serverAddress;
+  for (let round = 0; round < 5; round++) {
+    const serving = server.serveForever();
+    assertEquals(await exchange(address, "echo-sync\nnow\n"), "now\n");
+    await server.shutdown();
+    await serving;
+    const { accepted } = server.stats();
+    const later = exchange(address, "echo-sync\nlater\n");
+    using waiting = await connect(address); // it is in the queue, and so is the one before
+    await waiting.closeWrite();
+    assertEquals(server.stats().accepted, accepted);
+    const again = server.serveForever();
+    assertEquals(await later, "later\n");
+    await server.shutdown();
+    await again;
+  }
+  assertEquals(server.threadingMode.way, "direct");
+  await server.serverClose();
+});
+
+Deno.test("ThreadingMixIn relays once handleRequest() has served, which may still wait for a client", async () => {
+  const server = direct({ timeout: 1 });
+  await server.handleRequest();
+  assertStringIncludes(server.threadingMode.reason, "has accepted clients before");
+  await using _ = start(server);
+  assertEquals(await exchange(server.serverAddress, "echo-sync\nhello\n"), "hello\n");
+});
+
+Deno.test("ThreadingMixIn.maxThreads raised admits who waits, and lowered cuts nobody off", async () => {
+  const server = direct({ maxThreads: 1 });
+  await using _ = start(server);
+  const first = await client(server, "read", "reading");
+  const waiting = client(server, "read", "reading");
+  server.maxThreads = 2;
+  const second = await waiting;
+  assertEquals(server.stats().active, 2);
+  server.maxThreads = 1;
+  for (const conn of [first, second]) {
+    await conn.closeWrite();
+    assertEquals(text(await readAll(conn)), "");
+    conn.close();
+  }
+  await until(() => server.stats().workers!.spare === 1 && server.stats().active === 0);
+  assertEquals(await exchange(server.serverAddress, "echo-sync\nhello\n"), "hello\n");
+  assertEquals(server.stats().workers!.busy <= 1, true);
+});
+
+Deno.test("ThreadingMixIn loses no client while Workers come and go all the time", async () => {
+  const server = direct({ maxThreads: 4, maxRequestsPerThread: 3, threadIdleTimeout: 1 });
+  await using _ = start(server);
+  for (let round = 0; round < 20; round++) {
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => exchange(server.serverAddress, `echo-sync\n${n}\n`)),
+    );
+    assertEquals(answers, Array.from({ length: 10 }, (_, n) => `${n}\n`));
+  }
+  const { accepted, completed, workers } = server.stats();
+  assertEquals([accepted, completed, workers!.poisoned], [200, 200, 0]);
+  assert(workers!.started > 10);
+});
