@@ -68,8 +68,9 @@ export class ContextSource {
  */
 export function cloneContext(context: unknown): unknown {
   refusePromise(context);
-  if (contentOf(context) === "plain") packedContext(context); // for its length
-  return structuredClone(context);
+  const clone = structuredClone(context);
+  if (contentOf(clone) === "plain") packedContext(clone); // for its length
+  return clone;
 }
 
 function packedContext(context: unknown): Buffer {
