@@ -18,7 +18,6 @@ import {
   ForkingUnixStreamServer,
   type SocketAddress,
   type StreamSocket,
-  type TCPAddr,
   TCPServer,
   ThreadingTCPServer,
   ThreadingTLSServer,
@@ -33,6 +32,7 @@ import {
 import { isPeerGone } from "../src/base/errors.ts";
 import { assertSame } from "./conversation.ts";
 import { DatagramCommandHandler, StreamCommandHandler } from "./handlers.ts";
+import { RelayingTCPServer } from "./servers/relaying_server.ts";
 import {
   bytes,
   connect,
@@ -54,13 +54,6 @@ import {
 
 /** What the servers have for their handlers. */
 const CONTEXT = { name: "matrix", table: new Map([["one", 1n]]), bytes: Uint8Array.of(1, 2) };
-
-/** Serves by the relay, as it wants each client itself. */
-class RelayingTCPServer extends ThreadingTCPServer {
-  override getRequest(): Promise<[StreamSocket, TCPAddr]> {
-    return super.getRequest();
-  }
-}
 
 /** The modes of a family of streams. */
 interface StreamFamily {

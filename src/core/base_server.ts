@@ -361,7 +361,8 @@ export abstract class BaseServer<
    * Where the main isolate has the connections, it is called for each request, which gets a copy; a worker is sent one
    * only where it has changed. With what bytes cannot carry in it, such as shared memory or a `Blob`, only another object
    * counts as a change, so give the same one for as long as it holds. Where Workers accept clients by themselves, as in a
-   * pool, it is called when `serveForever()` is, and a Worker has one copy for all requests. `undefined` here.
+   * pool, it is called when `serveForever()` is; where it then gives another object each time, threads do not accept.
+   * `undefined` here.
    *
    * @returns What a handler finds as `this.server.context`.
    */

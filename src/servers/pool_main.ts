@@ -163,8 +163,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
 
   #configure(server: ConcurrentTCPServer, settings: PoolSettings): void {
     this.settings = settings;
-    this.view = this.#thread?.viewOf(settings.context) ??
-      new PoolServerStub(server, settings.context, this.main);
+    this.view = new PoolServerStub(server, this, settings.context);
     this.#limit(server, settings);
   }
 

@@ -31,13 +31,8 @@ const ABORTED_COUNT_DELAY = 150;
 export class PoolServerStub extends ServerStub {
   readonly #server: AnyServer;
 
-  constructor(
-    server: AnyServer,
-    context: unknown,
-    main: MainIsolate<PoolTalk>,
-    serverAddress = server.serverAddress,
-  ) {
-    super(serverAddress, context, (call, args) => main.ask({ call, args }));
+  constructor(server: AnyServer, { main }: WorkerContext, context: unknown) {
+    super(server.serverAddress, context, (call, args) => main.ask({ call, args }));
     this.#server = server;
   }
 

@@ -149,11 +149,13 @@ export class ThreadLoop implements ServingLoop {
       : { way: "relay", reason };
   }
 
-  /** What is wrong with the context, of which the relay tells each client's request. */
+  /** Why the context has to be made for each request: it changes, or something is wrong with it. */
   #contextFault(): string | null {
     try {
-      cloneContext(this.#server.context);
-      return null;
+      const { context } = this.#server;
+      cloneContext(context);
+      const isSame = Object.is(context, this.#server.context);
+      return isSame ? null : "requestContext() gives another object each time";
     } catch (error) {
       return `its context cannot be sent: ${oneLine(error)}`;
     }

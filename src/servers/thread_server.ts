@@ -11,7 +11,9 @@ import { isInstance, ServerExit } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import { abortSafely } from "../base/unawaited.ts";
 import { listenerError } from "../core/accept_errors.ts";
+import type { AnyServer } from "../core/base_server.ts";
 import { assertBound, queueLimit } from "../core/bind.ts";
+import { runHandler } from "../core/run_handler.ts";
 import { internals, StreamSocket } from "../sockets/stream_socket.ts";
 import type { WorkerTurn } from "./accept_turns.ts";
 import {
@@ -30,35 +32,36 @@ const LOOK_BYTES = 16 * 1024;
 /** What the log says of an error in a listener of a request's signal. */
 const ABORT_FAULT = "Cannot tell handler that its client has gone: its listener failed with";
 
-/** What handlers see as their server: their request is cut off for them, too, when the client vanishes. */
+/** What the handler of one request sees as its server: the request is cut off for it, too, when its client vanishes. */
 class ThreadServerStub extends PoolServerStub {
-  readonly #watched = new WeakMap<StreamSocket, AbortSignal>();
+  readonly #request: StreamSocket;
   readonly #logger: ServerLogger;
+  #signal: AbortSignal | null = null;
 
-  constructor(server: ConcurrentTCPServer, worker: WorkerContext, context: unknown) {
-    super(server, context, worker.main, worker.init.serverAddress);
+  constructor(server: ConcurrentTCPServer, worker: WorkerContext, request: StreamSocket) {
+    const { context } = worker.settings!;
+    // Each request gets a copy, and not what another has made of it.
+    super(server, worker, typeof context === "object" ? structuredClone(context) : context);
+    this.#request = request;
     this.#logger = server.logger;
   }
 
-  override requestSignal(request: StreamSocket): AbortSignal {
-    const watched = this.#watched.get(request);
-    if (watched !== undefined) return watched;
+  override requestSignal(): AbortSignal {
+    if (this.#signal !== null) return this.#signal;
     const gone = new AbortController();
-    const signal = AbortSignal.any([super.requestSignal(request), gone.signal]);
-    this.#watched.set(request, signal);
-    void this.#watch(request, gone); // never rejects
-    return signal;
+    void this.#watch(gone); // never rejects
+    return this.#signal = AbortSignal.any([super.requestSignal(this.#request), gone.signal]);
   }
 
   /** Reads ahead of the handler, as nothing else tells that a connection is reset. */
-  async #watch(request: StreamSocket, gone: AbortController): Promise<void> {
-    const reads = internals.reads(request);
+  async #watch(gone: AbortController): Promise<void> {
+    const reads = internals.reads(this.#request);
     const bytes = new Uint8Array(LOOK_BYTES);
     try {
       const count = await reads.readAhead(bytes);
       if (count !== null) reads.unread(bytes.slice(0, count));
     } catch {
-      if (request.closed) return; // the request is over; else the next read fails, too
+      if (this.#request.closed) return; // the request is over; else the next read fails, too
       const reason = new DOMException("The client has gone", "AbortError");
       abortSafely(gone, reason, (fault) => logTo(this.#logger, "error", ABORT_FAULT, fault));
     }
@@ -67,8 +70,6 @@ class ThreadServerStub extends PoolServerStub {
 
 /** What a Worker does with such a server, beside what it does with every one. */
 export interface ThreadServer extends ConcurrentTCPServer {
-  /** What its handlers see as their server. */
-  viewOf(context: unknown): PoolServerStub;
   /** Accepts again, where it has paused. */
   resume(): void;
   /** Stops waiting for clients; where the server is not to serve again soon, it ends. */
@@ -100,7 +101,9 @@ export function threadServer(
     /** When it fires, by the clock of `performance.now()`. */
     #idleTimerFires = 0;
 
-    override serverBind(): void {}
+    override serverBind(): void {
+      this.serverAddress = worker.init.serverAddress;
+    }
 
     override [assertBound](): void {}
 
@@ -153,8 +156,12 @@ export function threadServer(
     override async finishRequest(request: StreamSocket, clientAddress: TCPAddr): Promise<void> {
       this.#outcome = "failed";
       this.#running++;
+      const view = new ThreadServerStub(this, worker, request);
       try {
-        await super.finishRequest(request, clientAddress);
+        // What a handler may use of its server is there; the rest says why not.
+        await runHandler(
+          new worker.Handler(request, clientAddress, view as unknown as AnyServer),
+        );
         this.#outcome = "completed";
       } catch (error) {
         // As in Python, where SystemExit ends only the thread that raised it.
@@ -162,6 +169,7 @@ export function threadServer(
         this.#outcome = "completed";
         worker.main.say({ type: "exited", message: error.message });
       } finally {
+        view.end();
         this.#running--;
       }
     }
@@ -186,10 +194,6 @@ export function threadServer(
         counts[this.requestSignal(request).aborted ? "aborted" : this.#outcome]++;
       }
       worker.record.counters.write(counts);
-    }
-
-    viewOf(context: unknown): PoolServerStub {
-      return new ThreadServerStub(this, worker, context);
     }
 
     resume(): void {

@@ -95,8 +95,8 @@ export class ThreadSupervisor extends PoolSupervisor {
     const { poisoned, started, coming: { size: starting } } = this;
     const workers: WorkerStats = { spare: 0, busy: 0, starting, poisoned, started };
     for (const worker of this.up) {
-      if (worker.record.state === TURN.BUSY) workers.busy++;
-      else if (isIdle(worker)) workers.spare++;
+      if (worker.counts().active > 0) workers.busy++;
+      else if (worker.record.state !== TURN.LEAVING) workers.spare++;
     }
     return { ...stats, peak: this.#turns.peak, workers };
   }

@@ -103,7 +103,7 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * isolate accepts them and relays what they send and get. The relay serves TLS, Unix sockets and datagrams, a handler that
  * may block (see `blocking` of {@linkcode BaseRequestHandler}), a server with `getRequest()`, `processRequest()`,
  * `prepareRequest()`, `finishRequest()`, `shutdownRequest()`, `closeRequest()` or an opening of its socket of its own, with
- * `maxConnectionsPerSource`, with `minSpareThreads` of 0, and one that may not listen on its port again (`--allow-net` for
+ * `maxConnectionsPerSource`, with `minSpareThreads` of 0, with a `requestContext()` that makes another object each time, and one that may not listen on its port again (`--allow-net` for
  * port 0 alone). It is decided when `serveForever()` begins, and `threadingMode` tells it; `handleRequest()` always relays, and
  * so does all that follows it. Under direct serving `verifyRequest()` and `handleError()` are called with a request of which
  * only the addresses can be used, `requestContext()` is called once for each `serveForever()`, and hooks that are given to the

@@ -478,10 +478,9 @@ export class CounterHandler extends StreamRequestHandler {
   }
 }
 
-/** Tells what its context is, and leaves its mark there; over the relay, which each request has one of its own by. */
+/** Tells what its context is, and leaves its mark there. */
 export class MarkHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
-  static override readonly blocking = true;
 
   override async handle(): Promise<void> {
     const { context } = this.server;

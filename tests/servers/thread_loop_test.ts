@@ -29,6 +29,7 @@ import {
   StreamCommandHandler,
   UnitCommandHandler,
 } from "../handlers.ts";
+import { MarkHandler } from "./forking_handlers.ts";
 import {
   bytes,
   connect,
@@ -139,6 +140,10 @@ const WAYS: Record<string, [() => AnyServer & { threadingMode: unknown }, string
     "'maxConnectionsPerSource' is set",
   ],
   "minSpareThreads 0": [() => direct({ minSpareThreads: 0 }), "'minSpareThreads' is 0"],
+  "a context that changes": [
+    () => Object.assign(direct(), { requestContext: () => ({}) }),
+    "requestContext() gives another object each time",
+  ],
   "a context that cannot be sent": [
     () => Object.assign(direct(), { requestContext: () => () => {} }),
     "its context cannot be sent: ",
@@ -293,6 +298,22 @@ Deno.test("ThreadingMixIn.shutdown() leaves who comes later to the next serveFor
     await again;
   }
   assertEquals(server.threadingMode.way, "direct");
+  await server.serverClose();
+});
+
+Deno.test("ThreadingMixIn gives each request of a Worker a copy of the context, of the time when it began to serve", async () => {
+  const server = new ThreadingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 });
+  const context = { count: 0 };
+  server.requestContext = () => context;
+  assertEquals(server.threadingMode.way, "direct");
+  for (context.count = 1; context.count < 3; context.count++) {
+    const serving = server.serveForever();
+    for (let request = 0; request < 3; request++) {
+      assertEquals(await exchange(server.serverAddress, ""), `{ count: ${context.count} }\n`);
+    }
+    await server.shutdown();
+    await serving;
+  }
   await server.serverClose();
 });
 

@@ -15,6 +15,7 @@ import { ForkingTCPServer, PoolTCPServer, ThreadingTCPServer } from "@netkit/soc
 import { settlesWithin } from "../../src/base/time.ts";
 import { cloneContext, ContextSource } from "../../src/workers/context.ts";
 import { ContextHandler, CounterHandler, MarkHandler } from "../servers/forking_handlers.ts";
+import { RelayingTCPServer } from "../servers/relaying_server.ts";
 import { exchange, ListLogger, LOOPBACK, start, until } from "../harness.ts";
 
 const MIB = 1024 * 1024;
@@ -135,7 +136,7 @@ Deno.test("ThreadingMixIn: handlers of 8 clients at once count in memory that re
 for (const Server of [ThreadingTCPServer, ForkingTCPServer]) {
   Deno.test(`${Server.name}: each request gets the context of its time, and not what another made of it`, async () => {
     const server: ThreadingTCPServer | ForkingTCPServer = Server === ThreadingTCPServer
-      ? new ThreadingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 })
+      ? new RelayingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 })
       : new ForkingTCPServer(LOOPBACK, MarkHandler, { maxChildren: 1, maxRequestsPerChild: 9 });
     const context = { count: 0 };
     server.requestContext = () => context.count < 3 ? context : undefined;
@@ -153,7 +154,7 @@ for (const Server of [ThreadingTCPServer, ForkingTCPServer]) {
 }
 
 Deno.test("ThreadingMixIn: a context goes from what is posted to what is sent and back", async () => {
-  const server = new ThreadingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 });
+  const server = new RelayingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 });
   const contexts: unknown[] = [new SharedArrayBuffer(1), 1, new SharedArrayBuffer(2), undefined];
   server.requestContext = () => contexts[0];
   await using _ = start(server);
