@@ -129,6 +129,7 @@ export class WorkerTurn {
   async begin(leaves: () => boolean): Promise<boolean> {
     const cells = this.#cells;
     const { state } = this.#record;
+    if (state === TURN.LEAVING) return false; // it was given up on, and counts no more
     if (state === TURN.BUSY) Atomics.sub(cells, ACTIVE, 1);
     if (state !== TURN.PARKED) Atomics.add(cells, IDLE, 1);
     this.#record.state = TURN.PARKED;

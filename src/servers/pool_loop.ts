@@ -13,6 +13,7 @@ import { delay, settlesWithin } from "../base/time.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { DistantHooks, type HookHost } from "./distant_hooks.ts";
+import { PoisonedBound, type PoisonedHost } from "./poisoned.ts";
 import { PoolSupervisor } from "./pool_supervisor.ts";
 import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
@@ -23,7 +24,7 @@ import type { HandlerModule } from "../workers/handler_module.ts";
 const FREE_LIMIT = 1000;
 
 /** What the loop of a pool needs of its server. */
-export interface PoolHost extends LifecycleHost, HookHost {
+export interface PoolHost extends LifecycleHost, HookHost, PoisonedHost {
   readonly serverAddress: TCPAddr;
   readonly workers: number;
   closeSocket(): void;
@@ -66,13 +67,19 @@ export class PoolLoop implements ServingLoop {
       kind: "Worker of pool",
       log: (line) => this.#log("warn", line),
     });
+    const bound = new PoisonedBound(server);
     this.#supervisor = new PoolSupervisor({
-      size: () => server.workers,
+      size: () => bound.left(server.workers, this.#supervisor.poisonedSoFar),
       start: (waiting, ending) => this.#startWorker(waiting, ending),
       settings: options.settings,
       onReady: options.onReady,
       onLoss: (line, ...errors) => this.#log("error", line, ...errors),
       onFailure: (error) => this.#stopped.reject(error),
+      onPoisoned: ({ name }) => {
+        const limit = `its requests had no end within 'requestTimeout', and it did not await`;
+        this.#log("error", `Worker "${name}" is given up on: ${limit}`);
+        bound.note(server.workers, this.#supervisor.poisonedSoFar);
+      },
     });
   }
 

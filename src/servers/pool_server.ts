@@ -11,6 +11,7 @@ import { checkBoolean, integerFrom, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
+import { POISONED_SETTING } from "./poisoned.ts";
 import { PoolLoop } from "./pool_loop.ts";
 import {
   holdPort,
@@ -20,12 +21,16 @@ import {
   takePort,
 } from "./shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
+import type { ThreadingOptions } from "./threading_mix_in.ts";
 import { serveBy } from "../core/base_server.ts";
 import type { TCPServer, TCPServerOptions } from "./tcp_server.ts";
 import { TLSServer, type TLSServerOptions } from "./tls_server.ts";
 
 /** Options of {@linkcode PoolTCPServer} and {@linkcode PoolTLSServer}; the others refuse them. */
-export interface PoolOptions extends Pick<ConcurrencyOptions, "requestTimeout" | "blockOnClose"> {
+export interface PoolOptions
+  extends
+    Pick<ConcurrencyOptions, "requestTimeout" | "blockOnClose">,
+    Pick<ThreadingOptions, "maxPoisoned"> {
   /**
    * How many Workers there are, from the first `serveForever()` to the end.
    *
@@ -46,6 +51,7 @@ const SETTINGS: Settings<PoolOptions> = {
   maxConnectionsPerWorker: { default: 1024, check: integerFrom(1, 2 ** 20) },
   requestTimeout: { default: null, check: timeFrom(1) },
   blockOnClose: { default: true, check: checkBoolean },
+  ...POISONED_SETTING,
 };
 
 /** Options of {@linkcode PoolTCPServer}. */

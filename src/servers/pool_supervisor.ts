@@ -17,6 +17,12 @@ import type { WorkerEnd } from "../workers/worker.ts";
 const MIN_LIFE = 1000;
 /** How long a Worker may take to close its listener, in milliseconds: one that computes does not hear us. */
 export const CLOSE_LIMIT = 1000;
+/** How often it is looked whether Workers await, where requests have a time limit, in milliseconds. */
+const LOOK_INTERVAL = 250;
+/** How much longer than a request may take a Worker may not have awaited, in milliseconds. */
+const STUCK_GRACE = 2000;
+/** In how many looks at least: while the machine or this isolate is too busy to look, time passes that says nothing. */
+const STUCK_LOOKS = 6;
 /** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
 const DRAIN_GRACE = 500;
 
@@ -39,6 +45,8 @@ export interface PoolSupervisorOptions {
   onLoss: (line: string, ...errors: [error?: unknown]) => void;
   /** Told that three starts in a row have failed, with the first of their errors. */
   onFailure: (error: unknown) => void;
+  /** Told of one that was given up on because it does not await; it still has its record. */
+  onPoisoned: (worker: PoolWorker) => void;
 }
 
 /** What the Workers of a pool are all to do. */
@@ -69,6 +77,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   /** Whether a drain is under way, which `close()` may have overtaken. */
   #isDraining = false;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
+  #lookTimer: ReturnType<typeof setInterval> | undefined;
   /** Whether its Workers serve those who wait in the queue when it drains. */
   protected readonly drainsQueue: boolean = true;
   /** Whether one has ended without closing its listener, of which Deno lets go a little later. */
@@ -77,6 +86,11 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   constructor(options: PoolSupervisorOptions) {
     super();
     this.options = options;
+  }
+
+  /** How many were given up on so far. */
+  get poisonedSoFar(): number {
+    return this.poisoned;
   }
 
   /** Whether a Worker listens. */
@@ -92,6 +106,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     this.backoff.reset();
     this.endSurplus();
     this.tellAll({ name: "serve", settings });
+    this.#watch();
     this.fill();
   }
 
@@ -101,6 +116,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     this.settings = { ...this.settings!, ...limits };
     this.endSurplus();
     this.tellAll({ name: "limit", limits });
+    this.#watch();
     this.fill();
   }
 
@@ -231,12 +247,13 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   protected override hasEnded(worker: PoolWorker, end: WorkerEnd): void {
     const counts = worker.counts();
     // What it was serving has come to an end, and no good one.
-    add(this.#past, { ...counts, failed: counts.failed + counts.active, active: 0 });
+    const outcome = worker.isGivenUp ? "aborted" : "failed";
+    add(this.#past, { ...counts, [outcome]: counts[outcome] + counts.active, active: 0 });
     add(this.#pastAcceptErrors, worker.acceptErrors);
     this.remove(worker);
     const wasToEnd = this.mode === "drain" || this.mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
-    if (!wasToEnd && !worker.isLeaving) this.died(worker, counts, end);
+    if (!wasToEnd && !worker.isLeaving && !worker.isGivenUp) this.died(worker, counts, end);
   }
 
   /** Judges a Worker that has ended though it was not to. */
@@ -278,8 +295,32 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     }
   }
 
+  /** Looks for Workers that do not await, while they serve and requests have a time limit. */
+  #watch(): void {
+    clearInterval(this.#lookTimer);
+    if (this.mode !== "serve" || this.settings!.requestTimeout === null) return;
+    this.#lookTimer = setInterval(() => this.#look(this.settings!.requestTimeout!), LOOK_INTERVAL);
+    Deno.unrefTimer(this.#lookTimer);
+  }
+
+  #look(limit: number): void {
+    for (const worker of this.up) {
+      if (worker.counts().active === 0) continue;
+      const { looks, time } = worker.look();
+      if (looks >= STUCK_LOOKS && time > limit + STUCK_GRACE) this.#poison(worker);
+    }
+  }
+
+  /** Gives up on a Worker that does not await; another takes its place as long as that is allowed. */
+  #poison(worker: PoolWorker): void {
+    this.poisoned++;
+    this.options.onPoisoned(worker);
+    worker.giveUp();
+  }
+
   protected setMode(mode: Mode): void {
     this.mode = mode;
+    clearInterval(this.#lookTimer);
     this.backoff.close();
   }
 

@@ -63,6 +63,8 @@ export class PoolWorker implements Supervised {
   /** What it has written down. */
   readonly record: WorkerRecord = new WorkerRecord();
   readonly #events: PoolWorkerEvents;
+  /** What it has not answered yet; null for nothing. */
+  #asked: { looks: number; since: number } | null = null;
   readonly #unlistened = Promise.withResolvers<void>();
 
   /**
@@ -124,6 +126,24 @@ export class PoolWorker implements Supervised {
       this.#isolate.fail(error); // it would neither do as the others nor end
       return null;
     }
+  }
+
+  /**
+   * Looks whether it awaits: asks it for an answer, which takes one that does no more than a turn of its event loop.
+   *
+   * @returns For how many looks in a row it has not answered, and for how long, in milliseconds.
+   */
+  look(): { looks: number; time: number } {
+    const now = performance.now();
+    if (this.#asked === null) {
+      const asked = this.#asked = { looks: 0, since: now };
+      void this.order({ name: "ping" }).then(() => {
+        if (this.#asked === asked) this.#asked = null;
+      });
+      return { looks: 0, time: 0 };
+    }
+    this.#asked.looks++;
+    return { looks: this.#asked.looks, time: now - this.#asked.since };
   }
 
   /** Ends it at once, as {@linkcode PoolWorker.terminate} does, because its request has taken too long. */

@@ -41,8 +41,12 @@ export interface ThreadLoopOptions {
   handler: HandlerModule;
   /** Runs a loop that serves by the relay, after Workers have accepted by themselves. */
   relay: (loop: () => Promise<void>) => Promise<void>;
+  /** How many Workers there may be. */
+  size: () => number;
   /** Told that there is one Worker less. */
   onEnd: () => void;
+  /** Told that one was given up on because it does not await. */
+  onPoisoned: () => void;
 }
 
 /** Has the Workers of a threading server accept, or else leaves that to the usual loop. */
@@ -74,7 +78,7 @@ export class ThreadLoop implements ServingLoop {
     this.#hooks = new DistantHooks(server);
     this.#gate = new AcceptGate({ kind: "Worker", log: (line) => this.#log("warn", line) });
     this.#supervisor = new ThreadSupervisor({
-      size: () => server.maxThreads,
+      size: options.size,
       spare: () => Math.min(server.minSpareThreads, server.maxThreads),
       turns: this.#turns,
       start: (waiting, ending) => this.#startWorker(waiting, ending),
@@ -85,7 +89,13 @@ export class ThreadLoop implements ServingLoop {
         this.#failure = { error };
         this.#stopped.resolve();
       },
-      onDeath: (worker, end) => this.#tellDeath(worker, end),
+      onDeath: (worker, end) => void this.#tell(diedError(worker, end), worker),
+      onPoisoned: (worker) => {
+        const { requestTimeout } = server;
+        const text = `no end within ${requestTimeout} ms ('requestTimeout'), and it never awaits`;
+        void this.#tell(new Deno.errors.TimedOut(text), worker);
+        options.onPoisoned();
+      },
       onEnd: options.onEnd,
     });
   }
@@ -105,6 +115,11 @@ export class ThreadLoop implements ServingLoop {
   /** How many Workers there are that accept by themselves. */
   get alive(): number {
     return this.#supervisor.alive;
+  }
+
+  /** How many of those were given up on so far. */
+  get poisoned(): number {
+    return this.#supervisor.poisonedSoFar;
   }
 
   /** Has the Workers take over limits that have changed. */
@@ -304,15 +319,10 @@ export class ThreadLoop implements ServingLoop {
     );
   }
 
-  /** Tells of a request whose Worker has died. */
-  async #tellDeath(worker: PoolWorker, { error, ...status }: WorkerEnd): Promise<void> {
-    const died = new WorkerDiedError(
-      worker.name,
-      status,
-      error === undefined ? {} : { cause: error },
-    );
+  /** Tells of a request whose Worker cannot do that any more. */
+  async #tell(error: unknown, worker: PoolWorker): Promise<void> {
     try {
-      await this.#hooks.tell(died, worker.record.ends());
+      await this.#hooks.tell(error, worker.record.ends());
     } catch (second) {
       this.#log("error", "Cannot handle error: handleError() failed with", second);
     }
@@ -328,4 +338,8 @@ export class ThreadLoop implements ServingLoop {
   #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
     logTo(this.#server.logger, level, message, ...errors);
   }
+}
+
+function diedError({ name }: PoolWorker, { error, ...status }: WorkerEnd): WorkerDiedError {
+  return new WorkerDiedError(name, status, error === undefined ? {} : { cause: error });
 }

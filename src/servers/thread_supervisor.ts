@@ -129,6 +129,7 @@ export class ThreadSupervisor extends PoolSupervisor {
   protected override hasEnded(worker: PoolWorker, end: WorkerEnd): void {
     const { state } = worker.record;
     this.#turns.forget(state);
+    worker.record.state = TURN.LEAVING; // where it goes on all the same, that is for nobody
     if (state === TURN.LEAVING) worker.isLeaving = true;
     else if (worker.counts().active > 0 && !worker.isGivenUp) {
       worker.isLeaving = true; // and who hears of that is the client's business

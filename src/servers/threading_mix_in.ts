@@ -21,6 +21,7 @@ import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../work
 import { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
 import { type AnyServer, serveBy } from "../core/base_server.ts";
+import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "./poisoned.ts";
 import { openShared } from "./shared_listener.ts";
 import { TCPServer } from "./tcp_server.ts";
 import { type ThreadHost, ThreadLoop } from "./thread_loop.ts";
@@ -64,6 +65,15 @@ export interface ThreadingOptions extends Omit<ConcurrencyOptions, "maxConnectio
    * @default {false}
    */
   daemonThreads?: boolean;
+  /**
+   * How many Workers are replaced whose handlers never await, so that Deno can end neither the handler nor the Worker: each
+   * goes on computing beside those that serve. One more that does the same is given up on, too, but its place stays empty,
+   * which is said once in the log, as an error. `null` for as many as there may be Workers. `stats().workers.poisoned`
+   * counts them. Without a `requestTimeout` no handler is given up on.
+   *
+   * @default {null}
+   */
+  maxPoisoned?: number | null;
 }
 
 type OwnOptions = Omit<ThreadingOptions, keyof ConcurrencyOptions>;
@@ -77,6 +87,7 @@ const SETTINGS: Settings<OwnOptions> = {
   threadIdleTimeout: { default: 30_000, check: timeFrom(0) },
   maxRequestsPerThread: { default: 0, check: integerFrom(0, Number.MAX_SAFE_INTEGER) },
   daemonThreads: { default: false, check: checkBoolean },
+  ...POISONED_SETTING,
 };
 
 /**
@@ -156,6 +167,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     readonly #executor: Executor<ThreadWorker>;
     /** How the server serves where its Workers accept by themselves. */
     #threads: ThreadLoop | null = null;
+    readonly #bound = new PoisonedBound(this as PoisonedHost);
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -179,11 +191,12 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
             (worker) => worker.kill(),
           );
         },
-        max: () => Math.max(0, this.maxThreads - (this.#threads?.alive ?? 0)),
+        max: () => Math.max(0, this.#places - (this.#threads?.alive ?? 0)),
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
         onExtra: () => admitMore(this),
+        onPoisoned: () => this.#bound.note(this.maxThreads, this.#poisoned),
         log: (...line) => logTo(this.logger, ...line),
       });
       if (this instanceof TCPServer) this.#threads = this.#threadLoop(handler);
@@ -195,9 +208,20 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         loop = new ThreadLoop(this as unknown as ThreadHost, usual, {
           handler,
           relay: (loop) => this.#executor.handleOne(loop),
+          size: () => this.#places,
           onEnd: () => this.#executor.limitChanged(),
+          onPoisoned: () => this.#bound.note(this.maxThreads, this.#poisoned),
         }));
       return loop!;
+    }
+
+    /** How many Workers there may be. */
+    get #places(): number {
+      return this.#bound.left(this.maxThreads, this.#poisoned);
+    }
+
+    get #poisoned(): number {
+      return this.#executor.poisoned + (this.#threads?.poisoned ?? 0);
     }
 
     static {

@@ -51,6 +51,8 @@ export interface ExecutorOptions<W extends HandlerWorker>
   hasRoom?: (ending: number) => boolean;
   /** Called when {@linkcode Executor.extra} has grown. */
   onExtra: () => void;
+  /** Called when a worker was given up on that cannot be ended. */
+  onPoisoned?: () => void;
   /** Writes a line to the server's log. */
   log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
@@ -78,6 +80,7 @@ export class Executor<W extends HandlerWorker> {
   readonly #mute = new Set<AbortController>();
   readonly #maxMute: () => number;
   readonly #onExtra: () => void;
+  readonly #onPoisoned: () => void;
   /** Aborted when no worker is wanted any more. */
   readonly #closing = new AbortController();
   /** The loops of the server; aborted when no worker comes up. */
@@ -87,11 +90,13 @@ export class Executor<W extends HandlerWorker> {
 
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<W>) {
-    const { kind, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...settings } = options;
+    const { kind, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...rest } = options;
+    const { onPoisoned = () => {}, ...settings } = rest;
     this.#kind = kind;
     this.#contexts = new ContextSource(sharesMemory);
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
     this.#onExtra = onExtra;
+    this.#onPoisoned = onPoisoned;
     this.#log = log;
     this.#gate = new AcceptGate({
       kind,
@@ -127,6 +132,11 @@ export class Executor<W extends HandlerWorker> {
   /** Resolves when the server is closed and no worker is left. */
   get noneLeft(): Promise<void> {
     return this.#noneLeft.promise;
+  }
+
+  /** How many workers were given up on so far that cannot be ended. */
+  get poisoned(): number {
+    return this.#pool.stats().poisoned;
   }
 
   /** What a server with these workers has as its `stats()`. */
@@ -225,8 +235,10 @@ export class Executor<W extends HandlerWorker> {
         if (!relay.untaken || left === 0) throw error;
       } finally {
         this.#active.delete(worker);
-        if (relay.poisoned) pool.poison(worker);
-        else pool.release(worker, relay.reusable);
+        if (relay.poisoned) {
+          pool.poison(worker);
+          this.#onPoisoned();
+        } else pool.release(worker, relay.reusable);
       }
     }
   }

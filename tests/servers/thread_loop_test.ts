@@ -39,6 +39,7 @@ import {
   LOOPBACK,
   readAll,
   readExactly,
+  runProgram,
   start,
   tempFolder,
   tempSocketPath,
@@ -356,4 +357,87 @@ Deno.test("ThreadingMixIn loses no client while Workers come and go all the time
   const { accepted, completed, workers } = server.stats();
   assertEquals([accepted, completed, workers!.poisoned], [200, 200, 0]);
   assert(workers!.started > 10);
+});
+
+/** Has servers give up on Workers whose handlers never await, in a process of its own, in which they go on. */
+async function poison(program: string): Promise<string[]> {
+  const handlers = AwaitingUnitCommandHandler.moduleUrl;
+  const { code, stdout, stderr } = await runProgram(`
+    import { PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
+    import { AwaitingUnitCommandHandler, UnitCommandHandler } from ${JSON.stringify(handlers)};
+    const address = { hostname: "127.0.0.1", port: 0 };
+    const logger = { debug() {}, info() {}, warn() {}, error: (line: string) => console.log("error:", line) };
+    const until = async (condition: () => boolean) => {
+      while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));
+    };
+    const ask = async (line: string, length: number) => {
+      const conn = await Deno.connect(server.serverAddress);
+      await conn.write(new TextEncoder().encode(line + "\\n"));
+      const answer = new Uint8Array(length);
+      for (let count = 0; count < length;) count += await conn.read(answer.subarray(count)) ?? length;
+      return new TextDecoder().decode(answer);
+    };
+    ${program}
+    Deno.exit();
+  `);
+  assertEquals([code, stderr], [0, ""]);
+  return stdout.trim().split("\n");
+}
+
+for (const Handler of ["AwaitingUnitCommandHandler", "UnitCommandHandler"]) {
+  Deno.test(`ThreadingMixIn.maxPoisoned bounds the Workers that are replaced because they never await (${Handler})`, async () => {
+    const lines = await poison(`
+    const server = new ThreadingTCPServer(address, ${Handler}, {
+      ...{ maxThreads: 2, maxPoisoned: 1, requestTimeout: 300, logger },
+    });
+    server.handleError = (error) => console.log(error.name);
+    const serving = server.serveForever();
+    await until(() => server.stats().workers!.spare === 1);
+    for (let count = 1; count <= 2; count++) {
+      console.log(await ask("spin", 8));
+      await until(() => server.stats().workers!.poisoned === count);
+    }
+    server.requestTimeout = null; // a new Worker may take long to start
+    const [held, waiting] = [1, 2].map(() => ask("read", 7));
+    console.log(await Promise.race([held, waiting]), server.stats().active);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    const { spare, busy, starting, poisoned } = server.stats().workers!;
+    console.log(spare, busy, starting, poisoned, server.stats().aborted);
+    `);
+    assertEquals(lines.filter((line) => line.startsWith("error: ")), [
+      "error: Workers that never awaited and were given up on, and may run for ever: 1; " +
+      "no more are replaced ('maxPoisoned')",
+    ]);
+    const others = lines.filter((line) => !line.startsWith("error: "));
+    assertEquals(others.filter((line) => line === "TimedOut").length, 2);
+    const active = Handler === "UnitCommandHandler" ? 2 : 1; // the relay has accepted who waits
+    assertEquals(others.filter((line) => line !== "TimedOut"), [
+      ...["spinning", "spinning", `reading ${active}`, "0 1 0 2 2"],
+    ]);
+  });
+}
+
+Deno.test("PoolTCPServer replaces Workers that never await when requests have a time limit, up to maxPoisoned", async () => {
+  const lines = await poison(`
+    const server = new PoolTCPServer(address, AwaitingUnitCommandHandler, {
+      ...{ workers: 2, maxConnectionsPerWorker: 1, maxPoisoned: 2, requestTimeout: 300, logger },
+    });
+    const serving = server.serveForever();
+    await until(() => server.stats().workers!.spare === 2);
+    for (let count = 1; count <= 3; count++) {
+      console.log(await ask("spin", 8));
+      await until(() => server.stats().workers!.poisoned === count);
+    }
+    console.log(await ask("served", 1));
+    const { poisoned, started } = server.stats().workers!;
+    console.log(poisoned, started, server.stats().aborted);
+  `);
+  assertEquals(lines.filter((line) => /given up on: /.test(line)).length, 3);
+  assertEquals(lines.filter((line) => /'maxPoisoned'/.test(line)), [
+    "error: Workers that never awaited and were given up on, and may run for ever: 2; " +
+    "no more are replaced ('maxPoisoned')",
+  ]);
+  assertEquals(lines.filter((line) => !line.startsWith("error: ")), [
+    ...["spinning", "spinning", "spinning", "1", "3 4 3"],
+  ]);
 });

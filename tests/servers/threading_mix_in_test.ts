@@ -460,6 +460,7 @@ Deno.test("ThreadingMixIn.requestTimeout cuts off the client of a handler that s
     const server = new ThreadingTCPServer({ hostname: "127.0.0.1", port: 0 }, UnitCommandHandler, {
       requestTimeout: 300,
       maxThreads: 1,
+      maxPoisoned: 2,
     });
     server.handleError = (error) => console.log(error.name);
     const serving = server.serveForever();
@@ -723,6 +724,7 @@ const SETTINGS: [keyof ThreadingOptions, unknown, unknown, unknown, unknown][] =
   ["threadIdleTimeout", 1, null, 3, -1],
   ["maxRequestsPerThread", 1, 2, 3, -1],
   ["daemonThreads", true, false, true, "yes"],
+  ["maxPoisoned", 1, null, 0, -1],
 ];
 
 for (const [name, byClass, byOption, byInstance, wrong] of SETTINGS) {
