@@ -35,7 +35,7 @@
  * | `BaseServer`, `RequestHandlerClass` | the same | Abstract: a subclass brings `getRequest()` and `closeSocket()`. |
  * | `UDPServer` | `UDPServer` | Extends `BaseServer`, not `TCPServer`: its requests are of another type. |
  * | `UnixStreamServer(path, H)`, `UnixDatagramServer` | `new UnixStreamServer({ path }, H)` | A socket file that a dead server left is replaced, a live server's refused; closing removes the file. The `path` of a client that bound none is `null`. |
- * | `ThreadingMixIn`, `daemon_threads` | `ThreadingMixIn`, `daemonThreads` | Web Workers instead of threads, at most `maxThreads` at once; memory is not shared. No `process_request_thread()`. |
+ * | `ThreadingMixIn`, `daemon_threads` | `ThreadingMixIn`, `daemonThreads` | Web Workers instead of threads, at most `maxThreads` at once. They share no objects: `requestContext()` gives copies and `SharedArrayBuffer`, `server.call()` calls the server. No `process_request_thread()`. |
  * | `ForkingMixIn`, `max_children`, `timeout = 300` | `ForkingMixIn`, `maxChildren`, `timeout = 300_000` | Subprocesses of Deno, which start from nothing, with no permissions but `childPermissions`. |
  * | `block_on_close` | `blockOnClose` | The same. A UDP server closes its socket after the last answer; Python loses it. |
  * | `active_children`, `collect_children()` | `activeChildren`, `collectChildren()` | Deno reaps by itself; `collectChildren({ blocking: true })` waits until none serves. |
@@ -67,10 +67,89 @@
  * Not in Python: `TLSServer`, `drain()`, `stats()`, `state`, `finished`, `ref()`, `unref()`, and the
  * hook `prepareRequest()`, in which `TLSServer` does the handshake, outside of the accept loop.
  *
- * Permissions: `--allow-net`, which may be narrowed to the address; for Unix sockets `--allow-read` and
- * `--allow-write` of the path as well. Datagram servers and `allowReusePort` need `--unstable-net`, or
- * `"unstable": ["net"]` in the `deno.json` of the program. Threading servers and pools need `--allow-read` of the
- * handler's modules, forking servers `--allow-run` of Deno.
+ * ## Permissions
+ *
+ * | Server                   | Deno needs                                                                                    |
+ * | ------------------------ | --------------------------------------------------------------------------------------------- |
+ * | `TCPServer`, `TLSServer` | `--allow-net=127.0.0.1:9999` (`""` is `0.0.0.0`); the certificate is the program's to read    |
+ * | `UDPServer`              | `--allow-net` and `--unstable-net`; answers need the clients' addresses, so no port alone     |
+ * | `UnixStreamServer`       | `--allow-read=FOLDER --allow-write=FOLDER --allow-net=unix:PATH,unix:PATH.new` (absolute)     |
+ * | `UnixDatagramServer`     | the same of the clients' paths as well, so better of the folder; `--allow-net --unstable-net` |
+ *
+ * A Unix server uses `PATH.lock` while it starts, so that one of several gets the path, and a stream
+ * server binds `PATH.new`, so that closing removes no other server's file. With the permissions for
+ * `PATH` alone it serves without either.
+ *
+ * A threading server or a pool needs `--allow-read` of the handler's module and of the files that it
+ * imports as well, a forking server `--allow-run` of Deno itself (`Deno.execPath()`). Port 0 is
+ * `--allow-net=127.0.0.1:0`, but for a pool `--allow-net=127.0.0.1`. Instead of `--unstable-net`,
+ * `"unstable": ["net"]` in **your** `deno.json` will do; that of a package does not count.
+ * `allowReusePort` needs one of them, too. What is missing is named by the error. A package from
+ * another host than JSR needs `--allow-import=HOST,jsr.io`.
+ *
+ * A subprocess may load cached modules and answer its client, and what `childPermissions` say. Imports
+ * from elsewhere, `caches` (but its own, in Workers) and `localStorage` are refused without `-A`,
+ * datagrams to others without `--allow-net=…`. No flag bounds time, memory or the log: set
+ * `requestTimeout` and `childMemoryLimit` (MiB of heap, for each Worker again, without typed arrays).
+ * Another user than the server's takes a service with systemd's `User=` and `MemoryMax=`.
+ *
+ * `deno compile` embeds what Workers run, and the handler's module if the program imports it (with
+ * `--bundle` neither); a forking server throws `Deno.errors.NotSupported` then. What is embedded is
+ * tested, but no compiled program has been run: Deno's runtime for them was out of reach.
+ *
+ * ## Limits and time-outs
+ *
+ * | What                                        | Default              | Set by                             |
+ * | ------------------------------------------- | -------------------- | ---------------------------------- |
+ * | One read or write of a stream               | none                 | `timeout` of the handler or socket |
+ * | A line or frame that `rfile` takes          | 65,536 bytes         | `maxLineLength`, or each call      |
+ * | What one `recv()` gives                     | 65,536 bytes         | its argument, up to 256 KiB        |
+ * | The buffers of `rfile` and `wfile`          | 8192 bytes and none  | `rbufsize`, `wbufsize`             |
+ * | A datagram                                  | 65,507 bytes         | `maxPacketSize`                    |
+ * | Clients in the queue                        | 511, or the system's | `requestQueueSize`                 |
+ * | A TLS handshake                             | 10 s                 | `handshakeTimeout`                 |
+ * | `handleRequest()` without a request         | none                 | `timeout` of the server            |
+ * | `drain()`, also at the end of `await using` | 10 s                 | `drain({ timeout })`               |
+ * | New clients of a server that drains         | 1 s                  | fixed; then the port is free       |
+ * | The path of a Unix socket                   | 107 bytes            | Linux                              |
+ * | Who may connect to a Unix socket            | by the umask         | `socketMode`                       |
+ * | One request of a mix-in server              | none                 | `requestTimeout`                   |
+ * | Requests of one client at once              | any number           | `maxConnectionsPerSource`          |
+ *
+ * A subclass sets its own with `static override requestQueueSize = 64`. A field, without `static`,
+ * counts from when the server serves; for what the bind needs that is too late, and refused. Give
+ * handlers of plain servers a `timeout`. `read()` without a size has no limit but memory.
+ *
+ * ## Deployment
+ *
+ * On SIGTERM call `drain()`: the port is free for a successor at once, and requests under way get their time. Under
+ * systemd set `KillMode=mixed`: a SIGTERM to the whole group ends subprocesses in the middle of their requests. A Worker
+ * takes about 10 ms to start and 8 MB, a subprocess 30 ms and 32 MB; spares hide the start. What a Worker does that never
+ * awaits cannot be stopped: set `requestTimeout`, and have the program started anew when `serveForever()` rejects
+ * (`maxPoisoned`).
+ *
+ * ## Limits of Deno 2.9.6 on Linux
+ *
+ * - A send to a Unix datagram client that never reads waits for it, and with it the server.
+ * - `unref()` does not reach TLS accepts, Unix datagram receives, and Workers while a server serves.
+ * - A client that has bound a Unix path of 108 bytes ends the program of a stream server: Deno panics,
+ *   by `Deno.listen()` as by `Deno.serve()` and `node:net`. Let in whom you trust, by `socketMode` and
+ *   the permissions of the folder.
+ * - A TLS pool resets who comes before its first Worker listens; any drain, who comes between the last
+ *   accept and the close (at 330 clients a second one or none, more while the machine stalls).
+ * - A write to a client that reads 400 KB/s may wait 7.1 s, in bare Deno, too (see `timeout`).
+ * - A TLS connection closed before its handshake keeps its descriptor until the client leaves. At 64
+ *   of them the server listens anew with `node:tls`, which frees them at once: it resets who waits in
+ *   the queue then, and is slower, by about a third. One whose client reads nothing keeps it, too.
+ * - Deno cannot reset a connection. A client whose answer is cut off half-way gets what had gone out
+ *   (up to 4 MB), then an end like any other, or a reset where it had sent more than was read.
+ * - While nobody reads standard error (a full pipe), log lines that wait take 256 KiB at most, the
+ *   others are lost and counted, and the service goes on; but a program that ends by itself then waits
+ *   for the reader, and one that calls `Deno.exit()`, as the command line does, does not.
+ * - A Worker in a loop that never awaits cannot be stopped; after `requestTimeout` its place is free, and where it accepts
+ *   by itself, 2 s later.
+ * - A Worker needs 20 free descriptors to start, and gets 40 where there are so many: a threading
+ *   server serves from `ulimit -n 48` on, one Worker at a time, and below that says what it lacks.
  *
  * @example Echo
  * ```ts
@@ -96,10 +175,12 @@
  */
 export {
   type AddressFamily,
+  type ClientAddress,
   formatAddress,
   type InetAddress,
   type ListenAddress,
   type SocketAddress,
+  type SocketType,
   type TCPAddr,
   type UDPAddr,
   type UnixAddress,

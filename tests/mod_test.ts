@@ -64,6 +64,7 @@ const TYPES = [
   "CallName",
   "CallResult",
   "Callable",
+  "ClientAddress",
   "ConcurrencyOptions",
   "Concurrent",
   "Constructor",
@@ -92,6 +93,7 @@ const TYPES = [
   "ServerState",
   "ServerStats",
   "SocketAddress",
+  "SocketType",
   "SocketFileOptions",
   "StreamTransport",
   "TCPAddr",
@@ -228,7 +230,7 @@ const PROGRAMS = [
 Deno.test("The examples have a program of each way to run handlers elsewhere", () => {
   const names = PROGRAMS.map(([name]) => name);
   const elsewhere = ["ForkingMixIn", "ForkingTCPServer", "ThreadingMixIn", "ThreadingTCPServer"];
-  assertEquals(names.sort(), [...elsewhere, "PoolTCPServer", "README.md"].sort());
+  assertEquals(names.sort(), [...elsewhere, "PoolTCPServer", "README.md", "README.md"].sort());
 });
 
 for (const [name, program] of PROGRAMS) {

@@ -57,6 +57,17 @@ export interface UnixDatagramAddr {
 /** What {@linkcode BaseServer.serverAddress} and a handler's `clientAddress` may be. */
 export type SocketAddress = TCPAddr | UDPAddr | UnixStreamAddr | UnixDatagramAddr;
 
+/**
+ * The address of a client, as a handler sees it that is written for no family in particular: of TCP, UDP and TLS clients
+ * `hostname` and `port` are there, of Unix clients `path`.
+ */
+export type ClientAddress =
+  | ((TCPAddr | UDPAddr) & { path?: undefined })
+  | ((UnixStreamAddr | UnixDatagramAddr) & { hostname?: undefined; port?: undefined });
+
+/** The type of a socket by its name in the socket interface. */
+export type SocketType = "SOCK_STREAM" | "SOCK_DGRAM";
+
 /** What a server class with addresses of type `Addr` takes as its address. */
 export type ListenAddress<Addr extends SocketAddress> = Addr extends TCPAddr | UDPAddr ? InetAddress
   : UnixAddress;
@@ -94,6 +105,26 @@ export function formatAddress(address: InetAddress | UnixAddress | Deno.Addr): s
   // Deno reports the path of a peer that bound none as null, which its types do not say.
   if (!address.path) return "unnamed";
   return address.path.startsWith("\0") ? `@${address.path.slice(1)}` : address.path;
+}
+
+const TO_STRING: PropertyDescriptor = {
+  value(this: Deno.Addr): string {
+    return formatAddress(this);
+  },
+};
+
+/** Makes an address write itself as a person does; one that is no plain object is left as it is. Never throws. */
+export function printable<Addr extends object>(address: Addr): Addr {
+  try {
+    const { toString } = address as Partial<object>;
+    const isPlain = toString === undefined || toString === Object.prototype.toString;
+    if (isPlain && Object.isExtensible(address)) {
+      Object.defineProperty(address, "toString", TO_STRING);
+    }
+  } catch {
+    // A Proxy of an own `getRequest()` may refuse to be looked at.
+  }
+  return address;
 }
 
 /**

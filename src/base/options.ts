@@ -3,6 +3,7 @@
  *
  * @module
  */
+import type { ClientAddress } from "./address.ts";
 import type { ServerLogger } from "./log.ts";
 
 /** Options of every server. */
@@ -22,6 +23,11 @@ export interface ServerOptions {
   timeout?: number | null;
   /** Where log lines go; without it, to the logger "socketserver" of `@std/log`. */
   logger?: ServerLogger;
+  /**
+   * Called with what a request failed with, and who asked, in place of what `handleError()` writes to the log; a class
+   * with a `handleError()` of its own decides whether it calls `super.handleError()`. What it throws is logged.
+   */
+  onError?: (error: unknown, clientAddress: ClientAddress) => void | Promise<void>;
 }
 
 /** Options of {@linkcode BaseServer.serveForever}. */
@@ -35,6 +41,8 @@ export interface ServeOptions {
   pollInterval?: number;
   /** Ends the loop as `shutdown()` does when it is aborted; the promise resolves. */
   signal?: AbortSignal;
+  /** Called when the server begins to serve, with where it listens; what it throws ends the loop. */
+  onListen?: (serverAddress: ClientAddress) => void;
 }
 
 /** Options of {@linkcode BaseServer.drain}. */
@@ -72,6 +80,19 @@ export function orDefault<T>(option: T | undefined, fallback: T): T {
 export function checkBoolean(name: string, value: unknown): boolean {
   if (typeof value === "boolean") return value;
   throw new TypeError(`Cannot use option '${name}': expected a boolean, got ${shown(value)}`);
+}
+
+/**
+ * Checks an option that is a function, or left out.
+ *
+ * @throws {TypeError} When it is something else.
+ */
+export function checkCallback<Callback>(
+  name: string,
+  value: Callback | undefined,
+): Callback | undefined {
+  if (value === undefined || typeof value === "function") return value;
+  throw new TypeError(`Cannot use option '${name}': expected a function, got ${shown(value)}`);
 }
 
 /**

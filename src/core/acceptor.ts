@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { printable } from "../base/address.ts";
 import { AcceptErrors } from "./accept_errors.ts";
 import type { ServerExit } from "../base/errors.ts";
 import { type Call, calls } from "./inside.ts";
@@ -370,7 +371,7 @@ export class Acceptor<Request, Addr> {
 function checkedPair<Request, Addr>(given: [Request, Addr]): [Request, Addr] {
   if (Array.isArray(given) && given.length >= 2) {
     const [request, from] = given;
-    if (typeof from === "object" && from !== null) return [request, from];
+    if (typeof from === "object" && from !== null) return [request, printable(from)];
   }
   throw new TypeError("getRequest() gave no pair of a request and an address");
 }

@@ -9,7 +9,12 @@
  *
  * @module
  */
-import { formatAddress, type SocketAddress } from "../base/address.ts";
+import {
+  type ClientAddress,
+  formatAddress,
+  type SocketAddress,
+  type SocketType,
+} from "../base/address.ts";
 import {
   errorCode,
   isInstance,
@@ -19,9 +24,10 @@ import {
 } from "../base/errors.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
-import { Lifecycle, type ServingLoop } from "./lifecycle.ts";
+import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
 import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
 import {
+  checkCallback,
   checkTime,
   type DrainOptions,
   type DrainResult,
@@ -175,6 +181,7 @@ export abstract class BaseServer<
   #serving: ServingLoop;
   #life: Lifecycle;
   readonly #clientLines = new KindLimit();
+  readonly #onError: ServerOptions["onError"];
 
   /**
    * Stores what it is given and opens nothing.
@@ -196,6 +203,7 @@ export abstract class BaseServer<
     takeSettings(this, options);
     this.serverAddress = serverAddress;
     this.RequestHandlerClass = RequestHandlerClass;
+    this.#onError = checkCallback("onError", options.onError);
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
     this.#serving = this.#loop = new ServeLoop(this);
     this.#life = new Lifecycle(this, this.#loop);
@@ -217,6 +225,11 @@ export abstract class BaseServer<
    */
   get maxConnections(): number | null {
     return null;
+  }
+
+  /** Whether requests are streams or datagrams; undefined for a server without a socket, as here. */
+  get socketType(): SocketType | undefined {
+    return undefined;
   }
 
   /** How many requests of one client may be under way at once; `null` for any number, as here. */
@@ -264,11 +277,16 @@ export abstract class BaseServer<
   async serveForever(options: ServeOptions = {}): Promise<void> {
     const { pollInterval = 500, signal } = options;
     checkTime("pollInterval", pollInterval, 1);
+    const onListen = checkCallback("onListen", options.onListen);
     this.checkSettings();
     const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
     const tick = ticks ? () => this.serviceActions() : null;
     const limit = ticks ? pollInterval : null;
-    await this.#life.run(true, (run) => this.#serving.serve(run, limit, tick), signal);
+    const serve = async (run: Run) => {
+      onListen?.(this.serverAddress as ClientAddress);
+      await this.#serving.serve(run, limit, tick);
+    };
+    await this.#life.run(true, serve, signal);
   }
 
   /**
@@ -542,7 +560,7 @@ export abstract class BaseServer<
   closeRequest(_request: Request): void | Promise<void> {}
 
   /**
-   * Called with what a request failed with; here it writes a log line. What the request's own connection failed with is
+   * Called with what a request failed with; here it calls `onError` of the options, or else writes a log line. What the request's own connection failed with is
    * the client's: that it went away is worth a line for debugging, anything else a warning, as is a request that took
    * too long; of each kind there is one line a second, with a count of the others. What else a handler throws is an error with its stack, be it the
    * broken pipe of a connection that the handler made itself.
@@ -552,6 +570,9 @@ export abstract class BaseServer<
    * @param clientAddress Who asked.
    */
   handleError(error: unknown, request: Request, clientAddress: Addr): void | Promise<void> {
+    if (this.#onError !== undefined) {
+      return this.#onError(error, clientAddress as SocketAddress as ClientAddress);
+    }
     const client = formatAddress(clientAddress);
     if (!isOfClient(error, request, clientAddress)) {
       logTo(this.logger, "error", `Cannot serve client "${client}"`, error);

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SocketAddress } from "../base/address.ts";
+import type { ClientAddress, SocketAddress } from "../base/address.ts";
 import type { AnyServer } from "./base_server.ts";
 import { checkRunsHere, type RequestHandler } from "./run_handler.ts";
 import { BufferedReader } from "../sockets/buffered_reader.ts";
@@ -44,7 +44,7 @@ import type { StreamSocket } from "../sockets/stream_socket.ts";
  * assertEquals(new TextDecoder().decode(answer), "HELLO");
  * ```
  */
-export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddress = SocketAddress>
+export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddress = ClientAddress>
   implements RequestHandler {
   /**
    * The module that exports the class, for servers that run it in a Worker or a subprocess: such a handler writes
@@ -129,7 +129,7 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
  * await handled;
  * ```
  */
-export class StreamRequestHandler<Addr extends SocketAddress = SocketAddress>
+export class StreamRequestHandler<Addr extends SocketAddress = ClientAddress>
   extends BaseRequestHandler<StreamSocket, Addr> {
   /** The time limit of each read and write, in milliseconds; `null` for none. */
   timeout: number | null = null;
@@ -222,7 +222,7 @@ function unlessGone(error: unknown): void {
  * client.close();
  * ```
  */
-export class DatagramRequestHandler<Addr extends SocketAddress = SocketAddress>
+export class DatagramRequestHandler<Addr extends SocketAddress = ClientAddress>
   extends BaseRequestHandler<DatagramRequest, Addr> {
   #rfile: BufferedReader | null = null;
   #wfile: BufferedWriter | null = null;

@@ -32,7 +32,7 @@ export class PoolServerStub extends ServerStub {
   readonly #server: AnyServer;
 
   constructor(server: AnyServer, { main }: WorkerContext, context: unknown) {
-    super(server.serverAddress, context, (call, args) => main.ask({ call, args }));
+    super(server.serverAddress, "SOCK_STREAM", context, (call, args) => main.ask({ call, args }));
     this.#server = server;
   }
 

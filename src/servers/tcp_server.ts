@@ -10,6 +10,7 @@ import {
   formatAddress,
   type InetAddress,
   type ListenAddress,
+  printable,
   type SocketAddress,
   type TCPAddr,
   type UnixAddress,
@@ -171,7 +172,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   }
 
   /** The socket type, as in the socket interface. */
-  get socketType(): "SOCK_STREAM" {
+  override get socketType(): "SOCK_STREAM" {
     return "SOCK_STREAM";
   }
 
@@ -193,7 +194,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
       throw bindError(this.kind, formatAddress(this.serverAddress), error);
     }
     noteBound(this);
-    this.serverAddress = this.socket.addr as Addr;
+    this.serverAddress = printable(this.socket.addr as Addr);
   }
 
   /** What messages call this kind of server. */

@@ -10,6 +10,7 @@ import {
   formatAddress,
   type InetAddress,
   type ListenAddress,
+  printable,
   type SocketAddress,
   type UDPAddr,
   type UnixAddress,
@@ -167,7 +168,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   }
 
   /** The socket type, as in the socket interface. */
-  get socketType(): "SOCK_DGRAM" {
+  override get socketType(): "SOCK_DGRAM" {
     return "SOCK_DGRAM";
   }
 
@@ -198,7 +199,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     noteBound(this);
     this.#buffer = new Uint8Array(this.maxPacketSize + 1);
     this.#datagramSocket = new DatagramSocket(this.socket);
-    this.serverAddress = this.socket.addr as Addr;
+    this.serverAddress = printable(this.socket.addr as Addr);
   }
 
   /**

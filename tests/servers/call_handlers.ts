@@ -125,3 +125,33 @@ export class OddCaller extends StreamRequestHandler {
     await this.wfile.write(`${all.length}\n`);
   }
 }
+
+/** Prints who is asked by whom. */
+export class AddressHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const { clientAddress, server } = this;
+    await this.wfile.write(`${clientAddress} ${server.serverAddress} ${server.socketType}`);
+  }
+}
+
+/** The same, of datagrams. */
+export class DatagramAddressHandler extends DatagramRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const { clientAddress, server } = this;
+    await this.wfile.write(`${clientAddress} ${server.serverAddress} ${server.socketType}`);
+  }
+}
+
+/** Fails. */
+export class FailingHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    await this.wfile.write("");
+    throw new RangeError("as expected");
+  }
+}

@@ -10,6 +10,7 @@
  * @module
  */
 import { deserialize } from "node:v8";
+import { printable } from "../../base/address.ts";
 import { DatagramSocket } from "../../sockets/datagram_socket.ts";
 import { isOfClient } from "../../base/errors.ts";
 import type { ServerLogger } from "../../base/log.ts";
@@ -158,12 +159,17 @@ export class Runner {
     try {
       const server = this.#server = new ServerStub(
         serverAddress,
+        connection === null ? "SOCK_DGRAM" : "SOCK_STREAM",
         await this.#contextOf(start),
         this.#call ?? ((name, args) => calls.call(name, args)),
       );
       if (this.#aborted === this.#count) server.abort();
       // What a handler may use of its server is there; the rest says why not.
-      const handler = new Handler(request, clientAddress, server as unknown as AnyServer);
+      const handler = new Handler(
+        request,
+        printable(clientAddress),
+        server as unknown as AnyServer,
+      );
       await runHandler(handler);
     } catch (error) {
       outcome.error = toErrorMessage(error);

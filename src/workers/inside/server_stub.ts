@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { SocketAddress } from "../../base/address.ts";
+import { printable, type SocketAddress, type SocketType } from "../../base/address.ts";
 import { describeThrown } from "../../base/errors.ts";
 import { abortSafely } from "../../base/unawaited.ts";
 import { endedError, unlessAwaited } from "../../core/server_call.ts";
@@ -24,14 +24,22 @@ export type ServerCall = (name: string, args: unknown[]) => Promise<unknown>;
 export class ServerStub {
   /** Where the server listens. */
   readonly serverAddress: SocketAddress;
+  /** Whether requests are streams or datagrams. */
+  readonly socketType: SocketType;
   /** What the server's `requestContext()` gave. */
   readonly context: unknown;
   readonly #controller = new AbortController();
   readonly #call: ServerCall;
   #hasEnded = false;
 
-  constructor(serverAddress: SocketAddress, context: unknown, call: ServerCall) {
-    this.serverAddress = serverAddress;
+  constructor(
+    serverAddress: SocketAddress,
+    socketType: SocketType,
+    context: unknown,
+    call: ServerCall,
+  ) {
+    this.serverAddress = printable(serverAddress);
+    this.socketType = socketType;
     this.context = context;
     this.#call = call;
   }
@@ -69,7 +77,7 @@ for (const name of ELSEWHERE) {
     get(): never {
       throw new Deno.errors.NotSupported(
         `Cannot use 'server.${name}' in a Worker or subprocess: the server is elsewhere; ` +
-          "'server.serverAddress', 'server.context' and 'server.call()' are here",
+          "'server.serverAddress', 'server.socketType', 'server.context' and 'server.call()' are here",
       );
     },
   });

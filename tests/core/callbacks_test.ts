@@ -1,0 +1,69 @@
+/**
+ * `onListen` and `onError`, in every mode.
+ *
+ * @module
+ */
+import { assertEquals, assertInstanceOf, assertRejects, assertThrows } from "@std/assert";
+import {
+  ConcurrentTCPServer,
+  ForkingTCPServer,
+  PoolTCPServer,
+  TCPServer,
+  type TCPServerOptions,
+  ThreadingTCPServer,
+} from "@netkit/socketserver";
+import { FailingHandler } from "../servers/call_handlers.ts";
+import { exchange, LOOPBACK, until } from "../harness.ts";
+
+for (
+  const Server of [
+    TCPServer,
+    ConcurrentTCPServer,
+    ThreadingTCPServer,
+    ForkingTCPServer,
+    PoolTCPServer,
+  ]
+) {
+  Deno.test(`${Server.name} tells onListen where it listens, and onError what a handler threw`, async () => {
+    const errors: unknown[] = [];
+    const onError = (error: unknown, clientAddress: unknown) =>
+      void errors.push(error, clientAddress);
+    const options: TCPServerOptions = { onError };
+    const server: TCPServer = new Server(LOOPBACK, FailingHandler, options);
+    const controller = new AbortController();
+    const listening = Promise.withResolvers<unknown>();
+    const { signal } = controller;
+    const serving = server.serveForever({ signal, onListen: listening.resolve });
+    assertEquals(await listening.promise, server.serverAddress);
+    await exchange(server.serverAddress, "");
+    await until(() => errors.length === 2);
+    assertInstanceOf(errors[0], RangeError);
+    assertEquals((errors[1] as Deno.NetAddr).hostname, "127.0.0.1");
+    controller.abort();
+    await serving;
+    await server.serverClose();
+    await server.finished;
+  });
+}
+
+Deno.test("BaseServer.serveForever() rejects with what onListen throws, and may be called again", async () => {
+  await using server = new TCPServer(LOOPBACK, () => {});
+  const onListen = () => {
+    throw new RangeError("no listening today");
+  };
+  await assertRejects(() => server.serveForever({ onListen }), RangeError, "no listening today");
+  const serving = server.serveForever();
+  await server.shutdown();
+  await serving;
+});
+
+Deno.test("BaseServer refuses onError and onListen that are no functions", async () => {
+  const wrong = "log" as unknown as () => void;
+  assertThrows(
+    () => new TCPServer(LOOPBACK, () => {}, { onError: wrong }),
+    TypeError,
+    "Cannot use option 'onError': expected a function",
+  );
+  await using server = new TCPServer(LOOPBACK, () => {});
+  await assertRejects(() => server.serveForever({ onListen: wrong }), TypeError, "'onListen'");
+});
