@@ -122,7 +122,9 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  *
  * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
  * `static override readonly moduleUrl = import.meta.url`. What the handler needs of its server comes by
- * `requestContext()`; memory that it has in common with others is a `SharedArrayBuffer` there. Workers are used again for later requests, so what a module keeps in a variable outlives
+ * `requestContext()`; memory that it has in common with others is a `SharedArrayBuffer` there. Locks and
+ * messages among Workers are the platform's: `navigator.locks`, and a `BroadcastChannel`, which keeps 256 messages for one
+ * that is busy and drops the others. `server.call()` calls the server itself. Workers are used again for later requests, so what a module keeps in a variable outlives
  * the request; `maxRequestsPerThread = 1` prevents that. What a handler or a library posts with `postMessage()` reaches
  * nobody. Hooks such as `verifyRequest()` and `handleError()` run in the
  * main isolate. Workers have the permissions of the program, and need `--allow-read` for the
