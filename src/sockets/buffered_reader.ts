@@ -292,6 +292,36 @@ export class BufferedReader
     for (const line of this) yield decode(line);
   }
 
+  /**
+   * Reads one line as text, without its end (`\n` or `\r\n`): in Python, `rfile.readline().decode()`.
+   *
+   * @param encoding A name that `TextDecoder` knows; bytes that are not in it become U+FFFD.
+   * @returns The line; `null` where the stream ends.
+   * @throws {LineTooLongError} When it is longer than `maxLineLength`.
+   * @throws {RangeError} When there is no such encoding, or one in which a line end is not one byte.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
+   */
+  async readlineText(encoding = "utf-8"): Promise<string | null> {
+    const decode = lineDecoder(encoding);
+    const line = await this.readline();
+    return line.length === 0 ? null : decode(line);
+  }
+
+  /** Reads as {@linkcode BufferedReader.readlineText}, blocking the isolate. */
+  readlineTextSync(encoding = "utf-8"): string | null {
+    const decode = lineDecoder(encoding);
+    const line = this.readlineSync();
+    return line.length === 0 ? null : decode(line);
+  }
+
+  /**
+   * How many bytes are here already, which reads get without waiting: whether there is another record, for one. At 0 more
+   * may be on its way.
+   */
+  get buffered(): number {
+    return this.#buffer.unread;
+  }
+
   /** What is still to be read, as a stream of bytes. Its end closes nothing. */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#readable ??= streamOf(

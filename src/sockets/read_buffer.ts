@@ -65,26 +65,26 @@ export class ReadBuffer {
   read(size: number): Result {
     checkInteger("size", size, -1, Number.MAX_SAFE_INTEGER);
     const wanted = size === -1 ? Infinity : size;
-    return this.#unread >= wanted || this.#ended ? this.#take(wanted) : this.#readMany(wanted);
+    return this.unread >= wanted || this.#ended ? this.#take(wanted) : this.#readMany(wanted);
   }
 
   /** Reads what is there with at most one read of the source; -1 for as much as the buffer takes. */
   read1(size: number): Result {
     checkInteger("size", size, -1, Number.MAX_SAFE_INTEGER);
     const wanted = size === -1 ? this.#bufferSize || DEFAULT_BUFFER_SIZE : size;
-    return this.#unread > 0 || wanted === 0 ? this.#take(wanted) : this.#readOnce(wanted);
+    return this.unread > 0 || wanted === 0 ? this.#take(wanted) : this.#readOnce(wanted);
   }
 
   /** Reads `size` bytes and no fewer. */
   readExactly(size: number): Result {
     checkInteger("size", size, 0, Number.MAX_SAFE_INTEGER);
-    return this.#unread >= size ? this.#take(size) : this.#readWhole(size);
+    return this.unread >= size ? this.#take(size) : this.#readWhole(size);
   }
 
   /** Looks at the next `size` bytes without taking them. */
   peek(size: number): Result {
     checkInteger("size", size, 0, 2 ** 30);
-    return this.#unread >= size || this.#ended ? this.#copy(size) : this.#peekMore(size);
+    return this.unread >= size || this.#ended ? this.#copy(size) : this.#peekMore(size);
   }
 
   /**
@@ -122,7 +122,7 @@ export class ReadBuffer {
 
   /** Reads some bytes: those in the buffer, or else the next, past the buffer when they would fill it. */
   *readInto(p: Uint8Array): Steps<number | null> {
-    while (this.#unread === 0) {
+    while (this.unread === 0) {
       if (this.#ended) return null;
       const isPast = p.length >= this.#bufferSize;
       const count = yield isPast ? p : this.#room(p.length, p.length);
@@ -130,7 +130,7 @@ export class ReadBuffer {
       else if (!isPast) this.#end += count;
       else if (count > 0) return count;
     }
-    const count = Math.min(p.length, this.#unread);
+    const count = Math.min(p.length, this.unread);
     p.set(this.#buffer.subarray(this.#start, this.#start + count));
     this.#start += count;
     return count;
@@ -148,8 +148,8 @@ export class ReadBuffer {
   }
 
   *#peekMore(size: number): Steps<Uint8Array<ArrayBuffer>> {
-    while (this.#unread < size && !this.#ended) {
-      const count = yield this.#room(size - this.#unread, size);
+    while (this.unread < size && !this.#ended) {
+      const count = yield this.#room(size - this.unread, size);
       if (count === null) this.#ended = true;
       else this.#end += count;
     }
@@ -158,7 +158,7 @@ export class ReadBuffer {
 
   /** Reads `wanted` bytes, or to the end, into memory that grows as they arrive. */
   *#readMany(wanted: number): Steps<Uint8Array<ArrayBuffer>> {
-    let bytes = new Uint8Array(Math.min(wanted, Math.max(this.#unread, MAX_FIRST_ALLOCATION)));
+    let bytes = new Uint8Array(Math.min(wanted, Math.max(this.unread, MAX_FIRST_ALLOCATION)));
     let length = 0;
     try {
       while (length < wanted) {
@@ -218,7 +218,7 @@ export class ReadBuffer {
   }
 
   /** How many bytes of the buffer are unread. */
-  get #unread(): number {
+  get unread(): number {
     return this.#end - this.#start;
   }
 

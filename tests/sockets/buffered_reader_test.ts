@@ -940,3 +940,24 @@ Deno.test("BufferedReader answers as a simple model does, whatever the data, the
     });
   }
 });
+
+Deno.test("BufferedReader.readlineText() gives lines as text without their ends, then null", async () => {
+  const chunks = ["a\r\n\u00e9", "\u20ac\n", "\n", "last"].map((chunk) =>
+    new TextEncoder().encode(chunk)
+  );
+  const read = (p: Uint8Array): number | null => {
+    const chunk = chunks.shift();
+    if (chunk === undefined) return null;
+    p.set(chunk);
+    return chunk.length;
+  };
+  const reader = new BufferedReader({ read: (p) => Promise.resolve(read(p)), readSync: read });
+  assertEquals(reader.buffered, 0);
+  assertEquals(await reader.readlineText(), "a");
+  assertEquals(reader.buffered, 2); // of the next line
+  assertEquals(reader.readlineTextSync(), "\u00e9\u20ac");
+  assertEquals([await reader.readlineText(), reader.buffered], ["", 0]);
+  assertEquals(await reader.readlineText("latin1"), "last");
+  assertEquals([await reader.readlineText(), reader.readlineTextSync()], [null, null]);
+  await assertRejects(() => reader.readlineText("utf-16le"), RangeError, "one byte");
+});
