@@ -127,7 +127,8 @@ if (import.meta.main) {
     });
   }
   const server = makeServer();
-  await Promise.race([server.serveForever(), interrupted]);
+  const serving = server.serveForever().catch((error) => fail(1, (error as Error).message));
+  await Promise.race([serving, interrupted]);
   await server.drain();
   Deno.exit(); // to end by itself takes a while, in which a late copy of the signal would kill the program
 }

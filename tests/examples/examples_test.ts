@@ -254,6 +254,16 @@ async function failEcho(args: string[], flags?: string[]): Promise<[code: number
   return [code, stderr.trimEnd()];
 }
 
+for (const mode of ["threading", "pool"]) {
+  Deno.test(`echo.ts --mode ${mode} ends with the reason where no Worker may load its handler`, async () => {
+    await using echo = new Echo(["--port=0", "--mode", mode], ["--allow-net"]);
+    const { code, stderr } = await echo.result;
+    assertEquals(code, 1);
+    assertMatch(stderr, /\nRequires read access to "[^\n]+\n$/);
+    assert(!stderr.includes("\n    at "), stderr);
+  });
+}
+
 Deno.test("echo.ts says in one line what is wrong with its arguments", async () => {
   const levels = "DEBUG, INFO, WARN, ERROR";
   const modes = "sync, concurrent, threading, forking, pool";
