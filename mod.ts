@@ -204,7 +204,7 @@ export {
   ConcurrentMixIn,
   type Constructor,
   type MixedIn,
-} from "./src/servers/concurrent_mix_in.ts";
+} from "./src/families/concurrent_mix_in.ts";
 export {
   type DatagramRequest,
   DatagramSocket,
@@ -264,19 +264,19 @@ export { type RequestHandler, runHandler } from "./src/core/run_handler.ts";
 export type { Callable, CallArguments, CallName, CallResult } from "./src/core/server_call.ts";
 export type { ServerState, ServerStats, WorkerStats } from "./src/core/server_stats.ts";
 export { StreamSocket, type StreamTransport } from "./src/sockets/stream_socket.ts";
-export { TCPServer, type TCPServerOptions } from "./src/servers/tcp_server.ts";
-export { TLSServer, type TLSServerOptions } from "./src/servers/tls_server.ts";
+export { TCPServer, type TCPServerOptions } from "./src/families/tcp_server.ts";
+export { TLSServer, type TLSServerOptions } from "./src/families/tls_server.ts";
 export {
   type Threading,
   ThreadingMixIn,
   type ThreadingOptions,
 } from "./src/servers/threading_mix_in.ts";
-export type { ThreadingMode } from "./src/servers/threading_mode.ts";
-export { UDPServer, type UDPServerOptions } from "./src/servers/udp_server.ts";
+export type { ThreadingMode } from "./src/pool/threading_mode.ts";
+export { UDPServer, type UDPServerOptions } from "./src/families/udp_server.ts";
 export {
   type SocketFileOptions,
   UnixDatagramServer,
   type UnixDatagramServerOptions,
   UnixStreamServer,
   type UnixStreamServerOptions,
-} from "./src/servers/unix_server.ts";
+} from "./src/families/unix_server.ts";

@@ -171,7 +171,10 @@ Deno.test("README.md has at most 200 lines", () => {
  * The folders of `src/`, ground first, and where the entry points stand. A module may import from its own folder and
  * from those before it, for types as well.
  */
-const FLOORS = ["base", "sockets", "channel", "core", "workers", "servers", "mod.ts", "cli"];
+const FLOORS = [
+  ...["base", "sockets", "channel", "core", "workers", "families", "pool", "servers"],
+  ...["mod.ts", "cli"],
+];
 
 /** The modules of this package that each of its modules imports. */
 function importGraph(): Map<string, string[]> {

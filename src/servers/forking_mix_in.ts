@@ -9,7 +9,7 @@ import {
   ConcurrentMixIn,
   type Constructor,
   type MixedIn,
-} from "./concurrent_mix_in.ts";
+} from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
 import { admitMore } from "../core/serve_loop.ts";

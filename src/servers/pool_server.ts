@@ -4,27 +4,27 @@
  * @module
  */
 import { bindAndActivate } from "../core/bind.ts";
-import type { ConcurrencyOptions, Constructor, MixedIn } from "./concurrent_mix_in.ts";
+import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import type { TLSIdentity } from "../sockets/node_tls_conn.ts";
 import { checkBoolean, integerFrom, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
-import { POISONED_SETTING } from "./poisoned.ts";
-import { PoolLoop } from "./pool_loop.ts";
+import { POISONED_SETTING } from "../pool/poisoned.ts";
+import { PoolLoop } from "../pool/pool_loop.ts";
 import {
   holdPort,
   listenShared,
   type SharedAddress,
   type Sharing,
   takePort,
-} from "./shared_listener.ts";
-import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
+} from "../pool/shared_listener.ts";
+import type { PoolLimits, PoolSettings } from "../pool/pool_messages.ts";
 import type { ThreadingOptions } from "./threading_mix_in.ts";
 import { serveBy } from "../core/base_server.ts";
-import type { TCPServer, TCPServerOptions } from "./tcp_server.ts";
-import { TLSServer, type TLSServerOptions } from "./tls_server.ts";
+import type { TCPServer, TCPServerOptions } from "../families/tcp_server.ts";
+import { TLSServer, type TLSServerOptions } from "../families/tls_server.ts";
 
 /** Options of {@linkcode PoolTCPServer} and {@linkcode PoolTLSServer}; the others refuse them. */
 export interface PoolOptions

@@ -1,20 +1,23 @@
 /**
  * The ready-made servers: each family in each mode.
  *
+ * This folder has the classes that run handlers elsewhere: the mix-ins for Workers and subprocesses, and the pool. What
+ * they do is in `workers/` and `pool/`; nothing but `mod.ts` and the command line uses them.
+ *
  * Each is what a mix-in makes of the plain server, with nothing of its own, so that `instanceof` knows the plain one and a
  * subclass sets what it likes. JSR wants the type of each written down, which is why they are constants and types of
  * one name, and no classes.
  *
  * @module
  */
-import { type Concurrent, ConcurrentMixIn } from "./concurrent_mix_in.ts";
+import { type Concurrent, ConcurrentMixIn } from "../families/concurrent_mix_in.ts";
 import { type Forking, ForkingMixIn } from "./forking_mix_in.ts";
 import { type Pooled, poolOf } from "./pool_server.ts";
-import { TCPServer } from "./tcp_server.ts";
+import { TCPServer } from "../families/tcp_server.ts";
 import { type Threading, ThreadingMixIn } from "./threading_mix_in.ts";
-import { TLSServer } from "./tls_server.ts";
-import { UDPServer } from "./udp_server.ts";
-import { UnixDatagramServer, UnixStreamServer } from "./unix_server.ts";
+import { TLSServer } from "../families/tls_server.ts";
+import { UDPServer } from "../families/udp_server.ts";
+import { UnixDatagramServer, UnixStreamServer } from "../families/unix_server.ts";
 
 /**
  * {@linkcode TCPServer} that serves many clients at a time on the event loop.

@@ -9,7 +9,7 @@ import {
   ConcurrentMixIn,
   type Constructor,
   type MixedIn,
-} from "./concurrent_mix_in.ts";
+} from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo } from "../base/log.ts";
@@ -21,11 +21,11 @@ import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../work
 import { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
 import { type AnyServer, serveBy } from "../core/base_server.ts";
-import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "./poisoned.ts";
-import { openShared } from "./shared_listener.ts";
-import { TCPServer } from "./tcp_server.ts";
-import { type ThreadHost, ThreadLoop } from "./thread_loop.ts";
-import { type ThreadingMode, whyRelay } from "./threading_mode.ts";
+import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
+import { openShared } from "../pool/shared_listener.ts";
+import { TCPServer } from "../families/tcp_server.ts";
+import { type ThreadHost, ThreadLoop } from "../pool/thread_loop.ts";
+import { type ThreadingMode, whyRelay } from "../pool/threading_mode.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */

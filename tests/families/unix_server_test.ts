@@ -24,7 +24,7 @@ import {
   UnixDatagramServer,
   UnixStreamServer,
 } from "@netkit/socketserver";
-import { UpperHandler } from "./forking_handlers.ts";
+import { UpperHandler } from "../servers/forking_handlers.ts";
 import {
   bytes,
   CONFIG,

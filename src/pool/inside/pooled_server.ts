@@ -4,23 +4,23 @@
  *
  * @module
  */
-import type { TCPAddr } from "../base/address.ts";
-import { isOfClient } from "../base/errors.ts";
-import { logTo } from "../base/log.ts";
-import { toErrorMessage } from "../channel/messages.ts";
-import type { AnyServer } from "../core/base_server.ts";
-import { queueLimit } from "../core/bind.ts";
-import { runHandler } from "../core/run_handler.ts";
-import type { StreamSocket } from "../sockets/stream_socket.ts";
-import type { MainIsolate } from "../workers/inside/isolate_entry.ts";
-import type { HandlerClass } from "../workers/inside/load_handler.ts";
-import { ServerStub } from "../workers/inside/server_stub.ts";
-import { ConcurrentMixIn, type Constructor } from "./concurrent_mix_in.ts";
-import type { PoolInit, PoolSettings, PoolTalk } from "./pool_messages.ts";
-import { listenShared } from "./shared_listener.ts";
-import { TCPServer } from "./tcp_server.ts";
-import { TLSServer } from "./tls_server.ts";
-import type { WorkerRecord } from "./worker_record.ts";
+import type { TCPAddr } from "../../base/address.ts";
+import { isOfClient } from "../../base/errors.ts";
+import { logTo } from "../../base/log.ts";
+import { toErrorMessage } from "../../channel/messages.ts";
+import type { AnyServer } from "../../core/base_server.ts";
+import { queueLimit } from "../../core/bind.ts";
+import { runHandler } from "../../core/run_handler.ts";
+import type { StreamSocket } from "../../sockets/stream_socket.ts";
+import type { MainIsolate } from "../../workers/inside/isolate_entry.ts";
+import type { HandlerClass } from "../../workers/inside/load_handler.ts";
+import { ServerStub } from "../../workers/inside/server_stub.ts";
+import { ConcurrentMixIn, type Constructor } from "../../families/concurrent_mix_in.ts";
+import type { PoolInit, PoolSettings, PoolTalk } from "../pool_messages.ts";
+import { listenShared } from "../shared_listener.ts";
+import { TCPServer } from "../../families/tcp_server.ts";
+import { TLSServer } from "../../families/tls_server.ts";
+import type { WorkerRecord } from "../worker_record.ts";
 
 /** How long the end of a request may take to reach the counters, in milliseconds. */
 export const COUNT_DELAY = 1;

@@ -7,16 +7,26 @@
  *
  * @module
  */
-import { noteOwnConnections } from "../base/blocking.ts";
-import type { ServerLogger } from "../base/log.ts";
-import type { DrainResult } from "../base/options.ts";
-import { delay } from "../base/time.ts";
-import { toErrorMessage } from "../channel/messages.ts";
-import type { ServerStats } from "../core/server_stats.ts";
-import { inIsolate, type IsolateBody, type MainIsolate } from "../workers/inside/isolate_entry.ts";
-import { type HandlerClass, loadHandler } from "../workers/inside/load_handler.ts";
-import { WorkerTurn } from "./accept_turns.ts";
-import type { PoolCommand, PoolInit, PoolLimits, PoolSettings, PoolTalk } from "./pool_messages.ts";
+import { noteOwnConnections } from "../../base/blocking.ts";
+import type { ServerLogger } from "../../base/log.ts";
+import type { DrainResult } from "../../base/options.ts";
+import { delay } from "../../base/time.ts";
+import { toErrorMessage } from "../../channel/messages.ts";
+import type { ServerStats } from "../../core/server_stats.ts";
+import {
+  inIsolate,
+  type IsolateBody,
+  type MainIsolate,
+} from "../../workers/inside/isolate_entry.ts";
+import { type HandlerClass, loadHandler } from "../../workers/inside/load_handler.ts";
+import { WorkerTurn } from "../accept_turns.ts";
+import type {
+  PoolCommand,
+  PoolInit,
+  PoolLimits,
+  PoolSettings,
+  PoolTalk,
+} from "../pool_messages.ts";
 import {
   ConcurrentTCPServer,
   ConcurrentTLSServer,
@@ -26,7 +36,7 @@ import {
   type WorkerContext,
 } from "./pooled_server.ts";
 import { type ThreadServer, threadServer } from "./thread_server.ts";
-import { WorkerRecord } from "./worker_record.ts";
+import { WorkerRecord } from "../worker_record.ts";
 
 /** How often a Worker that is to stop looks whether its request has ended, in milliseconds. */
 const STOP_INTERVAL = 2;

@@ -5,7 +5,7 @@
  */
 import { mayBlock } from "../workers/handler_module.ts";
 import { sharedAddresses } from "./shared_listener.ts";
-import { TCPServer } from "./tcp_server.ts";
+import { TCPServer } from "../families/tcp_server.ts";
 
 /**
  * How the clients of a server with `ThreadingMixIn` come to their Workers.

@@ -14,7 +14,7 @@ import type { WorkerEnd } from "../workers/worker.ts";
 import type { Supervised } from "../workers/supervisor.ts";
 
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
-export const entryModules = (): Promise<unknown>[] => [import("./pool_main.ts")];
+export const entryModules = (): Promise<unknown>[] => [import("./inside/pool_main.ts")];
 
 /** What a Worker has to say unasked. */
 export interface PoolWorkerEvents {
@@ -100,7 +100,7 @@ export class PoolWorker implements Supervised {
     this.#events = events;
     this.name = nextName(init.turns === null ? "Pool" : "Thread");
     const record = this.record.memory;
-    const entry = new URL("./pool_main.ts", import.meta.url);
+    const entry = new URL("./inside/pool_main.ts", import.meta.url);
     this.#isolate = new Isolate<PoolTalk>(entry, this.name, { ...init, record }, {
       onNews: (news) => this.#take(news),
       onQuestion: (question) => events.onQuestion(question),

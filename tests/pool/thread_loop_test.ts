@@ -29,7 +29,7 @@ import {
   StreamCommandHandler,
   UnitCommandHandler,
 } from "../handlers.ts";
-import { MarkHandler } from "./forking_handlers.ts";
+import { MarkHandler } from "../servers/forking_handlers.ts";
 import {
   bytes,
   connect,
