@@ -80,6 +80,18 @@ const NO_SOURCE: ReadSource = { read: () => Promise.resolve(null), readSync: () 
  * assertEquals(lines, ["HELO there", "QUIT"]);
  * ```
  *
+ * @example Read one line as text, and see whether more has come
+ * ```ts
+ * import { BufferedReader } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const reader = BufferedReader.fromBytes(new TextEncoder().encode("HELO there\r\nQUIT\r\n"));
+ * assertEquals(await reader.readlineText(), "HELO there");
+ * assertEquals(reader.buffered, 6);
+ * assertEquals(await reader.readlineText(), "QUIT");
+ * assertEquals([await reader.readlineText(), reader.buffered], [null, 0]);
+ * ```
+ *
  * @example Read without awaiting
  * ```ts
  * import { BufferedReader } from "@netkit/socketserver";
