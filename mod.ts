@@ -187,6 +187,7 @@ export {
   type UnixDatagramAddr,
   type UnixStreamAddr,
 } from "./src/base/address.ts";
+export { formatBytes } from "./src/base/format_bytes.ts";
 export { BaseServer } from "./src/core/base_server.ts";
 export {
   BufferedReader,

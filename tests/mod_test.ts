@@ -51,6 +51,7 @@ const VALUES = [
   "UnixDatagramServer",
   "UnixStreamServer",
   "formatAddress",
+  "formatBytes",
   "runHandler",
 ];
 

@@ -1,0 +1,37 @@
+/**
+ * Bytes as a person reads them.
+ *
+ * @module
+ */
+
+/** How many bytes are written when nobody says. */
+const MAX_BYTES = 200;
+const NAMED = new Map([[9, "\\t"], [10, "\\n"], [13, "\\r"], [34, '\\"'], [92, "\\\\"]]);
+
+/**
+ * Writes bytes for a log or a message, as Python prints them: printable ASCII as it is, line ends and the like as `\n`,
+ * anything else as `\xNN`. So nothing in them can forge a line, or steer a terminal.
+ *
+ * @param bytes What to write.
+ * @param max How many of them are written at the most.
+ * @returns `b"…"`, and how many bytes there are where those are more than `max`.
+ *
+ * @example Log what a client sent
+ * ```ts
+ * import { formatBytes } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const data = new TextEncoder().encode("Hello\n\x1b[2J");
+ * assertEquals(formatBytes(data), String.raw`b"Hello\n\x1b[2J"`);
+ * assertEquals(formatBytes(data, 5), 'b"Hello"… (10 bytes)');
+ * ```
+ */
+export function formatBytes(bytes: Uint8Array, max: number = MAX_BYTES): string {
+  const shown = Array.from(bytes.subarray(0, max), (byte) => {
+    const isPrintable = byte >= 32 && byte < 127;
+    return NAMED.get(byte) ??
+      (isPrintable ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`);
+  });
+  const more = bytes.length > max ? `… (${bytes.length} bytes)` : "";
+  return `b"${shown.join("")}"${more}`;
+}
