@@ -20,7 +20,7 @@ import {
   type TCPAddr,
   type TLSServerOptions,
 } from "@netkit/socketserver";
-import { TLSListener, type TLSListenerOptions } from "../../src/sockets/tls_listener.ts";
+import { TLSListener, type TLSListenerOptions } from "../../src/sockets/tls/tls_listener.ts";
 import {
   bytes,
   connect,

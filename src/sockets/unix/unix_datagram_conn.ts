@@ -8,7 +8,7 @@
  * @module
  */
 
-import { MAX_PATH_BYTES } from "../base/address.ts";
+import { MAX_PATH_BYTES } from "../../base/address.ts";
 import { bindSocketFile, isStillThere, type SocketFile } from "./unix_path.ts";
 
 /** How many random bytes tell our wake-up datagram from a client's. */

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { MAX_PATH_BYTES } from "../base/address.ts";
+import { MAX_PATH_BYTES } from "../../base/address.ts";
 
 /** The file that a server has made, and which it alone may remove. */
 export interface SocketFile {
