@@ -135,7 +135,10 @@ export class Lifecycle {
       throw new Deno.errors.BadResource(`Cannot serve on "${address}": the server is closed`);
     }
     if (this.#run !== null) {
-      throw new Deno.errors.Busy(`Cannot serve on "${address}": the server is serving already`);
+      throw new Deno.errors.Busy(
+        `Cannot serve on "${address}": the server is serving already; ` +
+          "for several loops on one port use PoolTCPServer",
+      );
     }
     this.#server[assertBound]();
     this.#state = "serving";
