@@ -30,7 +30,8 @@ Serves the request handler that MODULE, a path or a URL, exports.
 --stats[=SECONDS]      counters on stderr: a live line on a terminal, else JSON
 --log-level LEVEL      DEBUG, INFO, WARN or ERROR
 --help, --version
-Exit code: 0 after a drain, 2 for wrong usage, 1 for any other failure.`;
+Exit code: 0 after a drain, 1 after a failure, 2 for wrong usage, 130 or 143
+after a second SIGINT or SIGTERM; a handler may choose another by ServerExit.`;
 
 const MODES = ["sync", "concurrent", "threading", "forking", "pool"] as const;
 const LEVELS = ["DEBUG", "INFO", "WARN", "ERROR"] as const;

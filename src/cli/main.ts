@@ -17,10 +17,11 @@
  * and the counters of `--stats` go to standard error; these are one live line on a terminal, and elsewhere JSON lines:
  *
  * ```json
- * {"time":"2026-01-01T00:00:00.000Z","active":1,"peak":9,"served":120,"errors":2,"perSecond":60.5,"rejected":0}
+ * {"time":"2026-01-01T00:00:00.000Z","active":1,"peak":9,"completed":120,"failed":2,"aborted":0,"rejected":0,"perSecond":60.5}
  * ```
  *
- * `served` ended well, `errors` failed or were cut off, `rejected` were refused, as by `--max-per-source`.
+ * The names are those of `stats()`: `failed` counts clients that hung up in the middle of their request, too, and
+ * `perSecond` what was completed per second since the last line.
  *
  * SIGINT or SIGTERM gives clients 10 seconds, or `--drain`, to finish; one more, half a second later or more, ends all
  * at once.

@@ -11,16 +11,6 @@ import { stderr } from "../base/stderr.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/** What is shown of a server's counters. */
-interface Counters {
-  active: number;
-  peak: number;
-  served: number;
-  errors: number;
-  /** How many requests were served per second since the last time. */
-  perSecond: number;
-}
-
 /** Writes log lines, and counters that do not get into their way. */
 export class Output implements ServerLogger, Disposable {
   readonly #level: number;
@@ -29,7 +19,9 @@ export class Output implements ServerLogger, Disposable {
   #stats: (() => ServerStats) | null = null;
   /** The live line on the terminal. */
   #live = "";
-  #served = 0;
+  /** The length of the longest live line so far. */
+  #widest = 0;
+  #completed = 0;
   #since = 0;
 
   /**
@@ -71,8 +63,8 @@ export class Output implements ServerLogger, Disposable {
     clearInterval(this.#timer);
     this.#show();
     this.#stats = null;
-    // Blanks the "^C" that the terminal has put behind it.
-    if (this.#isTerminal) this.#write(`\r${this.#live}  \n`);
+    // Blanks the "^C" that the terminal has put behind a line, which may have been a longer one.
+    if (this.#isTerminal) this.#write(`\r${this.#live.padEnd(this.#widest + 2)}\n`);
   }
 
   #log(level: keyof ServerLogger, message: string): void {
@@ -85,26 +77,32 @@ export class Output implements ServerLogger, Disposable {
   }
 
   #show(): void {
-    const stats = this.#stats!();
+    const { active, peak, completed, failed, aborted, rejected } = this.#stats!();
     const now = performance.now();
-    const counters: Counters = {
-      active: stats.active,
-      peak: stats.peak,
-      served: stats.completed,
-      errors: stats.failed + stats.aborted,
-      perSecond: Math.round((stats.completed - this.#served) * 10_000 / (now - this.#since)) / 10,
-    };
-    this.#served = stats.completed;
+    const perSecond = Math.round((completed - this.#completed) * 10_000 / (now - this.#since)) / 10;
+    this.#completed = completed;
     this.#since = now;
     if (!this.#isTerminal) {
-      const time = new Date().toISOString();
-      this.#write(`${JSON.stringify({ time, ...counters, rejected: stats.rejected })}\n`);
+      const counters = { active, peak, completed, failed, aborted, rejected, perSecond };
+      this.#write(`${JSON.stringify({ time: new Date().toISOString(), ...counters })}\n`);
       return;
     }
-    const { active, peak, served, errors, perSecond } = counters;
-    this.#redraw(
-      `active ${active}, peak ${peak}, served ${served}, errors ${errors}, ${perSecond}/s`,
-    );
+    const [first, ...others] = [
+      `active ${active}`,
+      `${perSecond}/s`,
+      `completed ${completed}`,
+      `failed ${failed}`,
+      `aborted ${aborted}`,
+      `rejected ${rejected}`,
+      `peak ${peak}`,
+    ];
+    const room = columns() - "^C".length - 1; // the terminal may put "^C" behind the line
+    let line = first!;
+    for (const other of others) {
+      if (line.length + other.length + 2 > room) break;
+      line += `, ${other}`;
+    }
+    this.#redraw(line);
   }
 
   /** Puts another live line into the place of the one that is there. */
@@ -114,9 +112,19 @@ export class Output implements ServerLogger, Disposable {
     const blank = " ".repeat(Math.max(0, this.#live.length - line.length));
     this.#write(`\r${line}${blank}${"\b".repeat(blank.length)}`);
     this.#live = line;
+    this.#widest = Math.max(this.#widest, line.length);
   }
 
   #write(text: string): void {
     stderr.write(text);
+  }
+}
+
+/** How wide the terminal is: of a line that goes beyond, only the last row would be rewritten. */
+function columns(): number {
+  try {
+    return Deno.consoleSize().columns || Infinity; // 0 where nobody has told the terminal
+  } catch {
+    return Infinity;
   }
 }

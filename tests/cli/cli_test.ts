@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { SocketAddress } from "@netkit/socketserver";
+import type { ServerStats, SocketAddress } from "@netkit/socketserver";
 import { main } from "@netkit/socketserver/cli";
 import { fileURLToPath } from "node:url";
 import {
@@ -36,12 +36,17 @@ interface ToolOptions {
   flags?: string[];
   /** Whether it runs on a pseudo terminal. */
   terminal?: boolean;
+  /** How wide that terminal is. */
+  columns?: number;
 }
 
 /** The tool in the folder of the tests. */
 class Tool extends Program {
-  constructor(args: string[], { flags = ["-A"], terminal = false }: ToolOptions = {}) {
-    super(runArgs(CLI, flags, args), { cwd: FOLDER, terminal });
+  constructor(args: string[], { flags = ["-A"], terminal = false, columns }: ToolOptions = {}) {
+    const run = runArgs(CLI, flags, args);
+    const sized = `stty cols ${columns}; exec ${[Deno.execPath(), ...run].join(" ")}`;
+    const [words, shell] = columns === undefined ? [run, {}] : [["-c", sized], { command: "sh" }];
+    super(words, { ...shell, cwd: FOLDER, terminal });
   }
 }
 
@@ -316,7 +321,9 @@ Deno.test("cli ends with the code of a ServerExit that the handler throws", asyn
 });
 
 /** What a JSON line of `--stats` has. */
-type Counters = Record<"active" | "peak" | "served" | "errors" | "perSecond" | "rejected", number>;
+type Counters =
+  & Pick<ServerStats, "active" | "peak" | "completed" | "failed" | "aborted" | "rejected">
+  & { perSecond: number };
 
 Deno.test("cli --stats writes a JSON line per interval, and one at the end", async () => {
   const args = [HANDLERS, "--class", "UpperHandler", ...TCP, "--stats=0.02"];
@@ -327,15 +334,16 @@ Deno.test("cli --stats writes a JSON line per interval, and one at the end", asy
   for (let turn = 0; turn < 3; turn++) await exchange(address, "hello\n");
   using conn = await connect(address);
   assertEquals(await askOn(conn, "hello"), "HELLO");
-  await until(() => lines().some(({ active, served }) => active === 1 && served === 3));
+  await until(() => lines().some(({ active, completed }) => active === 1 && completed === 3));
   assert(lines().some(({ perSecond }) => perSecond > 0));
   conn.close();
   await tool.stop();
-  const { active, peak, served, errors, rejected } = lines().at(-1)!;
-  assertEquals({ active, served, errors, rejected }, {
+  const { active, peak, completed, failed, aborted, rejected } = lines().at(-1)!;
+  assertEquals({ active, completed, failed, aborted, rejected }, {
     active: 0,
-    served: 4,
-    errors: 0,
+    completed: 4,
+    failed: 0,
+    aborted: 0,
     rejected: 0,
   });
   assert(peak >= 1);
@@ -348,7 +356,7 @@ Deno.test("cli --stats counts what fails, beside the log", async () => {
   const lines = (await tool.stop()).stderr.trimEnd().split("\n");
   assertMatch(lines[0]!, /^ERROR .*/);
   assertStringIncludes(lines.join("\n"), "failed on purpose");
-  assertEquals((JSON.parse(lines.at(-1)!) as Counters).errors, 1);
+  assertEquals((JSON.parse(lines.at(-1)!) as Counters).failed, 1);
 });
 
 Deno.test({
@@ -359,19 +367,40 @@ Deno.test({
     await using tool = new Tool(args, { terminal: true });
     const address = await tool.address();
     await until(
-      () => tool.stdout.includes("\ractive 0, peak 0, served 0, errors 0, 0/s"),
+      () =>
+        tool.stdout.includes(
+          "\ractive 0, 0/s, completed 0, failed 0, aborted 0, rejected 0, peak 0",
+        ),
       PATIENCE,
     );
     await exchange(address, "");
-    await until(() => tool.stdout.includes("errors 1"));
+    await until(() => tool.stdout.includes("failed 1"));
     const { code, stdout } = await tool.interrupt();
     assertEquals(code, 0);
     // What a terminal shows: each line as the last rewriting left it.
     const [listening, ...lines] = screenOf(stdout);
     assertMatch(listening!, /^Listening on /);
     assertMatch(lines[0]!, /^ERROR .* failed on purpose$|^ERROR /);
-    assertMatch(lines.at(-1)!, /^active 0, peak 1, served 0, errors 1, 0\/s$/);
+    assertMatch(
+      lines.at(-1)!,
+      /^active 0, 0\/s, completed 0, failed 1, aborted 0, rejected 0, peak 1$/,
+    );
     assertEquals(lines.filter((line) => line.startsWith("active")).length, 1);
+  },
+});
+
+Deno.test({
+  name: "cli --stats leaves out of the live line what a narrow terminal has no room for",
+  ignore: Deno.build.os !== "linux",
+  async fn() {
+    const args = [HANDLERS, "--class", "UpperHandler", ...TCP, "--stats=0.02"];
+    await using tool = new Tool(args, { terminal: true, columns: 34 });
+    const address = await tool.address();
+    await exchange(address, "hello\n");
+    await until(() => tool.stdout.includes("completed 1"));
+    const { code, stdout } = await tool.interrupt();
+    assertEquals(code, 0);
+    assertMatch(screenOf(stdout).at(-1)!, /^active 0, [\d.]+\/s, completed 1$/);
   },
 });
 
