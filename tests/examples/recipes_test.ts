@@ -68,6 +68,7 @@ const SERVICES = [
   "pub_sub.ts",
   "job_queue.ts",
   "control_socket.ts",
+  ...["shared_counter.ts", "bank_account.ts", "thread_chat.ts"], // in examples_shared_test.ts
 ];
 /** What is no recipe, and has its tests in examples_test.ts. */
 const OTHERS = ["echo.ts"];
