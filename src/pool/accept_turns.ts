@@ -38,52 +38,56 @@ const CELLS = 9;
 
 type Cells = Int32Array<SharedArrayBuffer>;
 
+// Taken before a handler's module is loaded: one that replaces them would be handed the memory of all Workers.
+const { add, compareExchange, load, notify, store, sub, waitAsync } = Atomics;
+const CellArray = Int32Array;
+
 function wakeAll(cells: Cells): void {
-  Atomics.add(cells, WAKE, 1);
-  Atomics.notify(cells, WAKE);
+  add(cells, WAKE, 1);
+  notify(cells, WAKE);
 }
 
 function ringIfLow(cells: Cells): void {
-  if (Atomics.load(cells, IDLE) >= Atomics.load(cells, SPARE)) return;
-  Atomics.add(cells, LOW, 1);
-  Atomics.notify(cells, LOW);
+  if (load(cells, IDLE) >= load(cells, SPARE)) return;
+  add(cells, LOW, 1);
+  notify(cells, LOW);
 }
 
 /** The turns of all Workers, seen from the main isolate. */
 export class AcceptTurns {
   readonly memory: SharedArrayBuffer = new SharedArrayBuffer(CELLS * Int32Array.BYTES_PER_ELEMENT);
-  readonly #cells: Cells = new Int32Array(this.memory);
+  readonly #cells: Cells = new CellArray(this.memory);
 
   /** Lets the Workers of a run accept. */
   open(run: number): void {
-    Atomics.store(this.#cells, RUN, run);
+    store(this.#cells, RUN, run);
     wakeAll(this.#cells);
   }
 
   /** Lets nobody accept any more who does not wait already. */
   close(): void {
-    Atomics.store(this.#cells, RUN, 0);
-    Atomics.add(this.#cells, LOW, 1);
-    Atomics.notify(this.#cells, LOW); // nobody watches any more
+    store(this.#cells, RUN, 0);
+    add(this.#cells, LOW, 1);
+    notify(this.#cells, LOW); // nobody watches any more
   }
 
   /** How many are to be idle. */
   set spare(count: number) {
-    Atomics.store(this.#cells, SPARE, count);
+    store(this.#cells, SPARE, count);
   }
 
   /** The most that served clients at once. */
   get peak(): number {
-    return Atomics.load(this.#cells, PEAK);
+    return load(this.#cells, PEAK);
   }
 
   /** Calls `fill` now, and each time that too few are idle, until the turns are closed. */
   async watch(run: number, fill: () => void): Promise<void> {
     const cells = this.#cells;
-    while (Atomics.load(cells, RUN) === run) {
-      const seen = Atomics.load(cells, LOW);
+    while (load(cells, RUN) === run) {
+      const seen = load(cells, LOW);
       fill();
-      const low = Atomics.waitAsync(cells, LOW, seen);
+      const low = waitAsync(cells, LOW, seen);
       if (low.async) await low.value;
     }
   }
@@ -91,10 +95,10 @@ export class AcceptTurns {
   /** Takes a Worker out that has ended in a state. */
   forget(state: TurnState): void {
     const cells = this.#cells;
-    if (state === TURN.WAITING) Atomics.sub(cells, WAITING, 1);
-    if (state === TURN.BUSY) Atomics.sub(cells, ACTIVE, 1);
+    if (state === TURN.WAITING) sub(cells, WAITING, 1);
+    if (state === TURN.BUSY) sub(cells, ACTIVE, 1);
     if (state !== TURN.WAITING && state !== TURN.PARKED) return;
-    Atomics.sub(cells, IDLE, 1);
+    sub(cells, IDLE, 1);
     wakeAll(cells); // it may have been woken to wait in accept
   }
 }
@@ -107,13 +111,13 @@ export class WorkerTurn {
   readonly #record: WorkerRecord;
 
   constructor(memory: SharedArrayBuffer, record: WorkerRecord) {
-    this.#cells = new Int32Array(memory);
+    this.#cells = new CellArray(memory);
     this.#record = record;
   }
 
   /** Whether the server wants its Workers to accept, this one included. */
   get isOpen(): boolean {
-    return this.run !== 0 && Atomics.load(this.#cells, RUN) === this.run;
+    return this.run !== 0 && load(this.#cells, RUN) === this.run;
   }
 
   get state(): TurnState {
@@ -130,27 +134,27 @@ export class WorkerTurn {
     const cells = this.#cells;
     const { state } = this.#record;
     if (state === TURN.LEAVING) return false; // it was given up on, and counts no more
-    if (state === TURN.BUSY) Atomics.sub(cells, ACTIVE, 1);
-    if (state !== TURN.PARKED) Atomics.add(cells, IDLE, 1);
+    if (state === TURN.BUSY) sub(cells, ACTIVE, 1);
+    if (state !== TURN.PARKED) add(cells, IDLE, 1);
     this.#record.state = TURN.PARKED;
     // Before it looks for a place: whoever frees one later sees that somebody sleeps.
-    Atomics.add(cells, SLEEPING, 1);
+    add(cells, SLEEPING, 1);
     try {
       while (true) {
-        const seen = Atomics.load(cells, WAKE);
+        const seen = load(cells, WAKE);
         if (leaves()) return this.#leave();
         if (this.#mayWait()) return true;
-        const woken = Atomics.waitAsync(cells, WAKE, seen);
+        const woken = waitAsync(cells, WAKE, seen);
         if (woken.async) await woken.value;
       }
     } finally {
-      Atomics.sub(cells, SLEEPING, 1);
+      sub(cells, SLEEPING, 1);
     }
   }
 
   /** Takes back that it waits in accept: it has failed there, or is to do something else. */
   stop(): void {
-    Atomics.sub(this.#cells, WAITING, 1);
+    sub(this.#cells, WAITING, 1);
     this.#record.state = TURN.PARKED;
   }
 
@@ -158,15 +162,15 @@ export class WorkerTurn {
   took(): void {
     const cells = this.#cells;
     this.#record.state = TURN.BUSY;
-    Atomics.sub(cells, IDLE, 1);
-    const waiting = Atomics.sub(cells, WAITING, 1) - 1;
-    const active = Atomics.add(cells, ACTIVE, 1) + 1;
-    for (let peak = Atomics.load(cells, PEAK); active > peak; peak = Atomics.load(cells, PEAK)) {
-      Atomics.compareExchange(cells, PEAK, peak, active);
+    sub(cells, IDLE, 1);
+    const waiting = sub(cells, WAITING, 1) - 1;
+    const active = add(cells, ACTIVE, 1) + 1;
+    for (let peak = load(cells, PEAK); active > peak; peak = load(cells, PEAK)) {
+      compareExchange(cells, PEAK, peak, active);
     }
-    if (waiting < MIN_WAITING && Atomics.load(cells, SLEEPING) > 0) {
-      Atomics.add(cells, WAKE, 1);
-      Atomics.notify(cells, WAKE, 1);
+    if (waiting < MIN_WAITING && load(cells, SLEEPING) > 0) {
+      add(cells, WAKE, 1);
+      notify(cells, WAKE, 1);
     }
     ringIfLow(cells);
   }
@@ -179,8 +183,8 @@ export class WorkerTurn {
   /** Whether there are more idle ones than there are to be; one that is told so has to leave, and is idle no more. */
   takeSurplus(): boolean {
     const cells = this.#cells;
-    for (let idle = Atomics.load(cells, IDLE); idle > Atomics.load(cells, SPARE);) {
-      const before = Atomics.compareExchange(cells, IDLE, idle, idle - 1);
+    for (let idle = load(cells, IDLE); idle > load(cells, SPARE);) {
+      const before = compareExchange(cells, IDLE, idle, idle - 1);
       if (before === idle) {
         this.#record.state = TURN.LEAVING;
         return true;
@@ -194,7 +198,7 @@ export class WorkerTurn {
   #leave(): false {
     if (this.#record.state !== TURN.LEAVING) {
       this.#record.state = TURN.LEAVING;
-      Atomics.sub(this.#cells, IDLE, 1);
+      sub(this.#cells, IDLE, 1);
       ringIfLow(this.#cells);
     }
     wakeAll(this.#cells); // it may have been woken to wait in accept
@@ -204,8 +208,8 @@ export class WorkerTurn {
   /** Takes a place in accept, where there is one. */
   #mayWait(): boolean {
     const cells = this.#cells;
-    for (let waiting = Atomics.load(cells, WAITING); this.isOpen && waiting < MAX_WAITING;) {
-      const before = Atomics.compareExchange(cells, WAITING, waiting, waiting + 1);
+    for (let waiting = load(cells, WAITING); this.isOpen && waiting < MAX_WAITING;) {
+      const before = compareExchange(cells, WAITING, waiting, waiting + 1);
       if (before === waiting) {
         this.#record.state = TURN.WAITING;
         if (this.isOpen) return true; // else whoever closed it may not have seen that this one waits

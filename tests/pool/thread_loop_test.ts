@@ -29,6 +29,7 @@ import {
   StreamCommandHandler,
   UnitCommandHandler,
 } from "../handlers.ts";
+import { settlesWithin } from "../../src/base/time.ts";
 import { MarkHandler } from "../servers/forking_handlers.ts";
 import {
   bytes,
@@ -52,6 +53,20 @@ import {
 class SyncHandler extends BaseRequestHandler {
   static override readonly moduleUrl = import.meta.url;
   override handle(): void {}
+}
+
+/** Has its Worker tell all others that there is no place in accept, if the memory for that is within its reach. */
+export class ForgingHandler extends BaseRequestHandler<StreamSocket> {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const { sub, store } = Atomics;
+    const forge = (cells: Int32Array<SharedArrayBuffer>, index: number, value: number): number => {
+      [0, 99, 0, 99].forEach((forged, cell) => store(cells, cell, forged));
+      return sub(cells, index, value);
+    };
+    Object.assign(Atomics, { sub: forge });
+    await this.request.sendAll("forged");
+  }
 }
 
 class OwnProcessServer extends ThreadingTCPServer {
@@ -357,6 +372,18 @@ Deno.test("ThreadingMixIn loses no client while Workers come and go all the time
   const { accepted, completed, workers } = server.stats();
   assertEquals([accepted, completed, workers!.poisoned], [200, 200, 0]);
   assert(workers!.started > 10);
+});
+
+Deno.test("ThreadingMixIn keeps the memory in which Workers take turns from a handler that replaces Atomics", async () => {
+  const logger = new ListLogger();
+  const options = { minSpareThreads: 2, maxThreads: 4, logger };
+  const server = new ThreadingTCPServer(LOOPBACK, ForgingHandler, options);
+  await using _ = start(server);
+  const answers = (async () => {
+    for (let n = 0; n < 20; n++) assertEquals(await exchange(server.serverAddress, ""), "forged");
+  })();
+  assert(await settlesWithin(answers, 20_000), "nobody accepts any more");
+  assertEquals(server.threadingMode.way, "direct");
 });
 
 /** Has servers give up on Workers whose handlers never await, in a process of its own, in which they go on. */
