@@ -6,6 +6,7 @@
  *
  * @module
  */
+import * as atomics from "../base/atomics.ts";
 import { checkInteger } from "../base/options.ts";
 import type { BlockingChannel } from "./channel.ts";
 
@@ -69,12 +70,12 @@ class Ring {
 
   /** How many bytes have been written, modulo 2^32. */
   get written(): number {
-    return Atomics.load(this.#control, this.#written);
+    return atomics.load(this.#control, this.#written);
   }
 
   /** Copies into `p` what is there up to the byte `written`; returns how much. */
   take(p: Uint8Array, written: number): number {
-    const read = Atomics.load(this.#control, this.#read);
+    const read = atomics.load(this.#control, this.#read);
     // The difference of two 32-bit counters is right after they have wrapped, too.
     const filled = (written - read) | 0;
     const count = Math.min(filled, p.length);
@@ -84,7 +85,7 @@ class Ring {
     const first = Math.min(count, capacity - start);
     p.set(this.#data.subarray(start, start + first));
     if (first < count) p.set(this.#data.subarray(0, count - first), first);
-    Atomics.store(this.#control, this.#read, (read + count) | 0);
+    atomics.store(this.#control, this.#read, (read + count) | 0);
     // A writer that waits goes on when half of the ring is free, not for every few bytes. It is never
     // forgotten: a reader that goes on finds half free before it finds nothing and waits.
     if ((filled - count) * 2 <= capacity) this.wake(this.peerWait);
@@ -93,7 +94,7 @@ class Ring {
 
   /** How many bytes are there. */
   get unread(): number {
-    return (this.written - Atomics.load(this.#control, this.#read)) | 0;
+    return (this.written - atomics.load(this.#control, this.#read)) | 0;
   }
 
   /** How many bytes there is room for. */
@@ -111,7 +112,7 @@ class Ring {
     const first = Math.min(count, capacity - start);
     this.#data.set(first === p.length ? p : p.subarray(from, from + first), start);
     if (first < count) this.#data.set(p.subarray(from + first, from + count));
-    Atomics.store(this.#control, this.#written, (written + count) | 0);
+    atomics.store(this.#control, this.#written, (written + count) | 0);
     this.wake(this.peerWait);
     return count;
   }
@@ -121,15 +122,15 @@ class Ring {
     this.waiting = true;
     try {
       while (true) {
-        Atomics.store(this.#control, this.ownWait, 1);
+        atomics.store(this.#control, this.ownWait, 1);
         const result = attempt();
         if (result !== undefined) return result;
-        const woken = Atomics.waitAsync(this.#control, this.ownWait, 1);
+        const woken = atomics.waitAsync(this.#control, this.ownWait, 1);
         if (woken.async) await woken.value;
       }
     } finally {
       this.waiting = false;
-      Atomics.store(this.#control, this.ownWait, 0);
+      atomics.store(this.#control, this.ownWait, 0);
     }
   }
 
@@ -138,22 +139,22 @@ class Ring {
     const deadline = performance.now() + timeout;
     try {
       while (true) {
-        Atomics.store(this.#control, this.ownWait, 1);
+        atomics.store(this.#control, this.ownWait, 1);
         const result = attempt();
         const left = deadline - performance.now();
         if (result !== undefined || left <= 0) return result;
-        Atomics.wait(this.#control, this.ownWait, 1, left);
+        atomics.wait(this.#control, this.ownWait, 1, left);
       }
     } finally {
-      Atomics.store(this.#control, this.ownWait, 0);
+      atomics.store(this.#control, this.ownWait, 0);
     }
   }
 
   /** Wakes who waits on a word; what it waits for must have been stored before. */
   wake(word: number): void {
-    if (Atomics.load(this.#control, word) === 0) return;
-    Atomics.store(this.#control, word, 0);
-    Atomics.notify(this.#control, word);
+    if (atomics.load(this.#control, word) === 0) return;
+    atomics.store(this.#control, word, 0);
+    atomics.notify(this.#control, word);
   }
 }
 
@@ -212,7 +213,7 @@ export class RingChannel implements BlockingChannel {
 
   /** Whether the reads of this end are interrupted. */
   get interrupted(): boolean {
-    return (Atomics.load(this.#control, this.#own + INTERRUPTS) & 1) === 1;
+    return (atomics.load(this.#control, this.#own + INTERRUPTS) & 1) === 1;
   }
 
   /** How many bytes that were written the other end has not read. */
@@ -324,7 +325,7 @@ export class RingChannel implements BlockingChannel {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    Atomics.store(this.#control, this.#own + CLOSED, 1);
+    atomics.store(this.#control, this.#own + CLOSED, 1);
     for (const ring of [this.#in, this.#out]) {
       ring.wake(ring.ownWait);
       ring.wake(ring.peerWait);
@@ -333,8 +334,8 @@ export class RingChannel implements BlockingChannel {
 
   #interruptPeer(interrupted: boolean): void {
     const word = this.#peer + INTERRUPTS;
-    const odd = (Atomics.load(this.#control, word) & 1) === 1;
-    if (odd !== interrupted) Atomics.add(this.#control, word, 1);
+    const odd = (atomics.load(this.#control, word) & 1) === 1;
+    if (odd !== interrupted) atomics.add(this.#control, word, 1);
   }
 
   /** Checks that a read may begin; returns what its word of interruptions must be and stay. */
@@ -342,7 +343,7 @@ export class RingChannel implements BlockingChannel {
     if (this.#in.waiting) {
       throw new Deno.errors.Busy("Cannot read from channel: another read is under way");
     }
-    return Atomics.load(this.#control, this.#own + INTERRUPTS) & ~1;
+    return atomics.load(this.#control, this.#own + INTERRUPTS) & ~1;
   }
 
   /** Reads if that needs no waiting; `undefined` when it does. With `null` nothing interrupts it. */
@@ -352,9 +353,9 @@ export class RingChannel implements BlockingChannel {
     }
     // In this order, or else what was written before the other end closed could be missed, and what was
     // written after it interrupted could be read.
-    const closed = Atomics.load(this.#control, this.#peer + CLOSED) === 1;
+    const closed = atomics.load(this.#control, this.#peer + CLOSED) === 1;
     const { written } = this.#in;
-    const now = Atomics.load(this.#control, this.#own + INTERRUPTS);
+    const now = atomics.load(this.#control, this.#own + INTERRUPTS);
     if (interrupts !== null && now !== interrupts) {
       throw new Deno.errors.Interrupted("Cannot read from channel: interrupted by the other end");
     }
@@ -374,7 +375,7 @@ export class RingChannel implements BlockingChannel {
     if (this.#closed) {
       throw new Deno.errors.BadResource("Cannot write to channel: it is closed");
     }
-    if (Atomics.load(this.#control, this.#peer + CLOSED) === 1) {
+    if (atomics.load(this.#control, this.#peer + CLOSED) === 1) {
       throw new Deno.errors.BrokenPipe("Cannot write to channel: the other end has closed");
     }
     return this.#out.put(p, from);

@@ -9,6 +9,7 @@
  *
  * @module
  */
+import * as atomics from "../base/atomics.ts";
 import { TURN, type TurnState, type WorkerRecord } from "./worker_record.ts";
 
 /** How many are to wait in accept, while there are others that sleep. */
@@ -38,19 +39,17 @@ const CELLS = 9;
 
 type Cells = Int32Array<SharedArrayBuffer>;
 
-// Taken before a handler's module is loaded: one that replaces them would be handed the memory of all Workers.
-const { add, compareExchange, load, notify, store, sub, waitAsync } = Atomics;
-const CellArray = Int32Array;
+const CellArray = Int32Array; // taken before a handler's module is loaded, as the functions of Atomics are
 
 function wakeAll(cells: Cells): void {
-  add(cells, WAKE, 1);
-  notify(cells, WAKE);
+  atomics.add(cells, WAKE, 1);
+  atomics.notify(cells, WAKE);
 }
 
 function ringIfLow(cells: Cells): void {
-  if (load(cells, IDLE) >= load(cells, SPARE)) return;
-  add(cells, LOW, 1);
-  notify(cells, LOW);
+  if (atomics.load(cells, IDLE) >= atomics.load(cells, SPARE)) return;
+  atomics.add(cells, LOW, 1);
+  atomics.notify(cells, LOW);
 }
 
 /** The turns of all Workers, seen from the main isolate. */
@@ -60,34 +59,34 @@ export class AcceptTurns {
 
   /** Lets the Workers of a run accept. */
   open(run: number): void {
-    store(this.#cells, RUN, run);
+    atomics.store(this.#cells, RUN, run);
     wakeAll(this.#cells);
   }
 
   /** Lets nobody accept any more who does not wait already. */
   close(): void {
-    store(this.#cells, RUN, 0);
-    add(this.#cells, LOW, 1);
-    notify(this.#cells, LOW); // nobody watches any more
+    atomics.store(this.#cells, RUN, 0);
+    atomics.add(this.#cells, LOW, 1);
+    atomics.notify(this.#cells, LOW); // nobody watches any more
   }
 
   /** How many are to be idle. */
   set spare(count: number) {
-    store(this.#cells, SPARE, count);
+    atomics.store(this.#cells, SPARE, count);
   }
 
   /** The most that served clients at once. */
   get peak(): number {
-    return load(this.#cells, PEAK);
+    return atomics.load(this.#cells, PEAK);
   }
 
   /** Calls `fill` now, and each time that too few are idle, until the turns are closed. */
   async watch(run: number, fill: () => void): Promise<void> {
     const cells = this.#cells;
-    while (load(cells, RUN) === run) {
-      const seen = load(cells, LOW);
+    while (atomics.load(cells, RUN) === run) {
+      const seen = atomics.load(cells, LOW);
       fill();
-      const low = waitAsync(cells, LOW, seen);
+      const low = atomics.waitAsync(cells, LOW, seen);
       if (low.async) await low.value;
     }
   }
@@ -95,10 +94,10 @@ export class AcceptTurns {
   /** Takes a Worker out that has ended in a state. */
   forget(state: TurnState): void {
     const cells = this.#cells;
-    if (state === TURN.WAITING) sub(cells, WAITING, 1);
-    if (state === TURN.BUSY) sub(cells, ACTIVE, 1);
+    if (state === TURN.WAITING) atomics.sub(cells, WAITING, 1);
+    if (state === TURN.BUSY) atomics.sub(cells, ACTIVE, 1);
     if (state !== TURN.WAITING && state !== TURN.PARKED) return;
-    sub(cells, IDLE, 1);
+    atomics.sub(cells, IDLE, 1);
     wakeAll(cells); // it may have been woken to wait in accept
   }
 }
@@ -117,7 +116,7 @@ export class WorkerTurn {
 
   /** Whether the server wants its Workers to accept, this one included. */
   get isOpen(): boolean {
-    return this.run !== 0 && load(this.#cells, RUN) === this.run;
+    return this.run !== 0 && atomics.load(this.#cells, RUN) === this.run;
   }
 
   get state(): TurnState {
@@ -134,27 +133,27 @@ export class WorkerTurn {
     const cells = this.#cells;
     const { state } = this.#record;
     if (state === TURN.LEAVING) return false; // it was given up on, and counts no more
-    if (state === TURN.BUSY) sub(cells, ACTIVE, 1);
-    if (state !== TURN.PARKED) add(cells, IDLE, 1);
+    if (state === TURN.BUSY) atomics.sub(cells, ACTIVE, 1);
+    if (state !== TURN.PARKED) atomics.add(cells, IDLE, 1);
     this.#record.state = TURN.PARKED;
     // Before it looks for a place: whoever frees one later sees that somebody sleeps.
-    add(cells, SLEEPING, 1);
+    atomics.add(cells, SLEEPING, 1);
     try {
       while (true) {
-        const seen = load(cells, WAKE);
+        const seen = atomics.load(cells, WAKE);
         if (leaves()) return this.#leave();
         if (this.#mayWait()) return true;
-        const woken = waitAsync(cells, WAKE, seen);
+        const woken = atomics.waitAsync(cells, WAKE, seen);
         if (woken.async) await woken.value;
       }
     } finally {
-      sub(cells, SLEEPING, 1);
+      atomics.sub(cells, SLEEPING, 1);
     }
   }
 
   /** Takes back that it waits in accept: it has failed there, or is to do something else. */
   stop(): void {
-    sub(this.#cells, WAITING, 1);
+    atomics.sub(this.#cells, WAITING, 1);
     this.#record.state = TURN.PARKED;
   }
 
@@ -162,15 +161,15 @@ export class WorkerTurn {
   took(): void {
     const cells = this.#cells;
     this.#record.state = TURN.BUSY;
-    sub(cells, IDLE, 1);
-    const waiting = sub(cells, WAITING, 1) - 1;
-    const active = add(cells, ACTIVE, 1) + 1;
-    for (let peak = load(cells, PEAK); active > peak; peak = load(cells, PEAK)) {
-      compareExchange(cells, PEAK, peak, active);
+    atomics.sub(cells, IDLE, 1);
+    const waiting = atomics.sub(cells, WAITING, 1) - 1;
+    const active = atomics.add(cells, ACTIVE, 1) + 1;
+    for (let peak = atomics.load(cells, PEAK); active > peak; peak = atomics.load(cells, PEAK)) {
+      atomics.compareExchange(cells, PEAK, peak, active);
     }
-    if (waiting < MIN_WAITING && load(cells, SLEEPING) > 0) {
-      add(cells, WAKE, 1);
-      notify(cells, WAKE, 1);
+    if (waiting < MIN_WAITING && atomics.load(cells, SLEEPING) > 0) {
+      atomics.add(cells, WAKE, 1);
+      atomics.notify(cells, WAKE, 1);
     }
     ringIfLow(cells);
   }
@@ -183,8 +182,8 @@ export class WorkerTurn {
   /** Whether there are more idle ones than there are to be; one that is told so has to leave, and is idle no more. */
   takeSurplus(): boolean {
     const cells = this.#cells;
-    for (let idle = load(cells, IDLE); idle > load(cells, SPARE);) {
-      const before = compareExchange(cells, IDLE, idle, idle - 1);
+    for (let idle = atomics.load(cells, IDLE); idle > atomics.load(cells, SPARE);) {
+      const before = atomics.compareExchange(cells, IDLE, idle, idle - 1);
       if (before === idle) {
         this.#record.state = TURN.LEAVING;
         return true;
@@ -198,7 +197,7 @@ export class WorkerTurn {
   #leave(): false {
     if (this.#record.state !== TURN.LEAVING) {
       this.#record.state = TURN.LEAVING;
-      sub(this.#cells, IDLE, 1);
+      atomics.sub(this.#cells, IDLE, 1);
       ringIfLow(this.#cells);
     }
     wakeAll(this.#cells); // it may have been woken to wait in accept
@@ -208,8 +207,8 @@ export class WorkerTurn {
   /** Takes a place in accept, where there is one. */
   #mayWait(): boolean {
     const cells = this.#cells;
-    for (let waiting = load(cells, WAITING); this.isOpen && waiting < MAX_WAITING;) {
-      const before = compareExchange(cells, WAITING, waiting, waiting + 1);
+    for (let waiting = atomics.load(cells, WAITING); this.isOpen && waiting < MAX_WAITING;) {
+      const before = atomics.compareExchange(cells, WAITING, waiting, waiting + 1);
       if (before === waiting) {
         this.#record.state = TURN.WAITING;
         if (this.isOpen) return true; // else whoever closed it may not have seen that this one waits

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import * as atomics from "../base/atomics.ts";
 import type { TCPAddr } from "../base/address.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
@@ -33,8 +34,15 @@ export class SharedCounters {
   /** A number that is odd while the others are being written, then those. */
   readonly #cells: BigInt64Array<SharedArrayBuffer>;
 
-  constructor(memory: SharedArrayBuffer) {
+  readonly #load: typeof atomics.load;
+
+  /**
+   * @param memory Where they are.
+   * @param load Loads a cell; for tests, which have others write meanwhile.
+   */
+  constructor(memory: SharedArrayBuffer, load = atomics.load) {
     this.#cells = new BigInt64Array(memory, 0, 1 + COUNTERS.length);
+    this.#load = load;
   }
 
   static readonly size: number = (1 + COUNTERS.length) * BigInt64Array.BYTES_PER_ELEMENT;
@@ -45,18 +53,19 @@ export class SharedCounters {
 
   write(counts: Counts): void {
     const cells = this.#cells;
-    Atomics.add(cells, 0, 1n);
-    COUNTERS.forEach((name, index) => Atomics.store(cells, 1 + index, BigInt(counts[name])));
-    Atomics.add(cells, 0, 1n);
+    atomics.add(cells, 0, 1n);
+    COUNTERS.forEach((name, index) => atomics.store(cells, 1 + index, BigInt(counts[name])));
+    atomics.add(cells, 0, 1n);
   }
 
   /** All of them as they were at one moment. */
   read(): Counts {
     const cells = this.#cells;
+    const load = this.#load;
     for (let tries = 1;; tries++) {
-      const version = Atomics.load(cells, 0);
-      const values = COUNTERS.map((name, index) => [name, Number(Atomics.load(cells, 1 + index))]);
-      const isWhole = version % 2n === 0n && Atomics.load(cells, 0) === version;
+      const version = load(cells, 0);
+      const values = COUNTERS.map((name, index) => [name, Number(load(cells, 1 + index))]);
+      const isWhole = version % 2n === 0n && load(cells, 0) === version;
       if (isWhole || tries === MAX_TRIES) return Object.fromEntries(values);
     }
   }
@@ -96,11 +105,11 @@ export class WorkerRecord {
   }
 
   get state(): TurnState {
-    return Atomics.load(this.#cells, STATE) as TurnState;
+    return atomics.load(this.#cells, STATE) as TurnState;
   }
 
   set state(state: TurnState) {
-    Atomics.store(this.#cells, STATE, state);
+    atomics.store(this.#cells, STATE, state);
   }
 
   /** Notes whose request comes next: a Worker that dies or hangs cannot say it any more. */

@@ -410,17 +410,19 @@ for (
     ignore: target === undefined,
     async fn() {
       const logger = new ListLogger();
-      const server = new UDPServer(
-        { hostname: bound, port: 0 },
-        async ([data, socket], from) => void await socket.sendTo(data, from),
-        { logger },
-      );
+      let answers = 0;
+      const echo = async ([data, socket]: DatagramRequest, from: SocketAddress) => {
+        answers++;
+        if (answers < 3) await socket.sendTo(data, from); // one that answers itself would go on for ever
+      };
+      const server = new UDPServer({ hostname: bound, port: 0 }, echo, { logger });
       await using _ = start(server);
       const { port } = server.serverAddress;
       const isMapped = bound === "::" && !target!.includes(":");
       const hostname = isMapped ? `::ffff:${target}` : target!;
       await server.socket.send(bytes("round and round"), { transport: "udp", hostname, port });
-      await until(() => server.stats().acceptErrors["OWN_ADDRESS"] === 1);
+      await until(() => server.stats().acceptErrors["OWN_ADDRESS"] === 1 || answers > 0);
+      assertEquals(answers, 0);
       assertEquals(server.stats().accepted, 0);
       assertEquals(logger.lines.length, 1);
       assert(logger.lines[0]!.startsWith("debug: Cannot get request"), logger.lines[0]);

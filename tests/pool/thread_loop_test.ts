@@ -13,6 +13,7 @@ import {
 import {
   type AnyServer,
   BaseRequestHandler,
+  PoolTCPServer,
   type ServerLogger,
   type StreamSocket,
   type TCPAddr,
@@ -67,6 +68,32 @@ export class ForgingHandler extends BaseRequestHandler<StreamSocket> {
     Object.assign(Atomics, { sub: forge });
     await this.request.sendAll("forged");
   }
+}
+
+/** What other code has handed to the functions of `Atomics`, which this handler replaces. */
+let handedOver = 0;
+
+/** Tells how much shared memory it has been handed. */
+export class SpyingHandler extends BaseRequestHandler<StreamSocket> {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    for (const name of Object.getOwnPropertyNames(Atomics)) {
+      const original: unknown = Reflect.get(Atomics, name);
+      if (typeof original !== "function") continue;
+      const spy = (...args: unknown[]) => {
+        handedOver++;
+        return Reflect.apply(original, Atomics, args);
+      };
+      Object.assign(Atomics, { [name]: spy });
+    }
+    await this.request.sendAll(String(handedOver));
+  }
+}
+
+/** The same over the relay. */
+export class RelayedSpyingHandler extends SpyingHandler {
+  static override readonly moduleUrl = import.meta.url;
+  static override readonly blocking = true;
 }
 
 class OwnProcessServer extends ThreadingTCPServer {
@@ -385,6 +412,22 @@ Deno.test("ThreadingMixIn keeps the memory in which Workers take turns from a ha
   assert(await settlesWithin(answers, 20_000), "nobody accepts any more");
   assertEquals(server.threadingMode.way, "direct");
 });
+
+for (
+  const [how, make] of Object.entries({
+    "a Worker that accepts": () =>
+      new ThreadingTCPServer(LOOPBACK, SpyingHandler, { maxThreads: 1 }),
+    "a Worker of the relay": () =>
+      new ThreadingTCPServer(LOOPBACK, RelayedSpyingHandler, { maxThreads: 1 }),
+    "a Worker of a pool": () => new PoolTCPServer(LOOPBACK, SpyingHandler, { workers: 1 }),
+  })
+) {
+  Deno.test(`${how} hands no shared memory to a handler that replaces Atomics`, async () => {
+    const server: TCPServer = make();
+    await using _ = start<TCPServer>(server);
+    for (let n = 0; n < 4; n++) assertEquals(await exchange(server.serverAddress, ""), "0");
+  });
+}
 
 /** Has servers give up on Workers whose handlers never await, in a process of its own, in which they go on. */
 async function poison(program: string): Promise<string[]> {
