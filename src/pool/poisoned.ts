@@ -37,10 +37,25 @@ export class PoisonedBound {
     return Math.max(0, places - Math.max(0, poisoned - (this.#server.maxPoisoned ?? places)));
   }
 
-  /** Notes that one more is poisoned, and says so when it is the last that is replaced. */
-  note(places: number, poisoned: number): void {
+  /** Why nobody can be served any more; null while there are places left. */
+  failure(places: number, poisoned: number): Error | null {
+    return this.left(places, poisoned) > 0 ? null : new Error(
+      `Cannot serve: ${poisoned} Workers never awaited and were given up on, and no more are started ('maxPoisoned')`,
+    );
+  }
+
+  /**
+   * Notes that one more is poisoned, and says so when it is the last that is replaced.
+   *
+   * @returns What {@linkcode PoisonedBound.failure} says.
+   */
+  note(places: number, poisoned: number): Error | null {
     const most = this.#server.maxPoisoned ?? places;
-    if (poisoned < most || this.#isSaid) return;
+    if (poisoned >= most && !this.#isSaid) this.#say(poisoned);
+    return this.failure(places, poisoned);
+  }
+
+  #say(poisoned: number): void {
     this.#isSaid = true;
     const line =
       `Workers that never awaited and were given up on, and may run for ever: ${poisoned}`;

@@ -57,6 +57,7 @@ export class PoolLoop implements ServingLoop {
   readonly #supervisor: PoolSupervisor;
   readonly #gate: AcceptGate;
   readonly #hooks: DistantHooks;
+  readonly #bound: PoisonedBound;
   /** Resolves when the run under way is to end; rejects with what ends it. */
   #stopped = Promise.withResolvers<void>();
   /** Resolves when the Workers have drained; null before that begins. */
@@ -72,7 +73,7 @@ export class PoolLoop implements ServingLoop {
       kind: "Worker of pool",
       log: (line) => this.#log("warn", line),
     });
-    const bound = new PoisonedBound(server);
+    const bound = this.#bound = new PoisonedBound(server);
     this.#supervisor = new PoolSupervisor({
       size: () => bound.left(server.workers, this.#supervisor.poisonedSoFar),
       start: (waiting, ending) => this.#startWorker(waiting, ending),
@@ -83,7 +84,7 @@ export class PoolLoop implements ServingLoop {
       onPoisoned: ({ name }) => {
         const limit = `its requests had no end within 'requestTimeout', and it did not await`;
         this.#log("error", `Worker "${name}" is given up on: ${limit}`);
-        bound.note(server.workers, this.#supervisor.poisonedSoFar);
+        this.#failIf(bound.note(server.workers, this.#supervisor.poisonedSoFar));
       },
     });
   }
@@ -112,6 +113,7 @@ export class PoolLoop implements ServingLoop {
     stopped.catch(() => {}); // when it rejects, a tick may be under way
     try {
       if (run.stopping) return;
+      this.#failIf(this.#bound.failure(this.#server.workers, this.#supervisor.poisonedSoFar));
       this.#supervisor.serve();
       if (tick === null || limit === null) await stopped;
       else while (!await settlesWithin(stopped, limit)) await tick();
@@ -123,6 +125,11 @@ export class PoolLoop implements ServingLoop {
 
   stop(): void {
     this.#stopped.resolve();
+  }
+
+  /** Ends the run, and with it `serveForever()`, where there is an error. */
+  #failIf(error: Error | null): void {
+    if (error !== null) this.#stopped.reject(error);
   }
 
   limitDrain(timeout: number): void {

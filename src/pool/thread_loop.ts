@@ -45,8 +45,8 @@ export interface ThreadLoopOptions {
   size: () => number;
   /** Told that there is one Worker less. */
   onEnd: () => void;
-  /** Told that one was given up on because it does not await. */
-  onPoisoned: () => void;
+  /** Told that one was given up on because it does not await; says why nobody can be served any more, if so. */
+  onPoisoned: () => Error | null;
 }
 
 /** Has the Workers of a threading server accept, or else leaves that to the usual loop. */
@@ -94,7 +94,8 @@ export class ThreadLoop implements ServingLoop {
         const { requestTimeout } = server;
         const text = `no end within ${requestTimeout} ms ('requestTimeout'), and it never awaits`;
         void this.#tell(new Deno.errors.TimedOut(text), worker);
-        options.onPoisoned();
+        const error = options.onPoisoned();
+        if (error !== null) this.#stopped.reject(error);
       },
       onEnd: options.onEnd,
     });

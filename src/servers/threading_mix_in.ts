@@ -68,7 +68,7 @@ export interface ThreadingOptions extends Omit<ConcurrencyOptions, "maxConnectio
   /**
    * How many Workers are replaced whose handlers never await, so that Deno can end neither the handler nor the Worker: each
    * goes on computing beside those that serve. One more that does the same is given up on, too, but its place stays empty,
-   * which is said once in the log, as an error. `null` for as many as there may be Workers. `stats().workers.poisoned`
+   * which is said once in the log, as an error. With no place left `serveForever()` rejects. `null` for as many as there may be Workers. `stats().workers.poisoned`
    * counts them. Without a `requestTimeout` no handler is given up on.
    *
    * @default {null}
@@ -298,6 +298,8 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
       this.checkSettings(); // before any worker starts
+      const failure = this.#bound.failure(this.maxThreads, this.#poisoned);
+      if (failure !== null) throw failure;
       if (this.#threads?.decide(() => this.#whyRelay())) await super.serveForever(options);
       else await this.#executor.serve(options, (options) => super.serveForever(options));
     }

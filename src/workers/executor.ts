@@ -51,8 +51,8 @@ export interface ExecutorOptions<W extends HandlerWorker>
   hasRoom?: (ending: number) => boolean;
   /** Called when {@linkcode Executor.extra} has grown. */
   onExtra: () => void;
-  /** Called when a worker was given up on that cannot be ended. */
-  onPoisoned?: () => void;
+  /** Called when a worker was given up on that cannot be ended; says why nobody can be served any more, if so. */
+  onPoisoned?: () => Error | null;
   /** Writes a line to the server's log. */
   log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
@@ -80,7 +80,7 @@ export class Executor<W extends HandlerWorker> {
   readonly #mute = new Set<AbortController>();
   readonly #maxMute: () => number;
   readonly #onExtra: () => void;
-  readonly #onPoisoned: () => void;
+  readonly #onPoisoned: () => Error | null;
   /** Aborted when no worker is wanted any more. */
   readonly #closing = new AbortController();
   /** The loops of the server; aborted when no worker comes up. */
@@ -91,7 +91,7 @@ export class Executor<W extends HandlerWorker> {
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<W>) {
     const { kind, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...rest } = options;
-    const { onPoisoned = () => {}, ...settings } = rest;
+    const { onPoisoned = () => null, ...settings } = rest;
     this.#kind = kind;
     this.#contexts = new ContextSource(sharesMemory);
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
@@ -120,7 +120,7 @@ export class Executor<W extends HandlerWorker> {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
         log("debug", `Why no ${kind} is ready`, error);
       },
-      onFailure: (error) => this.#loops.forEach((loop) => loop.abort(error)),
+      onFailure: (error) => this.#fail(error),
     });
   }
 
@@ -237,10 +237,16 @@ export class Executor<W extends HandlerWorker> {
         this.#active.delete(worker);
         if (relay.poisoned) {
           pool.poison(worker);
-          this.#onPoisoned();
+          const error = this.#onPoisoned();
+          if (error !== null) this.#fail(error);
         } else pool.release(worker, relay.reusable);
       }
     }
+  }
+
+  /** Ends the loops of the server, which reject. */
+  #fail(error: unknown): void {
+    this.#loops.forEach((loop) => loop.abort(error));
   }
 
   /** Waits for a worker, but not for longer than the client is there. */

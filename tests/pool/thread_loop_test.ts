@@ -511,3 +511,30 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
     ...["spinning", "spinning", "spinning", "1", "3 4 3"],
   ]);
 });
+
+for (
+  const [how, made] of Object.entries({
+    "threads that accept":
+      "new ThreadingTCPServer(address, AwaitingUnitCommandHandler, { ...options, maxThreads: 1 })",
+    "threads of the relay":
+      "new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 })",
+    "a pool": "new PoolTCPServer(address, AwaitingUnitCommandHandler, { ...options, workers: 1 })",
+  })
+) {
+  Deno.test(`serveForever() of ${how} rejects when all Workers there may be are given up on, and does not begin again`, async () => {
+    const lines = await poison(`
+      const options = { maxPoisoned: 0, requestTimeout: 300, logger: { ...logger, error() {} } };
+      const server = ${made};
+      server.handleError = () => {};
+      const serving = server.serveForever();
+      void ask("spin", 8).catch(() => {});
+      for (const loop of [serving, server.serveForever.bind(server)]) {
+        const served = typeof loop === "function" ? loop() : loop;
+        console.log(await served.then(() => "served", (error) => error.message));
+      }
+    `);
+    const message =
+      "Cannot serve: 1 Workers never awaited and were given up on, and no more are started ('maxPoisoned')";
+    assertEquals(lines, [message, message]);
+  });
+}
