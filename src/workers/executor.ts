@@ -3,13 +3,13 @@
  *
  * @module
  */
-import { AsyncLocalStorage } from "node:async_hooks";
 import type { SocketAddress } from "../base/address.ts";
 import type { DatagramRequest } from "../sockets/datagram_socket.ts";
 import { noteSource, ServerExit } from "../base/errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
 import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
+import { calls } from "../core/inside.ts";
 import { callServer } from "../core/server_call.ts";
 import { ENDED } from "../core/request_pipeline.ts";
 import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
@@ -317,9 +317,8 @@ async function describe(
   const { serverAddress } = server;
   const context: Context = contexts.take(server.context);
   // Called from elsewhere, which is inside the server all the same.
-  const call = AsyncLocalStorage.bind((name: string, args: unknown[]) =>
-    callServer(server, name, args)
-  );
+  const inside = calls.getStore()!;
+  const call = (name: string, args: unknown[]) => calls.run(inside, callServer, server, name, args);
   const shared = { context, call, signal: server.requestSignal(request) };
   const start = {
     clientAddress,
