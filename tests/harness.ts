@@ -144,9 +144,27 @@ export async function exchange(
 /** Sends on a connection, ends its write side, and reads until the server closes. */
 export async function exchangeOn(conn: Deno.Conn, data: string | Uint8Array): Promise<string> {
   using _ = conn;
-  await writeAll(conn, typeof data === "string" ? bytes(data) : data);
-  await conn.closeWrite();
-  return text(await readAll(conn));
+  return await answered(conn, async () => {
+    await writeAll(conn, typeof data === "string" ? bytes(data) : data);
+    await conn.closeWrite();
+    return text(await readAll(conn));
+  });
+}
+
+/** Waits for an answer, but not for ever: a server that owes it is to fail its test, and not to stop all others. */
+async function answered<T>(conn: { close(): void }, ask: () => Promise<T>): Promise<T> {
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    conn.close();
+  }, PATIENCE);
+  try {
+    return await ask();
+  } catch (error) {
+    throw isLate ? new Error(`no answer within ${PATIENCE} ms`, { cause: error }) : error;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** Connects to a stream server. */
@@ -204,8 +222,10 @@ export async function datagramExchange(
   data: string | Uint8Array,
 ): Promise<string> {
   using client = datagramClient(address);
-  await client.send(typeof data === "string" ? bytes(data) : data, address);
-  return text((await client.receive())[0]);
+  return await answered(client, async () => {
+    await client.send(typeof data === "string" ? bytes(data) : data, address);
+    return text((await client.receive())[0]);
+  });
 }
 
 /** A server with its loop running, to be closed by `await using`. */
