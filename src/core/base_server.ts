@@ -9,23 +9,12 @@
  *
  * @module
  */
-import {
-  type ClientAddress,
-  formatAddress,
-  type SocketAddress,
-  type SocketType,
-} from "../base/address.ts";
-import {
-  errorCode,
-  isInstance,
-  isOfClient,
-  isPeerGone,
-  TLSHandshakeError,
-} from "../base/errors.ts";
+import { type ClientAddress, type SocketAddress, type SocketType } from "../base/address.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
+import { FaultLog } from "./fault_log.ts";
 import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
-import { checkLogger, KindLimit, logTo, oneLine, type ServerLogger } from "../base/log.ts";
+import { checkLogger, type ServerLogger } from "../base/log.ts";
 import {
   checkCallback,
   checkTime,
@@ -180,7 +169,7 @@ export abstract class BaseServer<
   /** How it serves: by the loop, unless a constructor has set it to another way. */
   #serving: ServingLoop;
   #life: Lifecycle;
-  readonly #clientLines = new KindLimit();
+  readonly #faults: FaultLog;
   readonly #onError: ServerOptions["onError"];
 
   /**
@@ -205,6 +194,7 @@ export abstract class BaseServer<
     this.RequestHandlerClass = RequestHandlerClass;
     this.#onError = checkCallback("onError", options.onError);
     this.logger = checkLogger(orDefault(options.logger, defaultLogger));
+    this.#faults = new FaultLog(this.logger);
     this.#serving = this.#loop = new ServeLoop(this);
     this.#life = new Lifecycle(this, this.#loop);
   }
@@ -560,10 +550,10 @@ export abstract class BaseServer<
   closeRequest(_request: Request): void | Promise<void> {}
 
   /**
-   * Called with what a request failed with; here it calls `onError` of the options, or else writes a log line. What the request's own connection failed with is
-   * the client's: that it went away is worth a line for debugging, anything else a warning, as is a request that took
-   * too long; of each kind there is one line a second, with a count of the others. What else a handler throws is an error with its stack, be it the
-   * broken pipe of a connection that the handler made itself.
+   * Called with what a request failed with; here it calls `onError` of the options, or else writes a log line. What the
+   * request's own connection failed with is the client's: that it went away is worth a line for debugging, anything else
+   * a warning, as is a request that took too long; of each kind there is one line a second, with a count of the others.
+   * What else a handler throws is an error with its stack, be it the broken pipe of a connection that the handler made.
    *
    * @param error What was thrown.
    * @param request The request.
@@ -573,26 +563,6 @@ export abstract class BaseServer<
     if (this.#onError !== undefined) {
       return this.#onError(error, clientAddress as SocketAddress as ClientAddress);
     }
-    const client = formatAddress(clientAddress);
-    if (!isOfClient(error, request, clientAddress)) {
-      logTo(this.logger, "error", `Cannot serve client "${client}"`, error);
-      return;
-    }
-    // What clients can cause as often as they like is one line, and not one for each of them.
-    const more = this.#clientLines.take(errorCode(error));
-    if (more === null) return;
-    const [level, says] = isOwnClose(error, request)
-      ? ["debug", `Connection of client "${client}" was closed here`] as const
-      : isPeerGone(error) || isInstance(error, TLSHandshakeError)
-      ? ["debug", `Client "${client}" went away`] as const
-      : ["warn", `Cannot serve client "${client}"`] as const;
-    logTo(this.logger, level, `${says}: ${oneLine(error)}${more}`);
+    this.#faults.write(error, request, clientAddress);
   }
-}
-
-/** Whether an error only says that this program has closed the connection itself, under a read for example. */
-function isOwnClose(error: unknown, request: unknown): boolean {
-  return (isInstance(error, Deno.errors.Interrupted) ||
-    isInstance(error, Deno.errors.BadResource)) &&
-    (request as { closed?: unknown } | null)?.closed === true;
 }
