@@ -41,8 +41,8 @@ export interface ServeOptions {
   pollInterval?: number;
   /** Ends the loop as `shutdown()` does when it is aborted; the promise resolves. */
   signal?: AbortSignal;
-  /** Called when the server begins to serve, with where it listens; what it throws ends the loop. */
-  onListen?: (serverAddress: ClientAddress) => void;
+  /** Called before the server begins to serve, with where it listens, and awaited; what it throws ends the loop. */
+  onListen?: (serverAddress: ClientAddress) => void | Promise<void>;
 }
 
 /** Options of {@linkcode BaseServer.drain}. */

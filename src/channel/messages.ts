@@ -216,7 +216,8 @@ function knownClass(error: Error): string {
 }
 
 function isPlain(value: unknown): value is string | number | boolean | null {
-  return value === null || ["string", "number", "boolean"].includes(typeof value);
+  return value === null || typeof value === "string" || typeof value === "boolean" ||
+    typeof value === "number" && Number.isFinite(value); // JSON has no others
 }
 
 function define(error: Error, name: string, value: unknown, enumerable = false): void {

@@ -273,7 +273,7 @@ export abstract class BaseServer<
     const tick = ticks ? () => this.serviceActions() : null;
     const limit = ticks ? pollInterval : null;
     const serve = async (run: Run) => {
-      onListen?.(this.serverAddress as ClientAddress);
+      await onListen?.(this.serverAddress as ClientAddress);
       await this.#serving.serve(run, limit, tick);
     };
     await this.#life.run(true, serve, signal);

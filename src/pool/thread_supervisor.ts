@@ -111,7 +111,9 @@ export class ThreadSupervisor extends PoolSupervisor {
   protected override takeOver(worker: PoolWorker): void {
     this.#lastUp = performance.now();
     super.takeOver(worker);
-    if (this.mode === "none") void worker.order({ name: "close" });
+    if (this.mode !== "none") return;
+    worker.isLeaving = true;
+    void worker.order({ name: "close" });
   }
 
   /** Ends those that are more than there may be: first those that are idle. */

@@ -12,10 +12,19 @@ import type { FrameWriter } from "../channel/frame_writer.ts";
 import { type ServerCall, type ServerReturn, toErrorMessage } from "../channel/messages.ts";
 import { pack, unpack } from "../channel/pack.ts";
 
+/**
+ * How many calls are under way at the most: a worker begins no more than half of these before it has answers, of whose
+ * arrival it may tell, by the next call, before we know. One that does not take its answers is ended.
+ */
+const MAX_UNDER_WAY = 2 * MAX_CALLS;
+
 /** The calls of one request. */
 export class RelayCalls {
   readonly #writer: FrameWriter;
   readonly #call: (name: string, args: unknown[]) => Promise<unknown>;
+  /** The methods that run. */
+  #running = 0;
+  /** Those, and the answers that are on their way out. */
   #underWay = 0;
   /** Whether the worker has asked for a part that it has not got. */
   #isWanted = false;
@@ -38,10 +47,11 @@ export class RelayCalls {
     const { value } = unpack<ServerCall>(payload);
     const { id, name, args } = value ?? {};
     const isCall = typeof id === "number" && typeof name === "string" && Array.isArray(args);
-    if (!isCall || this.#underWay === MAX_CALLS) {
-      const what = isCall ? `${MAX_CALLS} are under way` : "it is none";
+    if (!isCall || this.#underWay === MAX_UNDER_WAY) {
+      const what = isCall ? `${MAX_UNDER_WAY} are under way` : "it is none";
       throw new Deno.errors.InvalidData(`Cannot call server for worker: ${what}`);
     }
+    this.#running++;
     this.#underWay++;
     void this.#answer(id, name, args); // never rejects
   }
@@ -54,7 +64,7 @@ export class RelayCalls {
 
   /** Whether the next part of the stream has to wait for {@linkcode RelayCalls.turn}. */
   get holdsBack(): boolean {
-    return this.#underWay > 0 && !this.#isWanted && !this.#isOver;
+    return this.#running > 0 && !this.#isWanted && !this.#isOver;
   }
 
   /** Resolves when the next part of the stream may go. */
@@ -73,10 +83,11 @@ export class RelayCalls {
 
   async #answer(id: number, name: string, args: unknown[]): Promise<void> {
     const answer = await this.#answerOf(id, name, args);
-    this.#underWay--;
+    this.#running--;
     if (this.#isOver) return;
     this.#release?.();
-    this.#writer.write(FRAME.RETURN, answer).catch(() => {}); // the worker has ended
+    await this.#writer.write(FRAME.RETURN, answer).catch(() => {}); // the worker has ended
+    this.#underWay--;
   }
 
   async #answerOf(id: number, name: string, args: unknown[]): Promise<Uint8Array> {

@@ -52,6 +52,8 @@ Deno.test("BaseServer.serveForever() rejects with what onListen throws, and may 
     throw new RangeError("no listening today");
   };
   await assertRejects(() => server.serveForever({ onListen }), RangeError, "no listening today");
+  const later = () => Promise.reject(new RangeError("nor later"));
+  await assertRejects(() => server.serveForever({ onListen: later }), RangeError, "nor later");
   const serving = server.serveForever();
   await server.shutdown();
   await serving;

@@ -155,3 +155,36 @@ export class FailingHandler extends StreamRequestHandler {
     throw new RangeError("as expected");
   }
 }
+
+/** Echoes, with calls under way whose answers are long. */
+export class EchoCaller extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    const call = this.server.call as (name: string, ...args: unknown[]) => Promise<unknown>;
+    const answers: Promise<unknown>[] = [];
+    for (let data = await this.request.recv(20_000); data.length > 0;) {
+      answers.push(call.call(this.server, "big", 1 + answers.length * 7_919 % 60_000));
+      await this.request.sendAll(data);
+      data = await this.request.recv(20_000);
+    }
+    const lengths = (await Promise.all(answers)).map((answer) => String(answer).length);
+    const isWhole = lengths.every((length, n) => length === 1 + n * 7_919 % 60_000);
+    await this.wfile.write(isWhole ? "whole" : `lengths: ${lengths}`);
+  }
+}
+
+/** Blocks in a read after a call, over the relay. */
+export class BlockingCaller extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  static override readonly blocking = true;
+
+  override async handle(): Promise<void> {
+    const call = this.server.call as (name: string, ...args: unknown[]) => Promise<unknown>;
+    const decoder = new TextDecoder();
+    const first = await call.call(this.server, "later", "first");
+    const line = decoder.decode(this.rfile.readlineSync());
+    const second = await call.call(this.server, "later", "second");
+    await this.wfile.write(`${first} ${line}${second} ${decoder.decode(this.rfile.readSync())}`);
+  }
+}

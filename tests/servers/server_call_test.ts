@@ -16,7 +16,9 @@ import {
   UDPServer,
 } from "@netkit/socketserver";
 import {
+  BlockingCaller,
   CallHandler,
+  EchoCaller,
   LateReader,
   LeavingHandler,
   OddCaller,
@@ -162,6 +164,15 @@ for (const Server of SERVERS) {
     assertEquals(await exchange(started.server.serverAddress, said), `ready\n${said.length}\n`);
   });
 
+  Deno.test(`BaseServer.call(): a handler of ${Server.name} echoes while long answers come, and mixes nothing`, async () => {
+    await using started = start<TCPServer>(new Server(LOOPBACK, EchoCaller));
+    const said = (n: number) => "abcdefghij".repeat(1 + n * 3_001);
+    const asked = Array.from({ length: Server === PlainServer ? 1 : 6 }, async (_, n) => {
+      assertEquals(await exchange(started.server.serverAddress, said(n)), said(n) + "whole");
+    });
+    await Promise.all(asked);
+  });
+
   Deno.test(`BaseServer.call(): a handler of ${Server.name} calls when its client has gone, and leaves calls behind`, async () => {
     const server = new Server(LOOPBACK, LeavingHandler);
     await using _ = start<TCPServer>(server);
@@ -203,6 +214,16 @@ Deno.test("BaseServer.call(): a handler in a subprocess hears what cannot go alo
   assertStringIncludes(lines[9]!, 'TypeError: Cannot send what "map" gave: Map is in it');
   assertEquals(lines[10], "100");
 });
+
+for (const Server of [ThreadingServer, ForkingServer]) {
+  Deno.test(`BaseServer.call(): a handler of ${Server.name} blocks in reads after calls, and loses nothing`, async () => {
+    await using started = start<TCPServer>(new Server(LOOPBACK, BlockingCaller));
+    for (let round = 0; round < 5; round++) {
+      const answer = await exchange(started.server.serverAddress, "hello\nagain\n");
+      assertEquals(answer, "first hello\nsecond again\n");
+    }
+  });
+}
 
 Deno.test("BaseServer.call() has the types of the server's methods", async () => {
   const server: PlainServer = new PlainServer(LOOPBACK, CallHandler, { bindAndActivate: false });

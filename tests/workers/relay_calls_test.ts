@@ -59,13 +59,26 @@ Deno.test("RelayCalls holds the stream back while calls are under way, but for e
 
 Deno.test("RelayCalls takes no more than a number of calls at once, and nothing that is none", () => {
   const { calls } = make();
-  for (let n = 0; n < MAX_CALLS; n++) calls.begin(CALL);
-  assertThrows(() => calls.begin(CALL), Deno.errors.InvalidData, "16 are under way");
+  for (let n = 0; n < 2 * MAX_CALLS; n++) calls.begin(CALL);
+  assertThrows(() => calls.begin(CALL), Deno.errors.InvalidData, "32 are under way");
   const odd = [null, 1, "x", {}, { id: "1", name: "a", args: [] }, { id: 1, name: {}, args: [] }];
   for (const value of [...odd, { id: 1, name: "a", args: { length: 1e9 } }]) {
     assertThrows(() => make().calls.begin(pack(value)), Deno.errors.InvalidData, "it is none");
   }
   assertThrows(() => make().calls.begin(bytes("garbage")), Deno.errors.InvalidData);
+});
+
+Deno.test("RelayCalls takes no more calls of a worker that does not take its answers", async () => {
+  const memory = RingChannel.allocate(1024); // which no answer fits into
+  const writer = new FrameWriter(new RingChannel(memory, "main"));
+  const calls = new RelayCalls(writer, () => Promise.resolve("x".repeat(50_000)));
+  for (let n = 0; n < 2 * MAX_CALLS; n++) {
+    calls.begin(CALL);
+    await new Promise((resolve) => setTimeout(resolve, 0)); // its method has ended
+  }
+  assertEquals(calls.holdsBack, false);
+  assertThrows(() => calls.begin(CALL), Deno.errors.InvalidData, "32 are under way");
+  calls.end();
 });
 
 Deno.test("RelayCalls answers nothing when the request has ended, and holds nothing back", async () => {

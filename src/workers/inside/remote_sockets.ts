@@ -73,16 +73,17 @@ export class RemoteTransport implements StreamTransport {
     const { reader } = this.#frames;
     this.#isReading = true;
     try {
-      while (this.#early.length === 0 && reader.left === 0 && !this.#ended) {
+      // While frames are read for calls, they are nobody else's, and neither is what is left of one.
+      while (this.#pump !== null && this.#early.length === 0 && !this.#ended) {
         this.#assertOpen("read from");
-        if (this.#pump === null) {
-          const type = reader.nextNow() ?? await this.#untilReleased(reader.next());
-          if (type === FRAME.RETURN) await (this.#reading = this.#calls.take());
-          else this.#meet(type);
-        } else {
-          if (this.#calls.pending) this.#tell(FRAME.MORE);
-          await this.#untilReleased(this.#pump.promise);
-        }
+        this.#tell(FRAME.MORE);
+        await this.#untilReleased(this.#pump.promise);
+      }
+      while (this.#pump === null && this.#early.length === 0 && reader.left === 0 && !this.#ended) {
+        this.#assertOpen("read from");
+        const type = reader.nextNow() ?? await this.#untilReleased(reader.next());
+        if (type === FRAME.RETURN) await (this.#reading = this.#calls.take());
+        else this.#meet(type);
       }
       this.#assertOpen("read from");
       if (this.#early.length > 0) return this.#takeEarly(p);
@@ -147,6 +148,8 @@ export class RemoteTransport implements StreamTransport {
 
   readSync(p: Uint8Array, timeout: number | null): number | null {
     this.#assertOpen("read from");
+    if (this.#early.length > 0) return this.#takeEarly(p);
+    if (this.#pump !== null && !this.#ended) throw busyError();
     const { reader, channel } = this.#frames;
     try {
       if (reader.left === 0 && !this.#ended && timeout !== null && !channel.canTimeOut) {
@@ -392,4 +395,11 @@ function closedError(action: string): Error {
 
 function goneError(): Error {
   return new Deno.errors.ConnectionReset("Cannot reach client: the connection was cut off");
+}
+
+/** For a read that blocks while the answer of a call is awaited, which comes the same way. */
+function busyError(): Error {
+  return new Deno.errors.Busy(
+    "Cannot block in a read: a call of 'server.call()' is under way in this subprocess; await it first",
+  );
 }
