@@ -385,7 +385,8 @@ export abstract class BaseServer<
    *
    * From a Worker what can be cloned goes along (`structuredClone()`), from a subprocess what is plain: `undefined`,
    * `null`, booleans, numbers, strings, arrays and objects of these, 60 KiB at the most each way as JSON. A subprocess has
-   * 16 calls under way; the next ones wait. A call that nobody awaits fails without a word.
+   * 16 calls under way; the next ones wait. A read or send that blocks there throws
+   * `Deno.errors.Busy` while a call is under way: await the call first. A call that nobody awaits fails without a word.
    *
    * @typeParam Server The server's own class, which a handler has by `declare readonly server: MyServer`.
    * @param name The method.

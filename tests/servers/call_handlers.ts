@@ -163,10 +163,11 @@ export class EchoCaller extends StreamRequestHandler {
   override async handle(): Promise<void> {
     const call = this.server.call as (name: string, ...args: unknown[]) => Promise<unknown>;
     const answers: Promise<unknown>[] = [];
-    for (let data = await this.request.recv(20_000); data.length > 0;) {
-      answers.push(call.call(this.server, "big", 1 + answers.length * 7_919 % 60_000));
+    while (true) {
+      answers.push(call.call(this.server, "slow", 1 + answers.length * 7_919 % 60_000));
+      const data = await this.request.recv(20_000);
+      if (data.length === 0) break;
       await this.request.sendAll(data);
-      data = await this.request.recv(20_000);
     }
     const lengths = (await Promise.all(answers)).map((answer) => String(answer).length);
     const isWhole = lengths.every((length, n) => length === 1 + n * 7_919 % 60_000);

@@ -3,7 +3,13 @@
  *
  * @module
  */
-import { assertEquals, assertMatch, assertRejects, assertStringIncludes } from "@std/assert";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
 import {
   ConcurrentTCPServer,
   type Constructor,
@@ -25,7 +31,16 @@ import {
   SumHandler,
   TalkHandler,
 } from "./call_handlers.ts";
-import { bytes, datagramClient, exchange, LOOPBACK, start, text, until } from "../harness.ts";
+import {
+  bytes,
+  datagramClient,
+  exchange,
+  LOOPBACK,
+  start,
+  text,
+  until,
+  writeAll,
+} from "../harness.ts";
 
 /** What the server may be asked, and what it may not. */
 function callable<Base extends Constructor<TCPServer>>(Base: Base) {
@@ -38,6 +53,7 @@ function callable<Base extends Constructor<TCPServer>>(Base: Base) {
       "later",
       "missing",
       "big",
+      "slow",
       "next",
       "say",
       "leave",
@@ -71,6 +87,11 @@ function callable<Base extends Constructor<TCPServer>>(Base: Base) {
     }
 
     big(length: number): string {
+      return "x".repeat(length);
+    }
+
+    async slow(length: number): Promise<string> {
+      await new Promise((resolve) => setTimeout(resolve, length % 5));
       return "x".repeat(length);
     }
 
@@ -166,9 +187,21 @@ for (const Server of SERVERS) {
 
   Deno.test(`BaseServer.call(): a handler of ${Server.name} echoes while long answers come, and mixes nothing`, async () => {
     await using started = start<TCPServer>(new Server(LOOPBACK, EchoCaller));
-    const said = (n: number) => "abcdefghij".repeat(1 + n * 3_001);
-    const asked = Array.from({ length: Server === PlainServer ? 1 : 6 }, async (_, n) => {
-      assertEquals(await exchange(started.server.serverAddress, said(n)), said(n) + "whole");
+    const asked = Array.from({ length: Server === PlainServer ? 1 : 6 }, async () => {
+      using conn = await Deno.connect(started.server.serverAddress);
+      const part = bytes("a".repeat(15_000));
+      for (let round = 0; round < 30; round++) {
+        await writeAll(conn, part);
+        let left = part.length;
+        for (const buffer = new Uint8Array(part.length); left > 0;) {
+          const count = await conn.read(buffer) ?? 0;
+          assert(count > 0, "the stream has ended");
+          assertEquals(text(buffer.subarray(0, count)).replaceAll("a", ""), "");
+          left -= count;
+        }
+      }
+      await conn.closeWrite();
+      assertEquals(await new Response(conn.readable).text(), "whole");
     });
     await Promise.all(asked);
   });
