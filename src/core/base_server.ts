@@ -9,7 +9,7 @@
  *
  * @module
  */
-import { type ClientAddress, type SocketAddress, type SocketType } from "../base/address.ts";
+import type { ClientAddress, SocketAddress, SocketType } from "../base/address.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { FaultLog } from "./fault_log.ts";
