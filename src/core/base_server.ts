@@ -272,11 +272,15 @@ export abstract class BaseServer<
     const ticks = this.serviceActions !== BaseServer.prototype.serviceActions;
     const tick = ticks ? () => this.serviceActions() : null;
     const limit = ticks ? pollInterval : null;
-    const serve = async (run: Run) => {
-      await onListen?.(this.serverAddress as ClientAddress);
-      await this.#serving.serve(run, limit, tick);
-    };
-    await this.#life.run(true, serve, signal);
+    const serve = (run: Run) => this.#serving.serve(run, limit, tick);
+    await this.#life.run(
+      true,
+      onListen === undefined ? serve : async (run) => {
+        await onListen(this.serverAddress as ClientAddress);
+        await serve(run);
+      },
+      signal,
+    );
   }
 
   /**
