@@ -177,6 +177,12 @@ export class UnitCommandHandler extends StreamRequestHandler {
     } else if (command === "spin") {
       await wfile.write("spinning");
       while (true);
+    } else if (command === "spin-later") {
+      await wfile.write("left a timer");
+      setTimeout(() => {
+        new BroadcastChannel("left").postMessage("running");
+        while (true);
+      }, 100); // when the request is over
     } else if (command === "stick") {
       await wfile.write("sticking");
       await new Promise(() => {});

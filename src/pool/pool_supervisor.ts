@@ -21,6 +21,10 @@ export const CLOSE_LIMIT = 1000;
 const LOOK_INTERVAL = 250;
 /** How much longer than a request may take a Worker may not have awaited, in milliseconds. */
 const STUCK_GRACE = 2000;
+/** The same for one that serves nobody, and may only wait for a processor that others use, in milliseconds. */
+const IDLE_GRACE = 5000;
+/** How long one that serves nobody is left alone after it has answered, in milliseconds. */
+const IDLE_REST = 1000;
 /** In how many looks at least: while the machine or this isolate is too busy to look, time passes that says nothing. */
 const STUCK_LOOKS = 6;
 /** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
@@ -305,9 +309,10 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   #look(limit: number): void {
     for (const worker of this.up) {
-      if (worker.counts().active === 0) continue;
-      const { looks, time } = worker.look();
-      if (looks >= STUCK_LOOKS && time > limit + STUCK_GRACE) this.#poison(worker);
+      const isIdle = worker.counts().active === 0; // what a handler has left behind may run all the same
+      const { looks, time } = worker.look(isIdle ? IDLE_REST : 0);
+      const most = limit + (isIdle ? IDLE_GRACE : STUCK_GRACE);
+      if (looks >= STUCK_LOOKS && time > most) this.#poison(worker);
     }
   }
 

@@ -65,6 +65,8 @@ export class PoolWorker implements Supervised {
   readonly #events: PoolWorkerEvents;
   /** What it has not answered yet; null for nothing. */
   #asked: { looks: number; since: number } | null = null;
+  /** When it answered last, by the clock of `performance.now()`. */
+  #answered = -Infinity;
   readonly #unlistened = Promise.withResolvers<void>();
 
   /**
@@ -131,14 +133,17 @@ export class PoolWorker implements Supervised {
   /**
    * Looks whether it awaits: asks it for an answer, which takes one that does no more than a turn of its event loop.
    *
+   * @param rest How long it is left alone after an answer, in milliseconds.
    * @returns For how many looks in a row it has not answered, and for how long, in milliseconds.
    */
-  look(): { looks: number; time: number } {
+  look(rest: number): { looks: number; time: number } {
     const now = performance.now();
     if (this.#asked === null) {
-      const asked = this.#asked = { looks: 0, since: now };
+      if (now - this.#answered < rest) return { looks: 0, time: 0 };
+      this.#asked = { looks: 0, since: now };
       void this.order({ name: "ping" }).then(() => {
-        if (this.#asked === asked) this.#asked = null;
+        this.#asked = null;
+        this.#answered = performance.now();
       });
       return { looks: 0, time: 0 };
     }

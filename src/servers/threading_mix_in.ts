@@ -66,10 +66,11 @@ export interface ThreadingOptions extends Omit<ConcurrencyOptions, "maxConnectio
    */
   daemonThreads?: boolean;
   /**
-   * How many Workers are replaced whose handlers never await, so that Deno can end neither the handler nor the Worker: each
-   * goes on computing beside those that serve. One more that does the same is given up on, too, but its place stays empty,
-   * which is said once in the log, as an error. With no place left `serveForever()` rejects. `null` for as many as there may be Workers. `stats().workers.poisoned`
-   * counts them. Without a `requestTimeout` no handler is given up on.
+   * How many Workers are replaced whose handlers never await, or leave something running that never does, so that Deno can
+   * end neither the handler nor the Worker: each goes on computing beside those that serve. One more that does the same is
+   * given up on, too, but its place stays empty, which is said once in the log, as an error. With no place left
+   * `serveForever()` rejects. `null` for as many as there may be Workers. `stats().workers.poisoned` counts them. Without a
+   * `requestTimeout` no handler is given up on. A Worker that serves nobody has 5 seconds more than that to show that it awaits.
    *
    * @default {null}
    */

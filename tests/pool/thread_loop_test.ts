@@ -521,6 +521,37 @@ for (
     "a pool": "new PoolTCPServer(address, AwaitingUnitCommandHandler, { ...options, workers: 1 })",
   })
 ) {
+  Deno.test(`fault 37: ${how} are replaced that serve nobody and never await what a handler has left running`, async () => {
+    const lines = await poison(`
+      const options = { requestTimeout: 500, maxPoisoned: 8, logger };
+      const server = ${made};
+      server.handleError = () => {};
+      const serving = server.serveForever();
+      await until(() => server.stats().workers!.spare === 1);
+      const running = new Promise((resolve) => new BroadcastChannel("left").onmessage = resolve);
+      console.log(await ask("spin-later", 12));
+      await running;
+      // A Worker may have taken one more client just before it began to run on.
+      const late = () => new Promise((resolve) => setTimeout(resolve, 2000, "late"));
+      let answer;
+      do answer = await Promise.race([ask("served", 1).catch(() => "failed"), late()]);
+      while (answer !== "1" || server.stats().workers!.poisoned === 0);
+      console.log("answered", server.stats().workers!.poisoned);
+    `);
+    const others = lines.filter((line) => !line.startsWith("error: "));
+    assertEquals(others, ["left a timer", "answered 1"]);
+  });
+}
+
+for (
+  const [how, made] of Object.entries({
+    "threads that accept":
+      "new ThreadingTCPServer(address, AwaitingUnitCommandHandler, { ...options, maxThreads: 1 })",
+    "threads of the relay":
+      "new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 })",
+    "a pool": "new PoolTCPServer(address, AwaitingUnitCommandHandler, { ...options, workers: 1 })",
+  })
+) {
   Deno.test(`serveForever() of ${how} rejects when all Workers there may be are given up on, and does not begin again`, async () => {
     const lines = await poison(`
       const options = { maxPoisoned: 0, requestTimeout: 300, logger: { ...logger, error() {} } };
