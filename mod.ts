@@ -67,6 +67,8 @@
  * Not in Python: `TLSServer`, `drain()`, `stats()`, `state`, `finished`, `ref()`, `unref()`, and the
  * hook `prepareRequest()`, in which `TLSServer` does the handshake, outside of the accept loop.
  *
+ * `@netkit/socketserver/testing` has what tests of a service need: servers without sockets, and handlers' errors as failures.
+ *
  * ## Permissions
  *
  * | Server                   | Deno needs                                                                                    |
@@ -147,7 +149,7 @@
  *   others are lost and counted, and the service goes on; but a program that ends by itself then waits
  *   for the reader, and one that calls `Deno.exit()`, as the command line does, does not.
  * - A Worker in a loop that never awaits cannot be stopped; after `requestTimeout` its place is free, and where it accepts
- *   by itself, 2 s later.
+ *   by itself, 2 s later, or 5 s where a request has left that loop behind; a client that it took just then is never served.
  * - A Worker needs 20 free descriptors to start, and gets 40 where there are so many: a threading
  *   server serves from `ulimit -n 48` on, one Worker at a time, and below that says what it lacks.
  *

@@ -173,7 +173,7 @@ Deno.test("README.md has at most 200 lines", () => {
  */
 const FLOORS = [
   ...["base", "sockets", "channel", "core", "workers", "families", "pool", "servers"],
-  ...["mod.ts", "cli"],
+  ...["testing", "mod.ts", "cli"],
 ];
 
 /** The modules of this package that each of its modules imports. */
