@@ -47,6 +47,20 @@ const HANDLERS = `
   }
 `;
 
+/** A test of that service, without sockets. */
+const TEST = `
+  import { TCPServer } from "@netkit/socketserver";
+  import { MemoryMixIn, serveInTest } from "@netkit/socketserver/testing";
+  import { GreetHandler } from "./handlers.ts";
+
+  Deno.test("greets", async () => {
+    const Server = MemoryMixIn(TCPServer);
+    await using run = serveInTest(new Server({ hostname: "127.0.0.1", port: 0 }, GreetHandler));
+    const answer = await run.server.exchange("Ada\\n");
+    if (!answer.startsWith("Hello, Ada, says ")) throw new Error(answer);
+  });
+`;
+
 /** Serves in the mode of its first argument; the others are permissions for subprocesses. */
 const SERVER = `
   import {
@@ -138,6 +152,7 @@ class Project {
       "handlers.ts": HANDLERS,
       "lib/greeting.ts": `export const greeting = "Hello";`,
       "server.ts": SERVER,
+      "service_test.ts": TEST,
     });
     return new Project(folder, source);
   }
@@ -258,6 +273,14 @@ Deno.test("a project that imports the package passes deno check", async () => {
   const project = await Project.make(source);
   const check = ["check", "--quiet", "server.ts"];
   await succeed(project.deno(tempFolder(), check, { cwd: project.path(".") }));
+});
+
+Deno.test("a project that imports the package tests its service by it, without permissions", async () => {
+  const source = webRegistry(await filesOfRegistry());
+  await using _ = source.servers;
+  const project = await Project.make(source);
+  const test = ["test", "--quiet", "--no-prompt", "service_test.ts"];
+  await succeed(project.deno(tempFolder(), test, { cwd: project.path(".") }));
 });
 
 Deno.test("fault 8: a subprocess takes the package from the cache, whatever host it is of, and needs no permission for that", async () => {
