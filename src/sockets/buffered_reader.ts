@@ -269,12 +269,8 @@ export class BufferedReader
   }
 
   /** Iterates over the lines as bytes with their ends, until the stream ends. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
-    while (true) {
-      const line = await this.readline();
-      if (line.length === 0) return;
-      yield line;
-    }
+  [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array<ArrayBuffer>, void, void> {
+    return new LineIterator(() => this.readline(), (line) => line);
   }
 
   /** Iterates as `for await` does, blocking the isolate: over the lines as bytes with their ends. */
@@ -293,9 +289,8 @@ export class BufferedReader
    * @returns The lines.
    * @throws {RangeError} When there is no such encoding, or one in which a line end is not one byte.
    */
-  async *lines(encoding = "utf-8"): AsyncGenerator<string, void, void> {
-    const decode = lineDecoder(encoding);
-    for await (const line of this) yield decode(line);
+  lines(encoding = "utf-8"): AsyncIterableIterator<string, void, void> {
+    return new LineIterator(() => this.readline(), lineDecoder(encoding));
   }
 
   /** Iterates as {@linkcode BufferedReader.lines}, blocking the isolate. */
@@ -411,6 +406,43 @@ export class BufferedReader
     } finally {
       this.#reading = false;
     }
+  }
+}
+
+/** Iterates over lines, as an asynchronous generator would, which takes several promises more for each line. */
+class LineIterator<Line> implements AsyncIterableIterator<Line, void, void> {
+  /** Gives the next line as bytes, with none at the end of the stream; null when the iteration has ended. */
+  #read: (() => Promise<Uint8Array<ArrayBuffer>>) | null;
+  readonly #convert: (line: Uint8Array<ArrayBuffer>) => Line;
+
+  constructor(
+    read: () => Promise<Uint8Array<ArrayBuffer>>,
+    convert: (line: Uint8Array<ArrayBuffer>) => Line,
+  ) {
+    this.#read = read;
+    this.#convert = convert;
+  }
+
+  async next(): Promise<IteratorResult<Line, void>> {
+    if (this.#read === null) return { done: true, value: undefined };
+    let line: Uint8Array<ArrayBuffer>;
+    try {
+      line = await this.#read();
+    } catch (error) {
+      this.#read = null;
+      throw error;
+    }
+    if (line.length > 0) return { done: false, value: this.#convert(line) };
+    return await this.return();
+  }
+
+  return(): Promise<IteratorResult<Line, void>> {
+    this.#read = null;
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
   }
 }
 

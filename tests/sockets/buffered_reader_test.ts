@@ -525,10 +525,32 @@ Deno.test("BufferedReader.lines() keeps a byte order mark, on each line", async 
 Deno.test("BufferedReader.lines() refuses encodings in which a line end is not one byte", async () => {
   for (const encoding of ["utf-16", "utf-16le", "UTF-16BE", "no-such-encoding"]) {
     const reader = readerOf("abc\n");
-    await assertRejects(() => collect(reader.lines(encoding)), RangeError);
+    assertThrows(() => reader.lines(encoding), RangeError);
     assertEquals(text(await reader.read()), "abc\n");
   }
 });
+
+for (const how of ["bytes", "text"]) {
+  const iterate = (reader: BufferedReader): AsyncIterableIterator<unknown, void, void> =>
+    how === "bytes" ? reader[Symbol.asyncIterator]() : reader.lines();
+
+  Deno.test(`BufferedReader's iteration over lines as ${how} is over when it has failed, and the reader goes on`, async () => {
+    const source = new ChunkSource("abcdefgh\nnext\n");
+    const reader = new BufferedReader(source, { maxLineLength: 4 });
+    const lines = iterate(reader);
+    await assertRejects(() => lines.next(), LineTooLongError);
+    assertEquals(await lines.next(), { done: true, value: undefined });
+    assertEquals(text(await reader.readline(100)), "abcdefgh\n");
+  });
+
+  Deno.test(`BufferedReader's iteration over lines as ${how} leaves the rest to others when its loop is left`, async () => {
+    const reader = readerOf("one\ntwo\nthree\n");
+    const lines = iterate(reader);
+    for await (const _ of lines) break;
+    assertEquals(await lines.next(), { done: true, value: undefined });
+    assertEquals(text(await reader.readline()), "two\n");
+  });
+}
 
 Deno.test("BufferedReader.readable gives the rest, what was buffered first", async () => {
   const reader = readerOf("head\nbody ", "and more");
