@@ -17,11 +17,11 @@
  * and the counters of `--stats` go to standard error; these are one live line on a terminal, and elsewhere JSON lines:
  *
  * ```json
- * {"time":"2026-01-01T00:00:00.000Z","active":1,"peak":9,"completed":120,"failed":2,"aborted":0,"rejected":0,"perSecond":60.5}
+ * {"time":"2026-01-01T00:00:00.000Z","active":1,"peak":9,"completed":120,"failed":2,"gone":1,"aborted":0,"rejected":0,"perSecond":60.5}
  * ```
  *
- * The names are those of `stats()`: `failed` counts clients that hung up in the middle of their request, too, and
- * `perSecond` what was completed per second since the last line.
+ * The names are those of `stats()`, but that its `failed` is parted in two: `gone` counts clients that reset their
+ * connection or hung up before they had their answer. `perSecond` is what was completed per second since the last line.
  *
  * SIGINT or SIGTERM gives clients 10 seconds, or `--drain`, to finish; one more, half a second later or more, ends all
  * at once.
@@ -50,6 +50,7 @@
  */
 import * as socketserver from "../../mod.ts";
 import { type Command, HELP, type Mode, parseCommand, UsageError } from "./args.ts";
+import { countersOf } from "./counters.ts";
 import { type Handler, loadHandler } from "./handler.ts";
 import { Output } from "./output.ts";
 import { isInstance, messageOf } from "../base/errors.ts";
@@ -119,7 +120,7 @@ async function run(command: Command): Promise<number> {
     `Listening on ${socketserver.formatAddress(server.serverAddress)} ` +
       `(${command.listen.transport}, ${command.mode})`,
   );
-  if (command.stats !== null) output.show(() => server.stats(), command.stats);
+  if (command.stats !== null) output.show(countersOf(server), command.stats);
   let exitCode = 0;
   try {
     await Promise.race([server.serveForever(), interrupted]);

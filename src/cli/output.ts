@@ -4,9 +4,9 @@
  * @module
  */
 import type { Level } from "./args.ts";
+import type { Counters } from "./counters.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import type { ServerLogger } from "../base/log.ts";
-import type { ServerStats } from "../core/server_stats.ts";
 import { stderr } from "../base/stderr.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -16,7 +16,7 @@ export class Output implements ServerLogger, Disposable {
   readonly #level: number;
   readonly #isTerminal: boolean;
   #timer: ReturnType<typeof setInterval> | undefined;
-  #stats: (() => ServerStats) | null = null;
+  #read: (() => Counters) | null = null;
   /** The live line on the terminal. */
   #live = "";
   /** The length of the longest live line so far. */
@@ -50,8 +50,8 @@ export class Output implements ServerLogger, Disposable {
   }
 
   /** Shows counters each `interval` milliseconds, as long as the program lives. */
-  show(stats: () => ServerStats, interval: number): void {
-    this.#stats = stats;
+  show(read: () => Counters, interval: number): void {
+    this.#read = read;
     this.#since = performance.now();
     this.#timer = setInterval(() => this.#show(), interval);
     Deno.unrefTimer(this.#timer);
@@ -59,10 +59,10 @@ export class Output implements ServerLogger, Disposable {
 
   /** Shows the counters for the last time, if they are shown at all. */
   [Symbol.dispose](): void {
-    if (this.#stats === null) return;
+    if (this.#read === null) return;
     clearInterval(this.#timer);
     this.#show();
-    this.#stats = null;
+    this.#read = null;
     // Blanks the "^C" that the terminal has put behind a line, which may have been a longer one.
     if (this.#isTerminal) this.#write(`\r${this.#live.padEnd(this.#widest + 2)}\n`);
   }
@@ -77,14 +77,15 @@ export class Output implements ServerLogger, Disposable {
   }
 
   #show(): void {
-    const { active, peak, completed, failed, aborted, rejected } = this.#stats!();
+    const counters = this.#read!();
+    const { active, peak, completed, failed, gone, aborted, rejected } = counters;
     const now = performance.now();
     const perSecond = Math.round((completed - this.#completed) * 10_000 / (now - this.#since)) / 10;
     this.#completed = completed;
     this.#since = now;
     if (!this.#isTerminal) {
-      const counters = { active, peak, completed, failed, aborted, rejected, perSecond };
-      this.#write(`${JSON.stringify({ time: new Date().toISOString(), ...counters })}\n`);
+      const time = new Date().toISOString();
+      this.#write(`${JSON.stringify({ time, ...counters, perSecond })}\n`);
       return;
     }
     const [first, ...others] = [
@@ -92,6 +93,7 @@ export class Output implements ServerLogger, Disposable {
       `${perSecond}/s`,
       `completed ${completed}`,
       `failed ${failed}`,
+      `gone ${gone}`,
       `aborted ${aborted}`,
       `rejected ${rejected}`,
       `peak ${peak}`,

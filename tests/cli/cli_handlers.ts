@@ -49,6 +49,17 @@ export class FailingHandler extends StreamRequestHandler {
   }
 }
 
+/** Takes words of four bytes, and answers each; fails at "fail". */
+export class WordHandler extends StreamRequestHandler {
+  override async handle(): Promise<void> {
+    while (true) {
+      const word = decoder.decode(await this.rfile.readExactly(4));
+      if (word === "fail") throw new Error("failed on purpose");
+      await this.wfile.write(word);
+    }
+  }
+}
+
 /** Answers once in upper case. */
 export async function upper(request: StreamSocket): Promise<void> {
   await request.sendAll(decoder.decode(await request.recv()).toUpperCase());

@@ -4,9 +4,12 @@
  * @module
  */
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import type { ServerStats, SocketAddress } from "@netkit/socketserver";
+import type { SocketAddress } from "@netkit/socketserver";
 import { main } from "@netkit/socketserver/cli";
+import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import type { Counters } from "../../src/cli/counters.ts";
+import { reset, resettable } from "../conversation.ts";
 import {
   bytes,
   CONFIG,
@@ -157,7 +160,7 @@ Deno.test("cli --max-per-source closes the connections of a client that are beyo
   using second = await connect(address);
   assertEquals(await second.read(new Uint8Array(1)), null);
   const lines = (await tool.stop()).stderr.trimEnd().split("\n");
-  assertEquals((JSON.parse(lines.at(-1)!) as Counters).rejected, 1);
+  assertEquals((JSON.parse(lines.at(-1)!) as StatsLine).rejected, 1);
 });
 
 Deno.test("cli --request-timeout cuts a request off", async () => {
@@ -321,16 +324,16 @@ Deno.test("cli ends with the code of a ServerExit that the handler throws", asyn
 });
 
 /** What a JSON line of `--stats` has. */
-type Counters =
-  & Pick<ServerStats, "active" | "peak" | "completed" | "failed" | "aborted" | "rejected">
-  & { perSecond: number };
+interface StatsLine extends Counters {
+  perSecond: number;
+}
 
 Deno.test("cli --stats writes a JSON line per interval, and one at the end", async () => {
   const args = [HANDLERS, "--class", "UpperHandler", ...TCP, "--stats=0.02"];
   await using tool = new Tool(args);
   const address = await tool.address();
   const lines = () =>
-    tool.stderr.split("\n").slice(0, -1).map((line) => JSON.parse(line) as Counters);
+    tool.stderr.split("\n").slice(0, -1).map((line) => JSON.parse(line) as StatsLine);
   for (let turn = 0; turn < 3; turn++) await exchange(address, "hello\n");
   using conn = await connect(address);
   assertEquals(await askOn(conn, "hello"), "HELLO");
@@ -338,11 +341,12 @@ Deno.test("cli --stats writes a JSON line per interval, and one at the end", asy
   assert(lines().some(({ perSecond }) => perSecond > 0));
   conn.close();
   await tool.stop();
-  const { active, peak, completed, failed, aborted, rejected } = lines().at(-1)!;
-  assertEquals({ active, completed, failed, aborted, rejected }, {
+  const { active, peak, completed, failed, gone, aborted, rejected } = lines().at(-1)!;
+  assertEquals({ active, completed, failed, gone, aborted, rejected }, {
     active: 0,
     completed: 4,
     failed: 0,
+    gone: 0,
     aborted: 0,
     rejected: 0,
   });
@@ -356,7 +360,34 @@ Deno.test("cli --stats counts what fails, beside the log", async () => {
   const lines = (await tool.stop()).stderr.trimEnd().split("\n");
   assertMatch(lines[0]!, /^ERROR .*/);
   assertStringIncludes(lines.join("\n"), "failed on purpose");
-  assertEquals((JSON.parse(lines.at(-1)!) as Counters).failed, 1);
+  assertEquals((JSON.parse(lines.at(-1)!) as StatsLine).failed, 1);
+});
+
+for (const mode of ["sync", "concurrent", "threading", "forking", "pool"]) {
+  Deno.test(`cli --mode ${mode} --stats tells clients that went away from requests that failed`, async () => {
+    const args = [HANDLERS, "--class", "WordHandler", ...TCP, "--mode", mode, "--stats=0.02"];
+    await using tool = new Tool([...args, "--log-level", "error"]);
+    const address = await tool.address() as Deno.NetAddr;
+    const vanishing = await resettable(address);
+    vanishing.write("word");
+    await once(vanishing, "data");
+    await reset(vanishing);
+    await exchange(address, "wo"); // and hangs up
+    assertEquals(await exchange(address, "wordfail"), "word");
+    await until(() => /"failed":1,"gone":2,"aborted":0/.test(tool.stderr));
+    const lines = (await tool.stop()).stderr.trimEnd().split("\n");
+    const { completed, failed, gone } = JSON.parse(lines.at(-1)!) as StatsLine;
+    assertEquals({ completed, failed, gone }, { completed: 0, failed: 1, gone: 2 });
+  });
+}
+
+Deno.test("cli --stats counts clients that hang up during the handshake of TLS as gone, and others as failed", async () => {
+  const listen = ["--tls", "127.0.0.1:0", ...PEM];
+  await using tool = new Tool([HANDLERS, "--class", "UpperHandler", ...listen, "--stats=0.02"]);
+  const address = await tool.address();
+  (await connect(address)).close();
+  await exchange(address, "GET / HTTP/1.1\r\n\r\n").catch(() => {}); // no TLS, which may end in a reset
+  await until(() => tool.stderr.includes('"failed":1,"gone":1,'));
 });
 
 Deno.test({
@@ -369,7 +400,7 @@ Deno.test({
     await until(
       () =>
         tool.stdout.includes(
-          "\ractive 0, 0/s, completed 0, failed 0, aborted 0, rejected 0, peak 0",
+          "\ractive 0, 0/s, completed 0, failed 0, gone 0, aborted 0, rejected 0, peak 0",
         ),
       PATIENCE,
     );
@@ -383,7 +414,7 @@ Deno.test({
     assertMatch(lines[0]!, /^ERROR .* failed on purpose$|^ERROR /);
     assertMatch(
       lines.at(-1)!,
-      /^active 0, 0\/s, completed 0, failed 1, aborted 0, rejected 0, peak 1$/,
+      /^active 0, 0\/s, completed 0, failed 1, gone 0, aborted 0, rejected 0, peak 1$/,
     );
     assertEquals(lines.filter((line) => line.startsWith("active")).length, 1);
   },
@@ -504,7 +535,7 @@ Deno.test("cli says in one line what is wrong with its arguments", async () => {
 
 Deno.test("cli says in one line which handler it does not find, or cannot use", async () => {
   const names =
-    "ExitHandler, FailingHandler, HomeHandler, UpperDatagramHandler, UpperHandler, upper";
+    "ExitHandler, FailingHandler, HomeHandler, UpperDatagramHandler, UpperHandler, WordHandler, upper";
   const of = (name: string) => [HANDLERS, "--class", name];
   const empty = await moduleOf("export const x = 1; export class A {}");
   const cases: [args: string[], line: string][] = [
