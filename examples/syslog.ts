@@ -104,9 +104,11 @@ if (import.meta.main) {
   await using datagrams = new UDPServer(address, DatagramSyslogHandler);
   await using streams = new ConcurrentTCPServer(address, SyslogHandler);
   const servers = [datagrams, streams];
-  Deno.addSignalListener("SIGINT", () => {
-    for (const server of servers) server.drain({ timeout: 1000 });
-  });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    Deno.addSignalListener(signal, () => {
+      for (const server of servers) server.drain({ timeout: 1000 });
+    });
+  }
   console.log(`Listening on ${formatAddress(streams.serverAddress)}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");

@@ -509,3 +509,10 @@ Deno.test("syslog.ts takes messages over TCP, with their length before them or i
   other.close();
   await server.leave(/^(\w+ Cannot serve client "\S+": Cannot read line: .*\n)*$/);
 });
+
+Deno.test("syslog.ts leaves at SIGTERM", async () => {
+  await using server = new Recipe("syslog.ts", { port: freePort() });
+  await server.port();
+  const { code, stdout, stderr } = await server.stop();
+  assertEquals([code, stderr, stdout.endsWith("Leaving.\n")], [0, "", true]);
+});
