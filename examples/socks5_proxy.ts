@@ -59,9 +59,8 @@ class SOCKSHandler extends StreamRequestHandler {
     }
     if (type !== 4) return null;
     const view = new DataView((await this.rfile.readExactly(16)).buffer);
-    return Array.from({ length: 8 }, (_, index) => view.getUint16(index * 2).toString(16)).join(
-      ":",
-    );
+    const groups = Array.from({ length: 8 }, (_, index) => view.getUint16(2 * index).toString(16));
+    return groups.join(":");
   }
 
   /** Answers with a code; the address that it comes with is of no use to anybody. */
