@@ -145,14 +145,14 @@ export class Relay {
       this.#over = true;
       this.#conclude(outcome);
     } finally {
-      signal.removeEventListener("abort", cutOff);
-      clearTimeout(this.#grace);
       clearTimeout(this.#expiry);
       clearTimeout(this.#linger);
       worker.onClosed = null;
       worker.onCall = null;
       this.#calls.end();
-      await writer.settled(); // a frame must be whole before the next request's
+      await writer.settled(); // a frame must be whole before the next request's; the worker may take none any more
+      signal.removeEventListener("abort", cutOff);
+      clearTimeout(this.#grace);
       if (this.#aborted && !this.#died) worker.clearAbort();
       this.#over = true;
     }

@@ -189,3 +189,17 @@ export class BlockingCaller extends StreamRequestHandler {
     await this.wfile.write(`${first} ${line}${second} ${decoder.decode(this.rfile.readSync())}`);
   }
 }
+
+/** Has more answers on their way than there is room for, and then neither takes them nor awaits. */
+export class DeafCaller extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+
+  override async handle(): Promise<void> {
+    await this.wfile.write(`${Deno.pid}`);
+    const call = this.server.call as (name: string, ...args: unknown[]) => Promise<unknown>;
+    for (let n = 0; n < 16; n++) void call.call(this.server, "big", 60_000);
+    setTimeout(() => {
+      while (true);
+    });
+  }
+}

@@ -524,6 +524,23 @@ Deno.test("ForkingTCPServer whose program exits leaves no child, and one that is
   }
 });
 
+Deno.test("ForkingTCPServer whose program exits leaves no child that never awaits", async () => {
+  const then = "await Deno.stdin.read(new Uint8Array(1)); Deno.exit(3);";
+  await using program = await startProgram("SpinHandler", "{}", then);
+  const [conn] = await begin(program.address, "");
+  using _ = conn;
+  const pids = childrenOf(program.pid);
+  try {
+    const writer = program.child.stdin.getWriter();
+    await writer.write(bytes("x"));
+    writer.releaseLock();
+    assertEquals((await program.child.status).code, 3);
+    await until(() => !pids.some(isAlive));
+  } finally {
+    pids.forEach(kill);
+  }
+});
+
 Deno.test("ForkingTCPServer: an interrupt from the terminal ends no request; the server decides", async () => {
   await using fixture = serve(HoldHandler);
   const [conn, pid] = await begin(fixture.address);

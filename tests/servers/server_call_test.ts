@@ -24,6 +24,7 @@ import {
 import {
   BlockingCaller,
   CallHandler,
+  DeafCaller,
   EchoCaller,
   LateReader,
   LeavingHandler,
@@ -35,6 +36,7 @@ import {
   bytes,
   datagramClient,
   exchange,
+  ListLogger,
   LOOPBACK,
   start,
   text,
@@ -269,4 +271,18 @@ Deno.test("BaseServer.call() has the types of the server's methods", async () =>
   // @ts-expect-error An argument of another type.
   assertEquals(await server.call("add", "1"), "01");
   await server.serverClose();
+});
+
+Deno.test("BaseServer.call(): a child that takes no answers after its handler has ended is killed at requestTimeout, and its place is free", async () => {
+  const options = { ...{ maxChildren: 1, requestTimeout: 1000 }, logger: new ListLogger() };
+  const server = new ForkingServer(LOOPBACK, DeafCaller, options);
+  await using _ = start(server);
+  const pids = new Set<string>();
+  while (pids.size < 2) {
+    pids.add(await exchange(server.serverAddress, ""));
+    pids.delete(""); // where the machine was too busy for an answer in that time
+  }
+  await server.drain({ timeout: 0 });
+  await server.finished;
+  assertEquals(server.stats().workers!.busy, 0);
 });
