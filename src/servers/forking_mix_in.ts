@@ -130,7 +130,7 @@ const ENV_NAMES = [
  * the handler needs of its server comes by `requestContext()`. A spare subprocess hides the start. What a handler prints
  * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
  * owns the sockets; a subprocess that dies is a `WorkerDiedError` with the exit code or the signal. None outlives the
- * server, even one that was killed, by more than 2 s, except where a handler computes without awaiting: that ends first.
+ * server, even one that was killed, by more than 2 s; but where that was killed, a handler that never awaits ends first.
  * Needs `--allow-run` of Deno itself (`Deno.execPath()`). Where three starts in a row fail and no subprocess has ever been
  * of use, `serveForever()` rejects with the first error; later failures are logged.
  *

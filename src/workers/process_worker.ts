@@ -62,6 +62,14 @@ export interface ChildOptions {
   signal?: AbortSignal;
 }
 
+/** Those that run. */
+const running = new Set<ProcessWorker>();
+
+/** Ends all, as the program ends, by `Deno.exit()` for one: a child whose handler never awaits would not notice that. */
+function killAll(): void {
+  for (const worker of running) worker.killAtOnce();
+}
+
 /** A subprocess that runs a handler. */
 export class ProcessWorker extends HandlerWorker {
   readonly name: string;
@@ -115,6 +123,8 @@ export class ProcessWorker extends HandlerWorker {
     this.#output = child.stderr.getReader();
     this.#outputEnded = this.#readOutput(closedMark(key));
     this.ended = this.#watch(child);
+    running.add(this);
+    if (running.size === 1) globalThis.addEventListener("unload", killAll);
   }
 
   override async init(init: Init): Promise<void> {
@@ -163,6 +173,7 @@ export class ProcessWorker extends HandlerWorker {
   async #watch(child: Deno.ChildProcess): Promise<WorkerEnd> {
     const { code, signal } = await child.status;
     this.#alive = false;
+    running.delete(this);
     clearTimeout(this.#dying);
     // Its last words may still be in the pipes.
     const over = Promise.all([this.#channel.over, this.#outputEnded]);
@@ -170,6 +181,11 @@ export class ProcessWorker extends HandlerWorker {
     this.#channel.close();
     if (!isInTime) await Promise.all([this.#output.cancel(), over]);
     return { code: signal === null ? code : null, signal };
+  }
+
+  /** Ends the child at once, without a chance to say anything. */
+  killAtOnce(): void {
+    this.#signal("SIGKILL");
   }
 
   #signal(signal: Deno.Signal): void {
