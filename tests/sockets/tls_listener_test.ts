@@ -315,6 +315,22 @@ Deno.test("NodeTLSConn frees the descriptors of clients that are silent or refus
   await until(() => openDescriptors() <= before + 20 + SLACK);
 });
 
+for (
+  const [what, said] of [["nothing", []], ["half of a record", [0x16, 3, 1, 2, 0, 1]]] as const
+) {
+  Deno.test(`NodeTLSConn.handshake() fails at once for a client that has said ${what} and is gone`, async () => {
+    const options = { handshakeTimeout: null, logger: new ListLogger() };
+    await using started = await NodeTLSServer.start(EchoHandler, options);
+    const { server } = started;
+    for (let index = 0; index < 10; index++) {
+      using conn = await connect(server.serverAddress);
+      await writeAll(conn, new Uint8Array(said));
+    }
+    await until(() => server.stats().failed === 10);
+    assertEquals(server.stats().active, 0);
+  });
+}
+
 Deno.test("NodeTLSConn.close() frees the descriptor of a client that reads nothing", async () => {
   const flood = async (request: StreamSocket) => {
     request.timeout = 50;

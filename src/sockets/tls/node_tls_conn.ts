@@ -33,8 +33,9 @@ export class NodeTLSConn implements Deno.TlsConn {
   #handshake: Promise<Deno.TlsHandshakeInfo> | null = null;
   /** What has been read and not been asked for yet. */
   #leftover: Uint8Array = new Uint8Array(0);
-  /** Whether the connection has ended, and whether the client has said before that it would. */
+  /** Whether the connection has ended, whether the handshake had before, and whether the client has said that it would. */
   #hasEnded = false;
+  #isSecure = false;
   #saidGoodbye = false;
   /** Why nothing can be read or written any more. */
   #fault: Error | null = null;
@@ -130,7 +131,10 @@ export class NodeTLSConn implements Deno.TlsConn {
       if (chunk === null && !this.#hasEnded) this.#saidGoodbye = true;
       return push.call(socket, chunk, encoding);
     };
-    socket.on("secure", () => resolve({ alpnProtocol: socket.alpnProtocol || null }));
+    socket.on("secure", () => {
+      this.#isSecure = true;
+      resolve({ alpnProtocol: socket.alpnProtocol || null });
+    });
     socket.on("readable", () => this.#wake());
     socket.on("end", () => this.#wake());
     socket.on("error", (error) => this.#fail(error));
@@ -155,6 +159,7 @@ export class NodeTLSConn implements Deno.TlsConn {
     try {
       const count = await this.#conn.read(buffer);
       if (count === null) this.#hasEnded = true;
+      if (count === null && !this.#isSecure) return this.#fail(unexpectedEnd()); // else the socket waits for ever
       records.push(count === null ? null : buffer.subarray(0, count));
     } catch (error) {
       this.#fail(error as Error);
