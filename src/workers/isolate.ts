@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { type ErrorMessage, fromErrorMessage } from "../channel/messages.ts";
 import { Exchange, type ExchangeMessage } from "./exchange.ts";
 import type { WorkerEnd } from "./worker.ts";
 
@@ -30,8 +31,12 @@ export interface Greeting<Init> {
   init: Init;
 }
 
-/** What comes by the port from the Worker: its part of the exchange, news, or that it ends itself. */
-export type FromIsolate = ExchangeMessage | { news: unknown } | { exitCode: number };
+/** What comes by the port from the Worker: its part of the exchange, news, or that it ends itself, or by an error. */
+export type FromIsolate =
+  | ExchangeMessage
+  | { news: unknown }
+  | { exitCode: number }
+  | { uncaught: ErrorMessage };
 
 /** Who has started a Worker. */
 export interface IsolateOwner<T extends Talk> {
@@ -78,6 +83,7 @@ export class Isolate<T extends Talk> {
     const take = (data: FromIsolate) => {
       if ("news" in data) owner.onNews(data.news);
       else if ("exitCode" in data) this.#end({ code: Number(data.exitCode), signal: null });
+      else if ("uncaught" in data) this.fail(fromErrorMessage(data.uncaught));
       else this.#exchange.take(data);
     };
     port.onmessage = ({ data }: MessageEvent<FromIsolate>) => {

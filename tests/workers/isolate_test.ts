@@ -3,12 +3,24 @@
  *
  * @module
  */
-import { assertEquals, assertInstanceOf } from "@std/assert";
+import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
 import { PoolTCPServer, ThreadingTCPServer, WorkerDiedError } from "@netkit/socketserver";
-import { connect, exchange, ListLogger, LOOPBACK, readAll, start, until } from "../harness.ts";
-import { bytes, text, writeAll } from "../harness.ts";
+import {
+  bytes,
+  connect,
+  exchange,
+  ListLogger,
+  LOOPBACK,
+  readAll,
+  runProgram,
+  start,
+  tempSocketPath,
+  text,
+  until,
+  writeAll,
+} from "../harness.ts";
 import { Isolate } from "../../src/workers/isolate.ts";
-import { PostingHandler } from "./posting_handlers.ts";
+import { LoudHandler, PostingHandler } from "./posting_handlers.ts";
 
 function makeThreading(): ThreadingTCPServer {
   return new ThreadingTCPServer(LOOPBACK, PostingHandler, {
@@ -95,3 +107,33 @@ Deno.test("a handler does not get hold of the port by a patched prototype", asyn
   assertEquals(await exchange(server.serverAddress, "stolen\n"), "stolen 0");
   assertEquals(server.stats().workers!.started, 1);
 });
+
+for (
+  const [what, how] of [["an error that nobody catches", "throw"], [
+    "a rejection that nobody awaits",
+    "reject",
+  ]]
+) {
+  for (const made of ["ThreadingTCPServer", "PoolTCPServer", "ThreadingUnixStreamServer"]) {
+    Deno.test(`fault 31: a Worker of ${made} that ends by ${what} prints nothing of its own`, async () => {
+      const address = made === "ThreadingUnixStreamServer" ? { path: tempSocketPath() } : LOOPBACK;
+      const { code, stdout, stderr } = await runProgram(`
+        import { formatAddress, ${made} } from "@netkit/socketserver";
+        import { LoudHandler } from ${JSON.stringify(LoudHandler.moduleUrl)};
+        const logger = Object.fromEntries(["debug", "info", "warn"].map((level) => [level, () => {}]));
+        const server = new ${made}(${JSON.stringify(address)}, LoudHandler, {
+          logger: { ...logger, error: (line: string) => console.log(line) },
+        });
+        server.serveForever();
+        using conn = await Deno.connect(server.serverAddress);
+        await conn.write(new TextEncoder().encode("${how} A\\x1b[2J\\n"));
+        while (await conn.read(new Uint8Array(9)).catch(() => null) !== null);
+        while (server.stats().active > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+        await server.drain();
+      `);
+      assertEquals([code, stderr], [0, ""]);
+      assertStringIncludes(stdout, "A\\x1b[2J");
+      assertEquals(stdout.includes("\x1b"), false);
+    });
+  }
+}

@@ -86,3 +86,19 @@ export class PostingHandler extends StreamRequestHandler {
     postAll();
   }
 }
+
+/** Fails beside its request with what its client says, for which nobody waits. */
+export class LoudHandler extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  override async handle(): Promise<void> {
+    const [how, what] = (await this.rfile.readlineText() ?? "").split(" ");
+    const error = new Error(what);
+    if (how === "reject") void Promise.reject(error);
+    else {
+      setTimeout(() => {
+        throw error;
+      });
+    }
+    await aborted(this.signal);
+  }
+}

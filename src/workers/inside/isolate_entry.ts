@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { toErrorMessage } from "../../channel/messages.ts";
 import { Exchange, type ExchangeMessage } from "../exchange.ts";
 import type { FromIsolate, Greeting, Talk } from "../isolate.ts";
 
@@ -12,6 +13,11 @@ interface WorkerScope {
     type: "message",
     listener: (event: MessageEvent) => void,
     options: { once: true },
+  ): void;
+  addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
+  addEventListener(
+    type: "unhandledrejection",
+    listener: (event: PromiseRejectionEvent) => void,
   ): void;
   close(): void;
 }
@@ -72,8 +78,33 @@ export function inIsolate<T extends Talk>(
       tellEnd(code);
       return exit(code);
     };
+    const fail = (error: unknown) => {
+      const uncaught = toErrorMessage(error);
+      body.ending?.();
+      post({ uncaught });
+      close();
+    };
+    scope.addEventListener("error", (event) => unlessHandled(event, () => fail(event.error)));
+    scope.addEventListener(
+      "unhandledrejection",
+      (event) => unlessHandled(event, () => fail(event.reason)),
+    );
     const body = begin(init, { say, ask, settled: () => exchange.settled(), end });
     port.onmessage = ({ data }: MessageEvent<ExchangeMessage>) => exchange.take(data);
   };
   scope.addEventListener("message", greet, { once: true });
+}
+
+/**
+ * Keeps Deno from printing an error of a Worker, with what a client may have written into it, and calls back unless a
+ * later listener takes it for handled.
+ */
+function unlessHandled(event: Event, fail: () => void): void {
+  if (event.defaultPrevented) return;
+  event.preventDefault();
+  let isHandled = false;
+  Object.defineProperty(event, "preventDefault", { value: () => isHandled = true });
+  queueMicrotask(() => {
+    if (!isHandled) fail();
+  });
 }
