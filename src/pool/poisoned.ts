@@ -12,9 +12,6 @@ export const POISONED_SETTING: Settings<{ maxPoisoned: number | null }> = {
   maxPoisoned: { default: null, check: nullOr(integerFrom(0, 4096)) },
 };
 
-/** What is wrong with a Worker that does not await though it serves nobody. */
-export const LEFT_BEHIND = "what a handler has left running there never awaits ('requestTimeout')";
-
 /** What a {@linkcode PoisonedBound} looks at. */
 export interface PoisonedHost {
   readonly maxPoisoned: number | null;

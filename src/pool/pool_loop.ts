@@ -18,7 +18,7 @@ import { delay, settlesWithin } from "../base/time.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { DistantHooks, type HookHost } from "./distant_hooks.ts";
-import { LEFT_BEHIND, PoisonedBound, type PoisonedHost } from "./poisoned.ts";
+import { PoisonedBound, type PoisonedHost } from "./poisoned.ts";
 import { PoolSupervisor } from "./pool_supervisor.ts";
 import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
@@ -82,9 +82,8 @@ export class PoolLoop implements ServingLoop {
       onLoss: (line, ...errors) => this.#log("error", line, ...errors),
       onFailure: (error) => this.#stopped.reject(error),
       onPoisoned: (worker) => {
-        const limit = "its requests had no end within 'requestTimeout', and it did not await";
-        const why = worker.counts().active > 0 ? limit : LEFT_BEHIND;
-        this.#log("error", `Worker "${worker.name}" is given up on: ${why}`);
+        const why = "its requests had no end within 'requestTimeout', and it did not await";
+        if (worker !== null) this.#log("error", `Worker "${worker.name}" is given up on: ${why}`);
         this.#failIf(bound.note(server.workers, this.#supervisor.poisonedSoFar));
       },
     });

@@ -49,8 +49,8 @@ export interface PoolSupervisorOptions {
   onLoss: (line: string, ...errors: [error?: unknown]) => void;
   /** Told that three starts in a row have failed, with the first of their errors. */
   onFailure: (error: unknown) => void;
-  /** Told of one that was given up on because it does not await; it still has its record. */
-  onPoisoned: (worker: PoolWorker) => void;
+  /** Told of one that was given up on because it does not await; null where it serves nobody. It still has its record. */
+  onPoisoned: (worker: PoolWorker | null) => void;
 }
 
 /** What the Workers of a pool are all to do. */
@@ -312,14 +312,18 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
       const isIdle = worker.counts().active === 0; // what a handler has left behind may run all the same
       const { looks, time } = worker.look(isIdle ? IDLE_REST : 0);
       const most = limit + (isIdle ? IDLE_GRACE : STUCK_GRACE);
-      if (looks >= STUCK_LOOKS && time > most) this.#poison(worker);
+      if (looks >= STUCK_LOOKS && time > most) this.#poison(worker, isIdle);
     }
   }
 
   /** Gives up on a Worker that does not await; another takes its place as long as that is allowed. */
-  #poison(worker: PoolWorker): void {
+  #poison(worker: PoolWorker, isIdle: boolean): void {
     this.poisoned++;
-    this.options.onPoisoned(worker);
+    if (isIdle) {
+      const why = "what a handler has left running there never awaits ('requestTimeout')";
+      this.options.onLoss(`Worker "${worker.name}" is given up on: ${why}`);
+    }
+    this.options.onPoisoned(isIdle ? null : worker);
     worker.giveUp();
   }
 

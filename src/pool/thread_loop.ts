@@ -22,7 +22,6 @@ import { DistantHooks, type HookHost } from "./distant_hooks.ts";
 import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 import { sharedAddresses } from "./shared_listener.ts";
-import { LEFT_BEHIND } from "./poisoned.ts";
 import { ThreadSupervisor } from "./thread_supervisor.ts";
 import type { DirectServer, ThreadingMode } from "./threading_mode.ts";
 
@@ -93,12 +92,8 @@ export class ThreadLoop implements ServingLoop {
       onDeath: (worker, end) => void this.#tell(diedError(worker, end), worker),
       onPoisoned: (worker) => {
         const { requestTimeout } = server;
-        if (worker.counts().active > 0) {
-          const text = `no end within ${requestTimeout} ms ('requestTimeout'), and it never awaits`;
-          void this.#tell(new Deno.errors.TimedOut(text), worker);
-        } else {
-          this.#log("error", `Worker "${worker.name}" is given up on: ${LEFT_BEHIND}`);
-        }
+        const text = `no end within ${requestTimeout} ms ('requestTimeout'), and it never awaits`;
+        if (worker !== null) void this.#tell(new Deno.errors.TimedOut(text), worker);
         const error = options.onPoisoned();
         if (error !== null) this.#stopped.reject(error);
       },

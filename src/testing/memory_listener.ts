@@ -82,14 +82,14 @@ export class MemoryListener implements Deno.Listener<Deno.Conn, Deno.NetAddr> {
     const [ours, theirs] = MemoryConn.pair({ ...this.addr } as TCPAddr, client);
     const accept = this.#accepts.shift();
     if (accept === undefined) this.#queue.push(ours);
-    else accept.resolve(ours as unknown as Deno.Conn); // a StreamTransport, which is all that servers use
+    else accept.resolve(asConn(ours));
     return new MemoryClient(theirs);
   }
 
   accept(): Promise<Deno.Conn> {
     if (this.#isClosed) return Promise.reject(new Deno.errors.BadResource("Listener is closed"));
     const conn = this.#queue.shift();
-    if (conn !== undefined) return Promise.resolve(conn as unknown as Deno.Conn);
+    if (conn !== undefined) return Promise.resolve(asConn(conn));
     const accept = Promise.withResolvers<Deno.Conn>();
     this.#accepts.push(accept);
     return keepAlive(accept.promise);
@@ -116,4 +116,8 @@ export class MemoryListener implements Deno.Listener<Deno.Conn, Deno.NetAddr> {
   ref(): void {}
 
   unref(): void {}
+}
+
+function asConn(conn: MemoryConn): Deno.Conn {
+  return conn as unknown as Deno.Conn; // a StreamTransport, which is all that servers use of one
 }

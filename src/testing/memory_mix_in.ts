@@ -89,5 +89,6 @@ export function MemoryMixIn<Base extends Constructor<TCPServer>>(Base: Base): In
       return await new Response(client.readable).text();
     }
   }
+  // The type checker cannot follow which class it is made of.
   return MemoryServer as unknown as InMemory<Base>;
 }

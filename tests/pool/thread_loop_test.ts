@@ -512,15 +512,16 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
   ]);
 });
 
-for (
-  const [how, made] of Object.entries({
-    "threads that accept":
-      "new ThreadingTCPServer(address, AwaitingUnitCommandHandler, { ...options, maxThreads: 1 })",
-    "threads of the relay":
-      "new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 })",
-    "a pool": "new PoolTCPServer(address, AwaitingUnitCommandHandler, { ...options, workers: 1 })",
-  })
-) {
+/** Each with one Worker. */
+const MADE = {
+  "threads that accept":
+    "new ThreadingTCPServer(address, AwaitingUnitCommandHandler, { ...options, maxThreads: 1 })",
+  "threads of the relay":
+    "new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 })",
+  "a pool": "new PoolTCPServer(address, AwaitingUnitCommandHandler, { ...options, workers: 1 })",
+};
+
+for (const [how, made] of Object.entries(MADE)) {
   Deno.test(`fault 37: ${how} are replaced that serve nobody and never await what a handler has left running`, async () => {
     const lines = await poison(`
       const options = { requestTimeout: 500, maxPoisoned: 8, logger };
@@ -543,15 +544,7 @@ for (
   });
 }
 
-for (
-  const [how, made] of Object.entries({
-    "threads that accept":
-      "new ThreadingTCPServer(address, AwaitingUnitCommandHandler, { ...options, maxThreads: 1 })",
-    "threads of the relay":
-      "new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 })",
-    "a pool": "new PoolTCPServer(address, AwaitingUnitCommandHandler, { ...options, workers: 1 })",
-  })
-) {
+for (const [how, made] of Object.entries(MADE)) {
   Deno.test(`serveForever() of ${how} rejects when all Workers there may be are given up on, and does not begin again`, async () => {
     const lines = await poison(`
       const options = { maxPoisoned: 0, requestTimeout: 300, logger: { ...logger, error() {} } };
