@@ -137,3 +137,14 @@ for (
     });
   }
 }
+
+for (const Server of [ThreadingTCPServer, PoolTCPServer]) {
+  Deno.test(`A Worker of ${Server.name} goes on when its handler takes a rejection for handled, and ends by another`, async () => {
+    const logger = new ListLogger();
+    const server = new Server(LOOPBACK, LoudHandler, { logger });
+    await using _ = start<ThreadingTCPServer | PoolTCPServer>(server);
+    assertEquals(await exchange(server.serverAddress, "handled it\n"), "goes on");
+    assertEquals(await exchange(server.serverAddress, "reject another\n"), "");
+    await until(() => logger.lines.some((line) => line.includes("another")));
+  });
+}

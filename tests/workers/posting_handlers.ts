@@ -93,6 +93,15 @@ export class LoudHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     const [how, what] = (await this.rfile.readlineText() ?? "").split(" ");
     const error = new Error(what);
+    if (how === "handled") {
+      globalThis.queueMicrotask = () => {};
+      addEventListener("unhandledrejection", (event) => {
+        if (!event.defaultPrevented && event.reason === error) event.preventDefault();
+      });
+      void Promise.reject(error);
+      await new Promise((resolve) => setTimeout(resolve));
+      return void await this.wfile.write("goes on");
+    }
     if (how === "reject") void Promise.reject(error);
     else {
       setTimeout(() => {

@@ -38,6 +38,11 @@ export interface MainIsolate<T extends Talk> {
   end(exitCode: number): void;
 }
 
+// As they are before a handler may replace them.
+const later = queueMicrotask;
+const { defineProperties } = Object;
+const { NONE } = Event;
+
 /** What a Worker does. */
 export interface IsolateBody<T extends Talk> {
   /** Carries out a command; what it throws, the main isolate hears. */
@@ -103,8 +108,12 @@ function unlessHandled(event: Event, fail: () => void): void {
   if (event.defaultPrevented) return;
   event.preventDefault();
   let isHandled = false;
-  Object.defineProperty(event, "preventDefault", { value: () => isHandled = true });
-  queueMicrotask(() => {
+  defineProperties(event, {
+    preventDefault: { value: () => isHandled = true },
+    // For other listeners as it is without this one; for Deno, which looks when all have been called, it is prevented.
+    defaultPrevented: { get: () => isHandled || event.eventPhase === NONE },
+  });
+  later(() => {
     if (!isHandled) fail();
   });
 }
