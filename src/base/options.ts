@@ -41,7 +41,10 @@ export interface ServeOptions {
   pollInterval?: number;
   /** Ends the loop as `shutdown()` does when it is aborted; the promise resolves. */
   signal?: AbortSignal;
-  /** Called before the server begins to serve, with where it listens, and awaited; what it throws ends the loop. */
+  /**
+   * Called before the server begins to serve, with where it listens, and awaited, though not for longer than the server
+   * is to serve; what it throws ends the loop.
+   */
   onListen?: (serverAddress: ClientAddress) => void | Promise<void>;
 }
 

@@ -276,7 +276,8 @@ export abstract class BaseServer<
     await this.#life.run(
       true,
       onListen === undefined ? serve : async (run) => {
-        await onListen(this.serverAddress as ClientAddress);
+        // Else one that never settles would outlast every way to end the server.
+        await Promise.race([onListen(this.serverAddress as ClientAddress), run.ending.promise]);
         await serve(run);
       },
       signal,

@@ -35,6 +35,8 @@ export interface Run {
   exit: Error | null;
   /** Whether it has ended. */
   over: boolean;
+  /** Resolves when the run is to end, by `stopping` or by a drain: what it waits for before it serves is of no use then. */
+  readonly ending: PromiseWithResolvers<void>;
   /** Resolves when the run has ended; resolved early, it ends although what serves does not. */
   readonly ended: PromiseWithResolvers<void>;
 }
@@ -155,6 +157,7 @@ export class Lifecycle {
       stopping: false,
       exit: null,
       over: false,
+      ending: Promise.withResolvers(),
       ended: Promise.withResolvers(),
     };
     this.#run = run;
@@ -180,6 +183,7 @@ export class Lifecycle {
 
   #stop(run: Run): void {
     run.stopping = true;
+    run.ending.resolve();
     if (run === this.#run) this.#loop.stop(run);
   }
 
@@ -229,6 +233,7 @@ export class Lifecycle {
       await this.#closing;
       return { completed: 0, aborted: 0 };
     }
+    this.#run?.ending.resolve();
     if (timeout !== null) this.#loop.limitDrain(timeout);
     this.#draining ??= this.#drain();
     if (!isInside(this.#server)) return await this.#draining;

@@ -12,6 +12,7 @@ import {
 } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
+import { isInside } from "../core/inside.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import { integerFrom, nullOr, type ServeOptions, timeFrom } from "../base/options.ts";
@@ -280,8 +281,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       try {
         await this.#executor.close(() => super.serverClose(), super.finished);
       } finally {
-        // With a request under way this was called by one of its hooks, which it would wait for.
-        if (this.blockOnClose && super.stats().active === 0) await this.#executor.noneLeft;
+        if (this.blockOnClose && !isInside(this)) await this.#executor.noneLeft;
       }
     }
   }

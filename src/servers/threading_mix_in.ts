@@ -11,6 +11,7 @@ import {
   type MixedIn,
 } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
+import { isInside } from "../core/inside.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo } from "../base/log.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
@@ -324,8 +325,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           for (const worker of this.#executor.active) worker.kill();
           this.#threads?.terminate();
         }
-        // With a request under way this was called by one of its hooks, which it would wait for.
-        if (this.blockOnClose && super.stats().active === 0) await this.#executor.noneLeft;
+        if (this.blockOnClose && !isInside(this)) await this.#executor.noneLeft;
       }
     }
   }

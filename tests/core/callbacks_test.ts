@@ -15,15 +15,23 @@ import {
 import { FailingHandler } from "../servers/call_handlers.ts";
 import { exchange, LOOPBACK, until } from "../harness.ts";
 
-for (
-  const Server of [
-    TCPServer,
-    ConcurrentTCPServer,
-    ThreadingTCPServer,
-    ForkingTCPServer,
-    PoolTCPServer,
-  ]
-) {
+const SERVERS = [
+  TCPServer,
+  ConcurrentTCPServer,
+  ThreadingTCPServer,
+  ForkingTCPServer,
+  PoolTCPServer,
+];
+
+/** All ways to end a server. */
+const ENDS: Record<string, (server: TCPServer, signal: AbortController) => void | Promise<void>> = {
+  "its signal": (_, controller) => controller.abort(),
+  "shutdown()": (server) => server.shutdown(),
+  "serverClose()": (server) => server.serverClose(),
+  "drain()": async (server) => void await server.drain(),
+};
+
+for (const Server of SERVERS) {
   Deno.test(`${Server.name} tells onListen where it listens, and onError what a handler threw`, async () => {
     const errors: unknown[] = [];
     const onError = (error: unknown, clientAddress: unknown) =>
@@ -42,6 +50,40 @@ for (
     controller.abort();
     await serving;
     await server.serverClose();
+    await server.finished;
+  });
+
+  for (const [what, end] of Object.entries(ENDS)) {
+    Deno.test(`${Server.name} is ended by ${what} though onListen has not settled`, async () => {
+      const server: TCPServer = new Server(LOOPBACK, FailingHandler);
+      const controller = new AbortController();
+      const called = Promise.withResolvers<unknown>();
+      const onListen = (address: unknown) => {
+        called.resolve(address);
+        return new Promise<void>(() => {});
+      };
+      const serving = server.serveForever({ signal: controller.signal, onListen });
+      await called.promise;
+      await end(server, controller);
+      await serving;
+      await server.serverClose();
+      await server.finished;
+    });
+
+    Deno.test(`${Server.name} lets onListen await ${what}`, async () => {
+      const server: TCPServer = new Server(LOOPBACK, FailingHandler);
+      const controller = new AbortController();
+      const onListen = () => end(server, controller);
+      await server.serveForever({ signal: controller.signal, onListen });
+      await server.serverClose();
+      await server.finished;
+    });
+  }
+
+  Deno.test(`${Server.name} lets serviceActions() await serverClose()`, async () => {
+    const server: TCPServer = new Server(LOOPBACK, FailingHandler);
+    server.serviceActions = () => server.serverClose();
+    await server.serveForever({ pollInterval: 5 });
     await server.finished;
   });
 }
