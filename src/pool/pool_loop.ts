@@ -62,6 +62,8 @@ export class PoolLoop implements ServingLoop {
   #stopped = Promise.withResolvers<void>();
   /** Resolves when the Workers have drained; null before that begins. */
   #drained: Promise<DrainResult> | null = null;
+  /** Resolves when a drain has closed the listener; null before one begins. */
+  #unlistened: Promise<void> | null = null;
   /** Resolves when the port is free again; null while the server is open. */
   #closing: Promise<void> | null = null;
 
@@ -141,12 +143,12 @@ export class PoolLoop implements ServingLoop {
     if (!this.#isBound()) return { completed: 0, aborted: 0 };
     this.#drained = this.#supervisor.drain();
     this.#drained.catch(() => {}); // it is awaited in a moment
-    const unlistened = this.#unlisten();
+    this.#unlistened = this.#unlisten();
     if (run !== null) {
       run.stopping = true;
       this.stop();
     }
-    await unlistened;
+    await this.#unlistened;
     return await this.#drained;
   }
 
@@ -154,9 +156,10 @@ export class PoolLoop implements ServingLoop {
     return this.#closing = this.#close();
   }
 
-  /** Resolves when there are no Workers. */
-  idle(): Promise<void> {
-    return this.#supervisor.gone();
+  /** Resolves when there are no Workers, and a drain waits for nothing more of them. */
+  async idle(): Promise<void> {
+    await this.#supervisor.gone();
+    await this.#unlistened;
   }
 
   /**
