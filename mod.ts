@@ -58,7 +58,7 @@
  * | `allow_reuse_address`, `allow_reuse_port` | `allowReuseAddress`, `allowReusePort` | Deno always sets the first for TCP, so `false` is refused. The second is for TCP and TLS on Linux, with `--unstable-net`. |
  * | `max_packet_size = 8192` | `maxPacketSize = 65507` | A longer datagram goes to `handleError()` as a `DatagramTooLongError`; Python cuts it silently. |
  * | `BaseRequestHandler`, `setup()`, `handle()`, `finish()` | the same | The constructor stores only; the server then awaits the three. `signal` is aborted when the server cuts the request off. |
- * | `request`, `client_address`, `server` | `request`, `clientAddress`, `server` | Addresses are Deno's. In a Worker or subprocess `server` is a stand-in, as said above. |
+ * | `request`, `client_address`, `server` | `request`, `clientAddress`, `server` | Addresses are Deno's. `server` is a {@linkcode ServerView}: there is no more of it in a Worker or subprocess; other handlers may write `declare readonly server: TCPServer`. |
  * | `StreamRequestHandler`, `rfile`, `wfile`, `connection` | the same | Every read and write is a promise: `await` it. Settings are fields: `override timeout = 5000`. `maxLineLength` is new; a longer line is a `LineTooLongError`. |
  * | `timeout`, `rbufsize`, `wbufsize`, `disable_nagle_algorithm` | the same in camelCase | What is left in a buffered `wfile` is sent at the end; that the client has gone is no error then. On a Unix socket Nagle is ignored, where Python fails. |
  * | `DatagramRequestHandler`, `packet`, `socket` | the same | Sends nothing when nothing was written to `wfile`; Python sends an empty datagram. |
@@ -265,6 +265,7 @@ export {
 } from "./src/core/request_handler.ts";
 export { type RequestHandler, runHandler } from "./src/core/run_handler.ts";
 export type { Callable, CallArguments, CallName, CallResult } from "./src/core/server_call.ts";
+export type { RemoteHandlerClass, ServerView } from "./src/core/server_view.ts";
 export type { ServerState, ServerStats, WorkerStats } from "./src/core/server_stats.ts";
 export { StreamSocket, type StreamTransport } from "./src/sockets/stream_socket.ts";
 export { TCPServer, type TCPServerOptions } from "./src/families/tcp_server.ts";

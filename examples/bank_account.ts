@@ -6,7 +6,7 @@
  * send `0 1 25` to move 25 from account 0 to account 1.
  */
 import { parseArgs } from "@std/cli";
-import { StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
+import { type ServerView, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
 
 /** What Deno has and its types do not yet tell. */
 declare const navigator: {
@@ -16,6 +16,7 @@ declare const navigator: {
 /** Moves money, in a Worker. */
 export class BankHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  declare readonly server: ServerView<BankServer>;
 
   override async handle(): Promise<void> {
     for await (const line of this.rfile.lines()) {
@@ -25,7 +26,7 @@ export class BankHandler extends StreamRequestHandler {
   }
 
   async transfer(from: number, to: number, amount: number): Promise<string> {
-    const { balances } = this.server.context as { balances: Float64Array };
+    const { balances } = this.server.context;
     return await navigator.locks.request("accounts", async () => {
       const [has, had] = [balances[from], balances[to]];
       if (has === undefined || had === undefined || from === to) return "error: no such accounts";
@@ -44,10 +45,9 @@ export class BankHandler extends StreamRequestHandler {
 }
 
 class BankServer extends ThreadingTCPServer {
-  readonly balances = new Float64Array(new SharedArrayBuffer(4 * 8)).fill(100);
-  readonly #context = { balances: this.balances };
+  readonly #context = { balances: new Float64Array(new SharedArrayBuffer(4 * 8)).fill(100) };
 
-  override requestContext(): unknown {
+  override requestContext(): { balances: Float64Array } {
     return this.#context;
   }
 }

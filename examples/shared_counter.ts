@@ -5,14 +5,15 @@
  * line that you send is counted.
  */
 import { parseArgs } from "@std/cli";
-import { StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
+import { type ServerView, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
 
 /** Counts the lines of its client, in a Worker. */
 export class CountHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  declare readonly server: ServerView<CountServer>;
 
   override async handle(): Promise<void> {
-    const { counter } = this.server.context as { counter: Int32Array };
+    const { counter } = this.server.context;
     for await (const _line of this.rfile) {
       const count = Atomics.add(counter, 0, 1) + 1; // `counter[0]++` would lose what another thread adds meanwhile
       await this.wfile.write(`${count}\n`);
@@ -21,10 +22,9 @@ export class CountHandler extends StreamRequestHandler {
 }
 
 class CountServer extends ThreadingTCPServer {
-  readonly counter = new Int32Array(new SharedArrayBuffer(4));
-  readonly #context = { counter: this.counter };
+  readonly #context = { counter: new Int32Array(new SharedArrayBuffer(4)) };
 
-  override requestContext(): unknown {
+  override requestContext(): { counter: Int32Array } {
     return this.#context;
   }
 }

@@ -5,26 +5,21 @@
  * `echo Ann | nc 127.0.0.1 9999` in another terminal. In Python, handlers read `self.server`, whose memory they share.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
-
-/** What crosses to a Worker: a copy, so data only. */
-interface Context {
-  greeting: string;
-  number: number;
-}
+import {
+  formatAddress,
+  type ServerView,
+  StreamRequestHandler,
+  ThreadingTCPServer,
+} from "@netkit/socketserver";
 
 export class GreetingHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  declare readonly server: ServerView<GreetingServer>; // what there is of the server in a Worker
   override timeout = 10_000;
   override maxLineLength = 100;
 
-  /** The context has the type `unknown` until somebody says what it is, which is here. */
-  get context(): Context {
-    return this.server.context as Context;
-  }
-
   override handle(): void {
-    const { greeting, number } = this.context; // a Worker may block, and need not await
+    const { greeting, number } = this.server.context; // a Worker may block, and need not await
     const name = new TextDecoder().decode(this.rfile.readlineSync()).trim();
     this.wfile.writeSync(`${greeting}, ${name}, you are number ${number}!\n`);
   }
@@ -34,7 +29,8 @@ class GreetingServer extends ThreadingTCPServer {
   greeting = "Hello";
   #guests = 0;
 
-  override requestContext(): Context {
+  /** What crosses to a Worker: a copy, so data only. */
+  override requestContext(): { greeting: string; number: number } {
     return { greeting: this.greeting, number: ++this.#guests };
   }
 }

@@ -83,8 +83,10 @@ export const FAMILIES: Family[] = [
   },
 ];
 
-/** A handler of any family. */
-export type Handler = StreamRequestHandler | DatagramRequestHandler;
+/** A handler of any family, in the isolate of its server. */
+export type Handler = (StreamRequestHandler | DatagramRequestHandler) & {
+  readonly server: AnyServer;
+};
 
 /** What a handler does in its steps. */
 export interface Steps {
@@ -96,6 +98,7 @@ export interface Steps {
 /** A handler class for a family; what it does is in `steps`. */
 export function handlerFor(family: { datagram: boolean }, steps: Steps): never {
   class StreamHandler extends StreamRequestHandler {
+    declare readonly server: AnyServer;
     override async setup() {
       await super.setup();
       await steps.setup?.(this);
@@ -109,6 +112,7 @@ export function handlerFor(family: { datagram: boolean }, steps: Steps): never {
     }
   }
   class DatagramHandler extends DatagramRequestHandler {
+    declare readonly server: AnyServer;
     override async setup() {
       await super.setup();
       await steps.setup?.(this);

@@ -83,6 +83,7 @@ const TYPES = [
   "PoolTLSServerOptions",
   "Pooled",
   "ReadSource",
+  "RemoteHandlerClass",
   "RequestHandler",
   "RequestHandlerClass",
   "RequestHandlerFunction",
@@ -93,6 +94,7 @@ const TYPES = [
   "ServerSocket",
   "ServerState",
   "ServerStats",
+  "ServerView",
   "SocketAddress",
   "SocketType",
   "SocketFileOptions",
@@ -237,7 +239,8 @@ const PROGRAMS = [
 Deno.test("The examples have a program of each way to run handlers elsewhere", () => {
   const names = PROGRAMS.map(([name]) => name);
   const elsewhere = ["ForkingMixIn", "ForkingTCPServer", "ThreadingMixIn", "ThreadingTCPServer"];
-  assertEquals(names.sort(), [...elsewhere, "PoolTCPServer", "README.md", "README.md"].sort());
+  const others = ["PoolTCPServer", "README.md", "README.md", "ServerView"];
+  assertEquals(names.sort(), [...elsewhere, ...others].sort());
 });
 
 for (const [name, program] of PROGRAMS) {
@@ -245,8 +248,8 @@ for (const [name, program] of PROGRAMS) {
     const module = await moduleOf(listening(program));
     await using running = new Program(runArgs(module, ["-A"], []));
     const answer = await exchangeOn(await connect(await running.address()), "7\n");
-    // An echo, itself in upper case, the sum so far, some prime numbers, or the number of a process.
-    assertMatch(answer, /^(7\n?|2 3 5 7\n|\d+\n)$/);
+    // An echo, itself in upper case, the sum so far, some prime numbers, the number of a process, or a greeting.
+    assertMatch(answer, /^(7\n?|2 3 5 7\n|\d+\n|Hello, guest 1\n)$/);
     assertEquals(running.stderr, "");
   });
 }

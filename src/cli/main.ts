@@ -174,21 +174,22 @@ function makeServer(
     ...(childPermissions.length === 0 ? {} : { childPermissions }),
   };
   try {
-    // parseCommand() has refused a pool on anything but TCP and TLS.
+    // parseCommand() has refused a pool on anything but TCP and TLS, loadHandler() functions where they cannot run.
+    const Class = handler as Extract<Handler, socketserver.RemoteHandlerClass>;
     const [any, notPool] = [PREFIXES[mode], PREFIXES[mode as Exclude<Mode, "pool">]];
     switch (listen.transport) {
       case "tcp":
-        return new socketserver[`${any}TCPServer`](listen.address, handler, options);
+        return new socketserver[`${any}TCPServer`](listen.address, Class, options);
       case "tls": {
         const pem = { cert: readFile("cert", listen.cert), key: readFile("key", listen.key) };
-        return new socketserver[`${any}TLSServer`](listen.address, handler, { ...options, ...pem });
+        return new socketserver[`${any}TLSServer`](listen.address, Class, { ...options, ...pem });
       }
       case "udp":
-        return new socketserver[`${notPool}UDPServer`](listen.address, handler, options);
+        return new socketserver[`${notPool}UDPServer`](listen.address, Class, options);
       case "unix":
-        return new socketserver[`${notPool}UnixStreamServer`](listen, handler, options);
+        return new socketserver[`${notPool}UnixStreamServer`](listen, Class, options);
       case "unix-datagram":
-        return new socketserver[`${notPool}UnixDatagramServer`](listen, handler, options);
+        return new socketserver[`${notPool}UnixDatagramServer`](listen, Class, options);
     }
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof RangeError)) throw error;

@@ -377,7 +377,7 @@ export abstract class BaseServer<
    * pool, it is called when `serveForever()` is; where it then gives another object each time, threads do not accept.
    * `undefined` here.
    *
-   * @returns What a handler finds as `this.server.context`.
+   * @returns What a handler finds as `this.server.context`; its type is that of the context in a {@linkcode ServerView}.
    */
   requestContext(): unknown {
     return undefined;
@@ -385,15 +385,15 @@ export abstract class BaseServer<
 
   /**
    * Calls a method of this server that it names in its `calls`: for handlers, in whose Worker or subprocess there is no
-   * more of the server than `serverAddress`, `context` and this. The method runs in the isolate of the server, for all
-   * handlers one after the other as far as it does not await.
+   * more of the server than a {@linkcode ServerView}, which has an example. The method runs in the
+   * isolate of the server, for all handlers one after the other as far as it does not await.
    *
    * From a Worker what can be cloned goes along (`structuredClone()`), from a subprocess what is plain: `undefined`,
    * `null`, booleans, numbers, strings, arrays and objects of these, 60 KiB at the most each way as JSON. A subprocess has
    * 16 calls under way; the next ones wait. A read or send that blocks there throws
    * `Deno.errors.Busy` while a call is under way: await the call first. A call that nobody awaits fails without a word.
    *
-   * @typeParam Server The server's own class, which a handler has by `declare readonly server: MyServer`.
+   * @typeParam Server The server's own class, which a handler has by `declare readonly server: ServerView<MyServer>`.
    * @param name The method.
    * @param args Its arguments.
    * @returns What it gave.
@@ -402,31 +402,6 @@ export abstract class BaseServer<
    * @throws {TypeError} When what is to go along cannot, or there is no such method.
    * @throws {RangeError} When that is too long.
    * @throws {unknown} What the method threw, as far as it can be sent.
-   *
-   * @example A count that all handlers have in common
-   * ```ts
-   * import { StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
-   *
-   * export class VisitHandler extends StreamRequestHandler {
-   *   static override readonly moduleUrl = import.meta.url;
-   *   declare readonly server: VisitServer;
-   *   override async handle() {
-   *     await this.wfile.write(`You are number ${await this.server.call("visit", "Ann")}\n`);
-   *   }
-   * }
-   * class VisitServer extends ThreadingTCPServer {
-   *   override readonly calls = ["visit"] as const;
-   *   #visits = 0;
-   *   visit(name: string): number {
-   *     console.log(`${name} is here`);
-   *     return ++this.#visits;
-   *   }
-   * }
-   * if (import.meta.main) {
-   *   await using server = new VisitServer({ hostname: "127.0.0.1", port: 0 }, VisitHandler);
-   *   await server.serveForever();
-   * }
-   * ```
    */
   call<Server extends AnyServer, Name extends CallName<Server>>(
     this: Server,

@@ -6,6 +6,7 @@
 import type { ClientAddress, SocketAddress } from "../base/address.ts";
 import type { AnyServer } from "./base_server.ts";
 import { checkRunsHere, type RequestHandler } from "./run_handler.ts";
+import type { ServerView } from "./server_view.ts";
 import { BufferedReader } from "../sockets/buffered_reader.ts";
 import { BufferedWriter } from "../sockets/buffered_writer.ts";
 import type { DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
@@ -18,7 +19,7 @@ import type { StreamSocket } from "../sockets/stream_socket.ts";
  *
  * For you to override: `handle()`, and `setup()` and `finish()` where the base has something to do (call
  * `super`). `finish()` is skipped only when `setup()` failed. A subclass that needs its server's type writes
- * `declare readonly server: MyServer;`.
+ * `declare readonly server: ServerView<MyServer>;`, or `MyServer` itself where it never runs in a Worker or a subprocess.
  *
  * @typeParam Request What is handled: a {@linkcode StreamSocket}, or a {@linkcode DatagramRequest}.
  * @typeParam Addr The type of the client's address; without it the handler fits every family.
@@ -65,8 +66,11 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
   declare readonly request: Request;
   /** Who asks. The path of a Unix client that bound none is `null`, whatever the type says. */
   declare readonly clientAddress: Addr;
-  /** The server that made this handler. */
-  declare readonly server: AnyServer;
+  /**
+   * The server that made this handler, as far as every handler reaches it. What else it has, `shutdown()` for one, has a
+   * handler that writes `declare readonly server: TCPServer;`, which those servers refuse that run handlers elsewhere.
+   */
+  declare readonly server: ServerView;
 
   /**
    * Called by the server.
@@ -76,7 +80,7 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
    * @param server The server that calls.
    * @throws {TypeError} When the server runs handlers in Workers or subprocesses, and this is the server's own isolate.
    */
-  constructor(request: Request, clientAddress: Addr, server: AnyServer) {
+  constructor(request: Request, clientAddress: Addr, server: ServerView) {
     checkRunsHere(this, server);
     this.request = request;
     this.clientAddress = clientAddress;
@@ -89,7 +93,8 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
    * this request's own connection, or with the signal's reason.
    */
   get signal(): AbortSignal {
-    return this.server.requestSignal(this.request);
+    // Every server has it, and so have the stand-ins, but nobody else shall call it.
+    return (this.server as AnyServer).requestSignal(this.request);
   }
 
   /** Called before `handle()`; does nothing here. */

@@ -68,11 +68,18 @@ export type Constructor<Instance> = abstract new (...args: any[]) => Instance;
  * @typeParam Base The server class without.
  * @typeParam Settings The settings of the mix-in, as options.
  * @typeParam Members What else the servers have.
+ * @typeParam Handlers What their handlers have to be besides.
  */
-export type MixedIn<Base extends Constructor<AnyServer>, Settings, Members = unknown> =
-  WithAddresses<Base> extends infer Class
-    ? Omit<Class, "prototype"> & Required<Settings> & MixedInConstructor<Class, Settings, Members>
-    : never;
+export type MixedIn<
+  Base extends Constructor<AnyServer>,
+  Settings,
+  Members = unknown,
+  Handlers = unknown,
+> = WithAddresses<Base> extends infer Class ?
+    & Omit<Class, "prototype">
+    & Required<Settings>
+    & MixedInConstructor<Class, Settings, Members, Handlers>
+  : never;
 
 /**
  * The class itself, with the addresses that it has unless a subclass says otherwise: of a generic class a conditional
@@ -86,11 +93,12 @@ type WithAddresses<Base> = [Base, typeof TCPServer] extends [typeof TCPServer, B
   : Base;
 
 /** @internal */
-type MixedInConstructor<Class, Settings, Members> = Class extends
+type MixedInConstructor<Class, Settings, Members, Handlers> = Class extends
   new (...args: infer Args) => infer Server
-  ? new (...args: WithOptions<Args, Settings>) => Server & Required<Settings> & Members
-  : Class extends abstract new (...args: infer Args) => infer Server
-    ? abstract new (...args: WithOptions<Args, Settings>) => Server & Required<Settings> & Members
+  ? new (...args: WithOptions<Args, Settings, Handlers>) => Server & Required<Settings> & Members
+  : Class extends abstract new (...args: infer Args) => infer Server ? abstract new (
+      ...args: WithOptions<Args, Settings, Handlers>
+    ) => Server & Required<Settings> & Members
   : never;
 
 /**
@@ -98,12 +106,21 @@ type MixedInConstructor<Class, Settings, Members> = Class extends
  *
  * @internal
  */
-type WithOptions<Args extends unknown[], Settings> = Args extends
-  [infer Address, infer Handler, infer Options, ...infer Rest]
-  ? [serverAddress: Address, RequestHandlerClass: Handler, options: Options & Settings, ...Rest]
+type WithOptions<Args extends unknown[], Settings, Handlers> = Args extends
+  [infer Address, infer Handler, infer Options, ...infer Rest] ? [
+    serverAddress: Address,
+    RequestHandlerClass: Handler & Handlers,
+    options: Options & Settings,
+    ...Rest,
+  ]
   : Args extends [infer Address, infer Handler, (infer Options)?, ...infer Rest]
     ? unknown extends Options ? Args
-    : [serverAddress: Address, RequestHandlerClass: Handler, options?: Options & Settings, ...Rest]
+    : [
+      serverAddress: Address,
+      RequestHandlerClass: Handler & Handlers,
+      options?: Options & Settings,
+      ...Rest,
+    ]
   : Args;
 
 /**

@@ -22,6 +22,7 @@ import { handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
 import { Executor } from "../workers/executor.ts";
 import type { AnyServer } from "../core/base_server.ts";
+import type { RemoteHandlerClass } from "../core/server_view.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
 /** Options of the servers with {@linkcode ForkingMixIn}; the others refuse them. */
@@ -108,7 +109,8 @@ export type Forking<Base extends Constructor<AnyServer>> = MixedIn<
      * serves a request any more.
      */
     collectChildren(options?: { blocking?: boolean }): Promise<void>;
-  }
+  },
+  RemoteHandlerClass
 >;
 
 /** How long the start of a spare child leaves the cores to the request that took the last one, in milliseconds. */
@@ -128,8 +130,8 @@ const ENV_NAMES = [
  *
  * A subprocess starts from nothing, as there is no `fork()` here: the handler is loaded from its own module, so its class
  * must be exported and say where, `static override readonly moduleUrl = import.meta.url`, and memory is not shared: what
- * the handler needs of its server comes by `requestContext()`. A spare subprocess hides the start. What a handler prints
- * goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
+ * the handler needs of its server comes by `requestContext()` (it sees a {@linkcode ServerView}). A spare subprocess hides
+ * the start. What a handler prints goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
  * owns the sockets; a subprocess that dies is a `WorkerDiedError` with the exit code or the signal. None outlives the
  * server, even one that was killed, by more than 2 s; but where that was killed, a handler that never awaits ends first.
  * Needs `--allow-run` of Deno itself (`Deno.execPath()`). Where three starts in a row fail and no subprocess has ever been

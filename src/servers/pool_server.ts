@@ -22,6 +22,7 @@ import {
 } from "../pool/shared_listener.ts";
 import type { PoolLimits, PoolSettings } from "../pool/pool_messages.ts";
 import type { ThreadingOptions } from "./threading_mix_in.ts";
+import type { RemoteHandlerClass } from "../core/server_view.ts";
 import { serveBy } from "../core/base_server.ts";
 import type { TCPServer, TCPServerOptions } from "../families/tcp_server.ts";
 import { TLSServer, type TLSServerOptions } from "../families/tls_server.ts";
@@ -68,7 +69,8 @@ export interface PoolTLSServerOptions extends TLSServerOptions, PoolOptions {}
 export type Pooled<Base extends Constructor<TCPServer>> = MixedIn<
   Base,
   PoolOptions,
-  { /** How many clients all Workers serve at once. */ readonly maxConnections: number }
+  { /** How many clients all Workers serve at once. */ readonly maxConnections: number },
+  RemoteHandlerClass
 >;
 
 /** The steps of a request, which a pool takes in its Workers and cannot take here. */

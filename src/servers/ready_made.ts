@@ -175,7 +175,8 @@ export type ForkingUnixDatagramServer = InstanceType<typeof ForkingUnixDatagramS
  *
  * The handler is loaded in each Worker from its own module, so its class must be exported and say where:
  * `static override readonly moduleUrl = import.meta.url`. What a module keeps in a variable is each Worker's own.
- * `requestContext()` is called when `serveForever()` is, and handlers find its value as `server.context`.
+ * `requestContext()` is called when `serveForever()` is, and handlers find its value as `server.context` (they see a
+ * {@linkcode ServerView}).
  * `verifyRequest()` and `handleError()` of a subclass are called in the main isolate, at the price of a message each;
  * the connection they get has addresses, and no data. The other steps of a request cannot be overridden.
  *

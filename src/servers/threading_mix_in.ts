@@ -27,6 +27,7 @@ import { openShared } from "../pool/shared_listener.ts";
 import { TCPServer } from "../families/tcp_server.ts";
 import { type ThreadHost, ThreadLoop } from "../pool/thread_loop.ts";
 import { type ThreadingMode, whyRelay } from "../pool/threading_mode.ts";
+import type { RemoteHandlerClass } from "../core/server_view.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
@@ -105,7 +106,8 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
     readonly maxConnections: number;
     /** How clients come to their Workers, and why. */
     readonly threadingMode: ThreadingMode;
-  }
+  },
+  RemoteHandlerClass
 >;
 
 /**
@@ -122,15 +124,15 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * only the addresses can be used, `requestContext()` is called once for each `serveForever()`, and hooks that are given to the
  * server meanwhile count from the next.
  *
- * The handler is loaded in the Worker from its own module, so its class must be exported and say where:
- * `static override readonly moduleUrl = import.meta.url`. What the handler needs of its server comes by
- * `requestContext()`; memory that it has in common with others is a `SharedArrayBuffer` there. Locks and
- * messages among Workers are the platform's: `navigator.locks`, and a `BroadcastChannel`, which keeps 256 messages for one
- * that is busy and drops the others. `server.call()` calls the server itself. Workers are used again for later requests, so what a module keeps in a variable outlives
- * the request; `maxRequestsPerThread = 1` prevents that. What a handler or a library posts with `postMessage()` reaches
- * nobody. Hooks such as `verifyRequest()` and `handleError()` run in the
- * main isolate. Workers have the permissions of the program, and need `--allow-read` for the
- * handler's modules; not so in a program made by `deno compile`, which has embedded them.
+ * The handler is loaded in the Worker from its own module, so its class must be exported and say where: `static
+ * override readonly moduleUrl = import.meta.url`. What the handler needs of its server comes by `requestContext()` (it
+ * sees a {@linkcode ServerView}); memory that it has in common with others is a `SharedArrayBuffer` there. Locks and
+ * messages among Workers are the platform's: `navigator.locks`, and a `BroadcastChannel`, which keeps 256 messages for
+ * one that is busy and drops the others. `server.call()` calls the server itself. Workers are used again for later
+ * requests, so what a module keeps in a variable outlives the request; `maxRequestsPerThread = 1` prevents that. What
+ * a handler or a library posts with `postMessage()` reaches nobody. Hooks such as `verifyRequest()` and
+ * `handleError()` run in the main isolate. Workers have the permissions of the program, and need `--allow-read` for
+ * the handler's modules; not so in a program made by `deno compile`, which has embedded them.
  *
  * While the server serves, its Workers keep the program alive, which `unref()` cannot change; soon after
  * `serveForever()` or `handleRequest()` has ended so do those that have no request.

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ServerExit, StreamRequestHandler } from "@netkit/socketserver";
+import { type AnyServer, ServerExit, StreamRequestHandler } from "@netkit/socketserver";
 import { aborted } from "../handlers.ts";
 
 const decoder = new TextDecoder();
@@ -41,7 +41,7 @@ export class PoolCommandHandler extends StreamRequestHandler {
         await wfile.write(Deno.inspect([server.serverAddress, server.context, signal.aborted]));
         break;
       case "shutdown":
-        await server.shutdown();
+        await (server as AnyServer).shutdown(); // which the types know is not there
         break;
       case "abort":
         await wfile.write("waiting");

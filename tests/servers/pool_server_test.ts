@@ -593,6 +593,7 @@ Deno.test("PoolTCPServer constructor refuses what it cannot do", () => {
   assertThrows(make({ maxThreads: 5 }), TypeError, "'maxThreads'");
   assertThrows(make({ allowReusePort: true }), TypeError, "share one queue");
   assertThrows(
+    // @ts-expect-error: the types refuse it, too
     () => new PoolTCPServer(LOOPBACK, () => {}),
     TypeError,
     "Cannot use a function as request handler of PoolTCPServer",

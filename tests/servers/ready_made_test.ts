@@ -11,6 +11,7 @@ import {
   ConcurrentMixIn,
   ConcurrentTCPServer,
   ConcurrentUDPServer,
+  ConcurrentUnixStreamServer,
   DatagramRequestHandler,
   type DatagramSocket,
   ForkingMixIn,
@@ -150,8 +151,12 @@ Deno.test("The options of a class are those of its base and of its mix-in", () =
 function _handlersFitTheFamily(path: { path: string }): AnyServer[] {
   return [
     new ConcurrentTCPServer(LOOPBACK, (_socket: StreamSocket, { port }: TCPAddr) => port),
-    new ThreadingUDPServer(LOOPBACK, ([_data, _socket], { port }: UDPAddr) => port),
-    new ForkingUnixStreamServer(path, (_: StreamSocket, { path }: UnixStreamAddr) => path),
+    new ConcurrentUDPServer(LOOPBACK, ([_data, _socket], { port }: UDPAddr) => port),
+    new ConcurrentUnixStreamServer(path, (_: StreamSocket, { path }: UnixStreamAddr) => path),
+    // @ts-expect-error: a function, which no Worker could load
+    new ThreadingUDPServer(LOOPBACK, () => {}),
+    // @ts-expect-error: a function, which no subprocess could load
+    new ForkingUnixStreamServer(path, () => {}),
     // @ts-expect-error: a handler of datagrams
     new ConcurrentTCPServer(LOOPBACK, DatagramHandler),
     // @ts-expect-error: a handler of datagrams

@@ -580,6 +580,7 @@ Deno.test("ThreadingMixIn refuses a handler that no Worker can find", () => {
     );
   }
   assertThrows(
+    // @ts-expect-error: the types refuse it, too
     () => new ThreadingTCPServer(LOOPBACK, () => {}),
     TypeError,
     "Cannot use a function as request handler of ThreadingTCPServer",
