@@ -143,8 +143,18 @@ for (const Server of [ThreadingTCPServer, PoolTCPServer]) {
     const logger = new ListLogger();
     const server = new Server(LOOPBACK, LoudHandler, { logger });
     await using _ = start<ThreadingTCPServer | PoolTCPServer>(server);
-    assertEquals(await exchange(server.serverAddress, "handled it\n"), "goes on");
+    for (const how of ["handled", "unhandledRejection", "uncaughtException"]) {
+      assertEquals(await exchange(server.serverAddress, `${how} it\n`), "goes on");
+    }
     assertEquals(await exchange(server.serverAddress, "reject another\n"), "");
     await until(() => logger.lines.some((line) => line.includes("another")));
+  });
+
+  Deno.test(`A Worker of ${Server.name} that ends by what is no error says what that was`, async () => {
+    const logger = new ListLogger();
+    const server = new Server(LOOPBACK, LoudHandler, { logger });
+    await using _ = start<ThreadingTCPServer | PoolTCPServer>(server);
+    assertEquals(await exchange(server.serverAddress, "throw null\n"), "");
+    await until(() => logger.lines.some((line) => line.includes("Uncaught null")));
   });
 }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import process from "node:process";
 import { StreamRequestHandler } from "@netkit/socketserver";
 import { aborted } from "../handlers.ts";
 
@@ -93,21 +94,23 @@ export class LoudHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     const [how, what] = (await this.rfile.readlineText() ?? "").split(" ");
     const error = new Error(what);
+    const heard = Promise.withResolvers<unknown>();
     if (how === "handled") {
       globalThis.queueMicrotask = () => {};
       addEventListener("unhandledrejection", (event) => {
-        if (!event.defaultPrevented && event.reason === error) event.preventDefault();
+        if (event.defaultPrevented || event.reason !== error) return;
+        event.preventDefault();
+        heard.resolve(error);
       });
-      void Promise.reject(error);
-      await new Promise((resolve) => setTimeout(resolve));
-      return void await this.wfile.write("goes on");
     }
-    if (how === "reject") void Promise.reject(error);
-    else {
+    if (how === "unhandledRejection" || how === "uncaughtException") {
+      process.once(how, heard.resolve);
+    }
+    if (how === "throw") {
       setTimeout(() => {
-        throw error;
+        throw what === "null" ? null : error;
       });
-    }
-    await aborted(this.signal);
+    } else void Promise.reject(error);
+    await this.wfile.write(await heard.promise === error ? "goes on" : "heard another");
   }
 }

@@ -42,6 +42,7 @@ export interface MainIsolate<T extends Talk> {
 const later = queueMicrotask;
 const { defineProperties } = Object;
 const { NONE } = Event;
+const getProcess = Object.getOwnPropertyDescriptor(globalThis, "process")?.get;
 
 /** What a Worker does. */
 export interface IsolateBody<T extends Talk> {
@@ -89,7 +90,9 @@ export function inIsolate<T extends Talk>(
       post({ uncaught });
       close();
     };
-    scope.addEventListener("error", (event) => unlessHandled(event, () => fail(event.error)));
+    // It is null or undefined where that was thrown, and where a Worker of this Worker has failed.
+    const reasonOf = (event: ErrorEvent) => event.error ?? new Error(event.message);
+    scope.addEventListener("error", (event) => unlessHandled(event, () => fail(reasonOf(event))));
     scope.addEventListener(
       "unhandledrejection",
       (event) => unlessHandled(event, () => fail(event.reason)),
@@ -108,12 +111,24 @@ function unlessHandled(event: Event, fail: () => void): void {
   if (event.defaultPrevented) return;
   event.preventDefault();
   let isHandled = false;
+  const isProcess = event.type === "unhandledrejection" && hearsRejections();
   defineProperties(event, {
     preventDefault: { value: () => isHandled = true },
     // For other listeners as it is without this one; for Deno, which looks when all have been called, it is prevented.
-    defaultPrevented: { get: () => isHandled || event.eventPhase === NONE },
+    defaultPrevented: { get: () => isHandled || event.eventPhase === NONE && !isProcess },
   });
   later(() => {
-    if (!isHandled) fail();
+    if (!isHandled && !isProcess) fail();
   });
+}
+
+/**
+ * Whether `process` of Node has listeners to whom Deno passes a rejection on after all others: it is handled then, or
+ * thrown again as an error.
+ */
+function hearsRejections(): boolean {
+  // Loaded only here: it would make each Worker's start longer by half.
+  const process = getProcess?.call(globalThis);
+  return process.listenerCount("unhandledRejection") + process.listenerCount("uncaughtException") >
+    0;
 }
