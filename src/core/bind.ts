@@ -47,6 +47,16 @@ export function refuseUnbound(kind: string, socket: ServerSocket | undefined): v
   );
 }
 
+/** Whether a server has been bound; one that has no socket always is. */
+export function isBound(server: { [assertBound](): void }): boolean {
+  try {
+    server[assertBound]();
+    return true;
+  } catch {
+    return false; // a server that never listened has no queue
+  }
+}
+
 /** What to do about the common failures of a bind, by error code or class name. */
 const BIND_REMEDIES: Record<string, string> = {
   EADDRINUSE: "address already in use; stop its owner, or choose another",

@@ -13,7 +13,7 @@
  */
 import { Acceptor } from "./acceptor.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
-import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
+import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
 import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
@@ -204,7 +204,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     let taken: Promise<void> | undefined;
     if (!this.#closed) {
       if (run?.forever === false) this.#stopRun(run);
-      if (this.#isBound()) taken = this.#takeQueue();
+      if (isBound(this.#server)) taken = this.#takeQueue();
       taken?.catch(() => {}); // who closes the server hears of it
     }
     await run?.ended.promise;
@@ -223,20 +223,11 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   }
 
   async #serveTaken(runAgain: Drain["runAgain"]): Promise<void> {
-    if (this.#aborted || this.#closed || !this.#isBound()) return;
+    if (this.#aborted || this.#closed || !isBound(this.#server)) return;
     try {
       await runAgain((run) => this.serve(run, null, null));
     } catch (error) {
       this.#log("debug", `Server stops while it drains: ${messageOf(error)}`);
-    }
-  }
-
-  #isBound(): boolean {
-    try {
-      this.#server[assertBound]();
-      return true;
-    } catch {
-      return false; // a server that never listened has no queue
     }
   }
 

@@ -21,26 +21,29 @@ export interface PoisonedHost {
 /** Says when a server has as many poisoned Workers as it may, and how many places it has left. */
 export class PoisonedBound {
   readonly #server: PoisonedHost;
+  readonly #places: () => number;
+  readonly #poisoned: () => number;
   #isSaid = false;
 
-  constructor(server: PoisonedHost) {
-    this.#server = server;
-  }
-
   /**
-   * How many Workers there may be.
-   *
-   * @param places How many there may be where none is poisoned.
+   * @param places How many Workers there may be where none is poisoned.
    * @param poisoned How many are.
    */
-  left(places: number, poisoned: number): number {
-    return Math.max(0, places - Math.max(0, poisoned - (this.#server.maxPoisoned ?? places)));
+  constructor(server: PoisonedHost, places: () => number, poisoned: () => number) {
+    this.#server = server;
+    this.#places = places;
+    this.#poisoned = poisoned;
+  }
+
+  /** How many Workers there may be. */
+  get left(): number {
+    return Math.max(0, this.#places() - Math.max(0, this.#poisoned() - this.#most));
   }
 
   /** Why nobody can be served any more; null while there are places left. */
-  failure(places: number, poisoned: number): Error | null {
-    return this.left(places, poisoned) > 0 ? null : new Error(
-      `Cannot serve: ${poisoned} Workers never awaited and were given up on, and no more are started ('maxPoisoned')`,
+  get failure(): Error | null {
+    return this.left > 0 ? null : new Error(
+      `Cannot serve: ${this.#poisoned()} Workers never awaited and were given up on, and no more are started ('maxPoisoned')`,
     );
   }
 
@@ -49,16 +52,19 @@ export class PoisonedBound {
    *
    * @returns What {@linkcode PoisonedBound.failure} says.
    */
-  note(places: number, poisoned: number): Error | null {
-    const most = this.#server.maxPoisoned ?? places;
-    if (poisoned >= most && !this.#isSaid) this.#say(poisoned);
-    return this.failure(places, poisoned);
+  note(): Error | null {
+    if (this.#poisoned() >= this.#most && !this.#isSaid) this.#say();
+    return this.failure;
   }
 
-  #say(poisoned: number): void {
+  get #most(): number {
+    return this.#server.maxPoisoned ?? this.#places();
+  }
+
+  #say(): void {
     this.#isSaid = true;
     const line =
-      `Workers that never awaited and were given up on, and may run for ever: ${poisoned}`;
+      `Workers that never awaited and were given up on, and may run for ever: ${this.#poisoned()}`;
     logTo(this.#server.logger, "error", `${line}; no more are replaced ('maxPoisoned')`);
   }
 }

@@ -1,5 +1,5 @@
 /**
- * How a pool serves: its Workers accept the clients, and this isolate starts, stops and drains them.
+ * How Workers serve that accept the clients, while this isolate starts, stops and drains them.
  *
  * The states are those of `core/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`.
  *
@@ -10,54 +10,67 @@
  *
  * @module
  */
-import { assertBound } from "../core/bind.ts";
+import { isBound } from "../core/bind.ts";
 import { formatAddress, type TCPAddr } from "../base/address.ts";
-import { logTo, passOn, type ServerLogger } from "../base/log.ts";
+import { KindLimit, logTo, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
-import { DistantHooks, type HookHost } from "./distant_hooks.ts";
-import { PoisonedBound, type PoisonedHost } from "./poisoned.ts";
-import { PoolSupervisor } from "./pool_supervisor.ts";
-import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
-import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 import { AcceptGate } from "../workers/accept_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
+import { DistantHooks, type HookHost } from "./distant_hooks.ts";
+import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
+import type { PoolSupervisor, PoolSupervisorOptions } from "./pool_supervisor.ts";
+import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 
 /** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
 const FREE_LIMIT = 1000;
 
-/** What the loop of a pool needs of its server. */
-export interface PoolHost extends LifecycleHost, HookHost, PoisonedHost {
+/** What the loop needs of its server. */
+export interface PoolHost extends LifecycleHost, HookHost {
   readonly serverAddress: TCPAddr;
-  readonly workers: number;
   closeSocket(): void;
 }
 
 /** What a {@linkcode PoolLoop} is made with. */
-export interface PoolLoopOptions {
+export interface PoolLoopOptions<Supervisor> {
+  /** What messages call a Worker. */
+  kind: string;
   handler: HandlerModule;
   /** What Workers are started with beside the handler; called when the server is bound. */
   init: () => Omit<PoolInit, "record" | "handler">;
   /** How Workers serve; called each time they are to. */
   settings: () => PoolSettings;
+  /** How many Workers there may be. */
+  size: () => number;
+  /** Makes what keeps them. */
+  supervise: (options: PoolSupervisorOptions) => Supervisor;
+  /** Tells of the requests of a Worker that is given up on because it does not await; it still has its record. */
+  onLost: (worker: PoolWorker) => void;
+  /** Told that one was given up on; says why nobody can be served any more, if so. */
+  onPoisoned: () => Error | null;
   /** Called when a Worker listens. */
-  onReady: () => void;
+  onReady?: () => void;
   /** Whether nobody listens any more; called when Deno may be late in letting go of the port. */
-  isPortFree: () => boolean;
+  isPortFree?: () => boolean;
 }
 
-/** Has the Workers of a pool serve. */
-export class PoolLoop implements ServingLoop {
+/**
+ * Has Workers serve.
+ *
+ * @typeParam Supervisor What keeps them.
+ */
+export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implements ServingLoop {
   readonly stopsAtOnce = true;
   readonly closesLast = false;
+  readonly supervisor: Supervisor;
+  readonly hooks: DistantHooks;
   readonly #server: PoolHost;
-  readonly #options: PoolLoopOptions;
-  readonly #supervisor: PoolSupervisor;
+  readonly #options: PoolLoopOptions<Supervisor>;
   readonly #gate: AcceptGate;
-  readonly #hooks: DistantHooks;
-  readonly #bound: PoisonedBound;
+  /** For the lines of Workers, of which each has its own limits. */
+  readonly #lines = new KindLimit();
   /** Resolves when the run under way is to end; rejects with what ends it. */
   #stopped = Promise.withResolvers<void>();
   /** Resolves when the Workers have drained; null before that begins. */
@@ -67,42 +80,37 @@ export class PoolLoop implements ServingLoop {
   /** Resolves when the port is free again; null while the server is open. */
   #closing: Promise<void> | null = null;
 
-  constructor(server: PoolHost, options: PoolLoopOptions) {
+  constructor(server: PoolHost, options: PoolLoopOptions<Supervisor>) {
     this.#server = server;
     this.#options = options;
-    this.#hooks = new DistantHooks(server);
-    this.#gate = new AcceptGate({
-      kind: "Worker of pool",
-      log: (line) => this.#log("warn", line),
-    });
-    const bound = this.#bound = new PoisonedBound(server);
-    this.#supervisor = new PoolSupervisor({
-      size: () => bound.left(server.workers, this.#supervisor.poisonedSoFar),
+    const { kind, size, settings, supervise, onReady = () => {} } = options;
+    this.hooks = new DistantHooks(server);
+    this.#gate = new AcceptGate({ kind, log: (line) => this.#log("warn", line) });
+    this.supervisor = supervise({
+      ...{ size, settings, onReady },
       start: (waiting, ending) => this.#startWorker(waiting, ending),
-      settings: options.settings,
-      onReady: options.onReady,
       onLoss: (line, ...errors) => this.#log("error", line, ...errors),
       onFailure: (error) => this.#stopped.reject(error),
       onPoisoned: (worker) => {
-        const why = "its requests had no end within 'requestTimeout', and it did not await";
-        if (worker !== null) this.#log("error", `Worker "${worker.name}" is given up on: ${why}`);
-        this.#failIf(bound.note(server.workers, this.#supervisor.poisonedSoFar));
+        if (worker !== null) options.onLost(worker);
+        const error = options.onPoisoned();
+        if (error !== null) this.#stopped.reject(error);
       },
     });
   }
 
   /** A Worker of a closed pool ends when its requests have. */
   get busy(): boolean {
-    return this.#supervisor.alive > 0;
+    return this.supervisor.alive > 0;
   }
 
   stats(state: ServerState): ServerStats {
-    return { state, ...this.#supervisor.stats() };
+    return { state, ...this.supervisor.stats() };
   }
 
   /** Has the Workers take over limits that have changed. */
   limit(limits: PoolLimits): void {
-    this.#supervisor.limit(limits);
+    this.supervisor.limit(limits);
   }
 
   async serve(
@@ -110,18 +118,17 @@ export class PoolLoop implements ServingLoop {
     limit: number | null,
     tick: (() => void | Promise<void>) | null,
   ): Promise<void> {
-    this.#hooks.run = run;
+    this.hooks.run = run;
     const { promise: stopped } = this.#stopped = Promise.withResolvers<void>();
     stopped.catch(() => {}); // when it rejects, a tick may be under way
     try {
       if (run.stopping) return;
-      this.#failIf(this.#bound.failure(this.#server.workers, this.#supervisor.poisonedSoFar));
-      this.#supervisor.serve();
+      this.supervisor.serve();
       if (tick === null || limit === null) await stopped;
       else while (!await settlesWithin(stopped, limit)) await tick();
     } finally {
       // Whoever drains or closes says to the Workers what to do.
-      await (this.#drained ?? this.#closing ?? this.#supervisor.stop());
+      await (this.#drained ?? this.#closing ?? this.supervisor.stop());
     }
   }
 
@@ -129,19 +136,14 @@ export class PoolLoop implements ServingLoop {
     this.#stopped.resolve();
   }
 
-  /** Ends the run, and with it `serveForever()`, where there is an error. */
-  #failIf(error: Error | null): void {
-    if (error !== null) this.#stopped.reject(error);
-  }
-
   limitDrain(timeout: number): void {
-    this.#supervisor.limitDrain(timeout);
+    this.supervisor.limitDrain(timeout);
   }
 
   async drain({ run }: Drain): Promise<DrainResult> {
-    if (this.#closing !== null) return await this.#supervisor.drain(); // what still runs gets its time
-    if (!this.#isBound()) return { completed: 0, aborted: 0 };
-    this.#drained = this.#supervisor.drain();
+    if (this.#closing !== null) return await this.supervisor.drain(); // what still runs gets its time
+    if (!isBound(this.#server)) return { completed: 0, aborted: 0 };
+    this.#drained = this.supervisor.drain();
     this.#drained.catch(() => {}); // it is awaited in a moment
     this.#unlistened = this.#unlisten();
     if (run !== null) {
@@ -158,7 +160,7 @@ export class PoolLoop implements ServingLoop {
 
   /** Resolves when there are no Workers, and a drain waits for nothing more of them. */
   async idle(): Promise<void> {
-    await this.#supervisor.gone();
+    await this.supervisor.gone();
     await this.#unlistened;
   }
 
@@ -168,20 +170,20 @@ export class PoolLoop implements ServingLoop {
    * is to belong to somebody who accepts.
    */
   async #unlisten(): Promise<void> {
-    await this.#supervisor.allUp();
+    await this.supervisor.allUp();
     if (this.#closing !== null) return;
     this.#server.closeSocket();
-    await this.#supervisor.unlistened();
+    await this.supervisor.unlistened();
     await this.#portFreed();
   }
 
   async #close(): Promise<void> {
-    const unresponsive = await this.#supervisor.close();
+    const unresponsive = await this.supervisor.close();
     // The last listener, so that Deno forgets the queue: it may not when two are closed at the same moment.
     this.#server.closeSocket();
     if (unresponsive > 0) {
       this.#warnOfPort(unresponsive === 1 ? "a Worker does" : `${unresponsive} Workers do`);
-    } else if (this.#supervisor.crashed && !await this.#portFreed()) {
+    } else if (this.supervisor.crashed && !await this.#portFreed()) {
       this.#warnOfPort("a Worker that was given up on does");
     }
   }
@@ -189,7 +191,7 @@ export class PoolLoop implements ServingLoop {
   /** Waits until Deno has let go of the port of a Worker that ended in another way than by our order. */
   async #portFreed(): Promise<boolean> {
     const deadline = performance.now() + FREE_LIMIT;
-    while (!this.#options.isPortFree()) {
+    while (this.#options.isPortFree?.() === false) {
       if (performance.now() > deadline) return false;
       await delay(2);
     }
@@ -203,13 +205,11 @@ export class PoolLoop implements ServingLoop {
 
   #startWorker(signal: AbortSignal, ending: AbortSignal): Promise<PoolWorker> {
     const { handler, init } = this.#options;
-    const options = {
-      ...{ signal, ending, isFirst: () => !this.#supervisor.isUp },
-      shortage: this.#gate.listener(),
-    };
+    const isFirst = () => !this.supervisor.isUp;
+    const options = { signal, ending, isFirst, shortage: this.#gate.listener() };
     const events: PoolWorkerEvents = {
-      onQuestion: (question) => this.#hooks.answer(question),
-      onLog: (level, text) => passOn(this.#server.logger, level, text),
+      onQuestion: (question) => this.hooks.answer(question),
+      onLog: (level, text) => this.#passOn(level, text),
       onExit: (error) => this.#stopped.reject(error),
     };
     return handler.start(
@@ -218,13 +218,11 @@ export class PoolLoop implements ServingLoop {
     );
   }
 
-  #isBound(): boolean {
-    try {
-      this.#server[assertBound]();
-      return true;
-    } catch {
-      return false; // a server that never listened has no queue
-    }
+  /** Passes on a line of a Worker; of each kind there is one a second, as clients may have caused it. */
+  #passOn(level: keyof ServerLogger, text: string): void {
+    const [kind = ""] = text.split('"', 1);
+    const more = this.#lines.take(kind);
+    if (more !== null) passOn(this.#server.logger, level, text + more);
   }
 
   #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {

@@ -82,8 +82,6 @@ export type PoolNews =
   | { type: "unlistened" }
   | { type: "log"; level: keyof ServerLogger; message: string }
   | { type: "acceptErrors"; counts: Record<string, number> }
-  /** A handler has thrown a `ServerExit` that ends only its request. */
-  | { type: "exited"; message: string }
   /** Its server has left its loop with an error. */
   | { type: "exit"; error: ErrorMessage };
 

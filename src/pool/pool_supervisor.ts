@@ -9,7 +9,7 @@ import { settlesWithin } from "../base/time.ts";
 import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
 import type { PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
-import { type Counts, zeroCounts } from "./worker_record.ts";
+import { type Counts, TURN, zeroCounts } from "./worker_record.ts";
 import { Supervisor } from "../workers/supervisor.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 
@@ -210,9 +210,10 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const workers: WorkerStats = { spare: 0, busy: 0, starting, poisoned, started };
     for (const worker of this.up) {
       const counts = worker.counts();
-      add(sum, counts);
-      add(acceptErrors, worker.acceptErrors);
-      workers[counts.active > 0 ? "busy" : "spare"]++;
+      addCounts(sum, counts);
+      addCounts(acceptErrors, worker.acceptErrors);
+      if (counts.active > 0) workers.busy++;
+      else if (worker.record.state !== TURN.LEAVING) workers.spare++;
     }
     return { ...sum, acceptErrors, workers };
   }
@@ -252,8 +253,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const counts = worker.counts();
     // What it was serving has come to an end, and no good one.
     const outcome = worker.isGivenUp ? "aborted" : "failed";
-    add(this.#past, { ...counts, [outcome]: counts[outcome] + counts.active, active: 0 });
-    add(this.#pastAcceptErrors, worker.acceptErrors);
+    addCounts(this.#past, { ...counts, [outcome]: counts[outcome] + counts.active, active: 0 });
+    addCounts(this.#pastAcceptErrors, worker.acceptErrors);
     this.remove(worker);
     const wasToEnd = this.mode === "drain" || this.mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
@@ -271,7 +272,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     if (this.isWanted) this.backoff.died();
   }
 
-  /** Those that are up and are to stay. */
+  /** Those that are up and are to stay; those first that are to stay when there are to be fewer. */
   protected staying(): PoolWorker[] {
     return [...this.up].filter(({ isLeaving }) => !isLeaving);
   }
@@ -361,6 +362,6 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 }
 
 /** Adds numbers by name. */
-function add(sum: Record<string, number>, more: Record<string, number>): void {
+export function addCounts(sum: Record<string, number>, more: Record<string, number>): void {
   for (const [name, count] of Object.entries(more)) sum[name] = (sum[name] ?? 0) + count;
 }

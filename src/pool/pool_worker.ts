@@ -21,8 +21,6 @@ export interface PoolWorkerEvents {
   /** A hook of the server is to be called. */
   onQuestion: (question: PoolTalk["question"]) => Promise<unknown>;
   onLog: (level: keyof ServerLogger, message: string) => void;
-  /** A handler has thrown a `ServerExit` that ends only its request. */
-  onExited?: (message: string) => void;
   /** Its server has left its loop with an error, such as a `ServerExit`. */
   onExit: (error: unknown) => void;
 }
@@ -174,9 +172,6 @@ export class PoolWorker implements Supervised {
         this.acceptErrors = Object.fromEntries(
           Object.entries(news.counts).map(([code, count]) => [code, Number(count)]),
         );
-        break;
-      case "exited":
-        this.#events.onExited?.(news.message);
         break;
       case "exit": {
         const error = fromErrorMessage(news.error);

@@ -5,7 +5,7 @@
  */
 import type { DrainResult } from "../base/options.ts";
 import { delay } from "../base/time.ts";
-import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
+import type { ServerStats } from "../core/server_stats.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import type { AcceptTurns } from "./accept_turns.ts";
 import { CLOSE_LIMIT, PoolSupervisor, type PoolSupervisorOptions } from "./pool_supervisor.ts";
@@ -66,8 +66,9 @@ export class ThreadSupervisor extends PoolSupervisor {
   }
 
   override async stop(): Promise<void> {
+    if (this.mode === "drain" || this.mode === "close") return; // whoever began that waits for them
     this.#turns.close();
-    if (this.mode === "serve") this.setMode("none");
+    this.setMode("none");
     this.tellAll({ name: "stop" });
     await this.#noneWaits();
   }
@@ -91,14 +92,7 @@ export class ThreadSupervisor extends PoolSupervisor {
   }
 
   override stats(): Omit<ServerStats, "state"> {
-    const stats = super.stats();
-    const { poisoned, started, coming: { size: starting } } = this;
-    const workers: WorkerStats = { spare: 0, busy: 0, starting, poisoned, started };
-    for (const worker of this.up) {
-      if (worker.counts().active > 0) workers.busy++;
-      else if (worker.record.state !== TURN.LEAVING) workers.spare++;
-    }
-    return { ...stats, peak: this.#turns.peak, workers };
+    return { ...super.stats(), peak: this.#turns.peak };
   }
 
   protected override missing(): number {
@@ -116,16 +110,14 @@ export class ThreadSupervisor extends PoolSupervisor {
     void worker.order({ name: "close" });
   }
 
-  /** Ends those that are more than there may be: first those that are idle. */
+  /** Of those that serve somebody none is to end before one that is idle. */
+  protected override staying(): PoolWorker[] {
+    return super.staying().sort((one, other) => Number(isIdle(one)) - Number(isIdle(other)));
+  }
+
   protected override endSurplus(): void {
     this.#turns.spare = this.#options.spare();
-    const staying = this.staying().sort((one, other) =>
-      Number(isIdle(one)) - Number(isIdle(other))
-    );
-    for (const worker of staying.slice(this.#options.size())) {
-      worker.isLeaving = true;
-      void worker.order({ name: "close" });
-    }
+    super.endSurplus();
   }
 
   protected override hasEnded(worker: PoolWorker, end: WorkerEnd): void {

@@ -3,6 +3,8 @@
  *
  * @module
  */
+import { oneLine } from "../base/log.ts";
+import { cloneContext } from "../workers/context.ts";
 import { mayBlock } from "../workers/handler_module.ts";
 import { sharedAddresses } from "./shared_listener.ts";
 import { TCPServer } from "../families/tcp_server.ts";
@@ -20,9 +22,10 @@ export interface ThreadingMode {
   readonly reason: string;
 }
 
-/** What {@linkcode whyRelay} looks at. */
+/** What {@linkcode judgeMode} and {@linkcode whyRelay} look at. */
 export interface DirectServer
-  extends Pick<TCPServer, "socket" | "RequestHandlerClass" | "maxConnectionsPerSource"> {
+  extends
+    Pick<TCPServer, "socket" | "RequestHandlerClass" | "maxConnectionsPerSource" | "context"> {
   readonly minSpareThreads: number;
 }
 
@@ -53,4 +56,35 @@ export function whyRelay(server: DirectServer, own: object, base: object): strin
   if (server.minSpareThreads === 0) return "'minSpareThreads' is 0";
   if (mayBlock(server.RequestHandlerClass)) return "its handler may block";
   return null;
+}
+
+/**
+ * Says how a server is to serve.
+ *
+ * @param hasRelayed Whether the main isolate has ever accepted: it may still wait for a client, who would be lost.
+ * @param why What {@linkcode whyRelay} says.
+ */
+export function judgeMode(
+  server: DirectServer,
+  hasRelayed: boolean,
+  why: () => string | null,
+): ThreadingMode {
+  const reason = hasRelayed
+    ? "the main isolate has accepted clients before"
+    : why() ?? contextFault(server);
+  return reason === null
+    ? { way: "direct", reason: "nothing needs the connections in the main isolate" }
+    : { way: "relay", reason };
+}
+
+/** Why the context has to be made for each request: it changes, or something is wrong with it. */
+function contextFault(server: DirectServer): string | null {
+  try {
+    const { context } = server;
+    cloneContext(context);
+    const isSame = Object.is(context, server.context);
+    return isSame ? null : "requestContext() gives another object each time";
+  } catch (error) {
+    return `its context cannot be sent: ${oneLine(error)}`;
+  }
 }

@@ -7,12 +7,14 @@ import { bindAndActivate } from "../core/bind.ts";
 import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import type { TLSIdentity } from "../sockets/tls/node_tls_conn.ts";
-import { checkBoolean, integerFrom, timeFrom } from "../base/options.ts";
+import { logTo } from "../base/log.ts";
+import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { cloneContext } from "../workers/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
-import { POISONED_SETTING } from "../pool/poisoned.ts";
+import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { PoolLoop } from "../pool/pool_loop.ts";
+import { PoolSupervisor } from "../pool/pool_supervisor.ts";
 import {
   holdPort,
   listenShared,
@@ -89,6 +91,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
     extends (Base as Constructor<TCPServer> as Constructor<TCPServer & Required<PoolOptions>>) {
     static override readonly name: string = `Pool${Base.name}`;
     readonly #loop: PoolLoop;
+    readonly #bound: PoisonedBound;
     #tls: TLSIdentity | null;
     #address: SharedAddress | null = null;
     #sharing: Sharing = "queue";
@@ -102,8 +105,20 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
       this.#tls = this instanceof TLSServer
         ? { cert, key, ...(alpnProtocols === undefined ? {} : { alpnProtocols }) }
         : null;
+      const bound = this.#bound = new PoisonedBound(
+        this as unknown as PoisonedHost,
+        () => this.workers,
+        () => this.#loop.supervisor.poisonedSoFar,
+      );
       this.#loop = new PoolLoop(this, {
-        handler,
+        ...{ kind: "Worker of pool", handler },
+        size: () => bound.left,
+        supervise: (options) => new PoolSupervisor(options),
+        onLost: ({ name }) => {
+          const why = "its requests had no end within 'requestTimeout', and it did not await";
+          logTo(this.logger, "error", `Worker "${name}" is given up on: ${why}`);
+        },
+        onPoisoned: () => bound.note(),
         init: () => ({
           address: this.#address!,
           sharing: this.#sharing,
@@ -131,6 +146,12 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
 
     override get maxConnections(): number {
       return this.workers * this.maxConnectionsPerWorker;
+    }
+
+    override async serveForever(options?: ServeOptions): Promise<void> {
+      const { failure } = this.#bound;
+      if (failure !== null) throw failure;
+      await super.serveForever(options);
     }
 
     override handleRequest(): Promise<never> {

@@ -173,7 +173,11 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     readonly #executor: Executor<ThreadWorker>;
     /** How the server serves where its Workers accept by themselves. */
     #threads: ThreadLoop | null = null;
-    readonly #bound = new PoisonedBound(this as PoisonedHost);
+    readonly #bound = new PoisonedBound(
+      this as PoisonedHost,
+      () => this.maxThreads,
+      () => this.#executor.poisoned + (this.#threads?.poisoned ?? 0),
+    );
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -197,12 +201,12 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
             (worker) => worker.kill(),
           );
         },
-        max: () => Math.max(0, this.#places - (this.#threads?.alive ?? 0)),
+        max: () => Math.max(0, this.#bound.left - (this.#threads?.alive ?? 0)),
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
         onExtra: () => admitMore(this),
-        onPoisoned: () => this.#bound.note(this.maxThreads, this.#poisoned),
+        onPoisoned: () => this.#bound.note(),
         log: (...line) => logTo(this.logger, ...line),
       });
       if (this instanceof TCPServer) this.#threads = this.#threadLoop(handler);
@@ -213,21 +217,14 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       serveBy(this, (usual) =>
         loop = new ThreadLoop(this as unknown as ThreadHost, usual, {
           handler,
+          whyRelay: () =>
+            whyRelay(this as unknown as ThreadHost, ThreadingServer.prototype, Base.prototype),
           relay: (loop) => this.#executor.handleOne(loop),
-          size: () => this.#places,
+          size: () => this.#bound.left,
           onEnd: () => this.#executor.limitChanged(),
-          onPoisoned: () => this.#bound.note(this.maxThreads, this.#poisoned),
+          onPoisoned: () => this.#bound.note(),
         }));
       return loop!;
-    }
-
-    /** How many Workers there may be. */
-    get #places(): number {
-      return this.#bound.left(this.maxThreads, this.#poisoned);
-    }
-
-    get #poisoned(): number {
-      return this.#executor.poisoned + (this.#threads?.poisoned ?? 0);
     }
 
     static {
@@ -246,13 +243,8 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     }
 
     get threadingMode(): ThreadingMode {
-      return this.#threads?.mode(() => this.#whyRelay()) ??
+      return this.#threads?.mode ??
         { way: "relay", reason: "its clients come by another way than TCP" };
-    }
-
-    /** Why Workers cannot accept by themselves; null where they can. */
-    #whyRelay(): string | null {
-      return whyRelay(this as unknown as ThreadHost, ThreadingServer.prototype, Base.prototype);
     }
 
     override get requestTimeout(): number | null {
@@ -302,9 +294,9 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
       this.checkSettings(); // before any worker starts
-      const failure = this.#bound.failure(this.maxThreads, this.#poisoned);
+      const failure = this.#bound.failure;
       if (failure !== null) throw failure;
-      if (this.#threads?.decide(() => this.#whyRelay())) await super.serveForever(options);
+      if (this.#threads?.decide()) await super.serveForever(options);
       else await this.#executor.serve(options, (options) => super.serveForever(options));
     }
 

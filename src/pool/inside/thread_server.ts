@@ -68,6 +68,9 @@ class ThreadServerStub extends PoolServerStub {
   }
 }
 
+/** What the log says, after its message, of a `ServerExit` that a handler has thrown. */
+const EXITED = "ends only its request: it was thrown in a Worker";
+
 /** What a Worker does with such a server, beside what it does with every one. */
 export interface ThreadServer extends ConcurrentTCPServer {
   /** Accepts again, where it has paused. */
@@ -167,7 +170,7 @@ export function threadServer(
         // As in Python, where SystemExit ends only the thread that raised it.
         if (!isInstance(error, ServerExit)) throw error;
         this.#outcome = "completed";
-        worker.main.say({ type: "exited", message: error.message });
+        logTo(this.logger, "warn", `${error.message} ${EXITED}`);
       } finally {
         view.end();
         this.#running--;
