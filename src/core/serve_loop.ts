@@ -192,8 +192,8 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     const before = ended();
     const allServed = this.#drainQueue(drain).then(() => requests.idle()).then(() => true);
     const timeIsUp = this.#drainTimeIsUp.promise.then(() => false);
-    const inTime = await Promise.race([allServed, timeIsUp]);
-    clearTimeout(this.#drainTimer);
+    const inTime = await Promise.race([allServed, timeIsUp])
+      .finally(() => clearTimeout(this.#drainTimer));
     const completed = ended() - before;
     const aborted = inTime ? 0 : await this.#abort();
     return { completed, aborted };

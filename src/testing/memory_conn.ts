@@ -97,6 +97,7 @@ export class MemoryConn implements StreamTransport {
   }
 
   read(p: Uint8Array): Promise<number | null> {
+    if (p.length === 0) return Promise.resolve(0); // at once, as a `Deno.Conn` does
     return this.#unlessClosed(() => this.#in.read(p));
   }
 

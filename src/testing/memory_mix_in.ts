@@ -4,8 +4,10 @@
  * @module
  */
 import type { TCPAddr } from "../base/address.ts";
+import { nameOf } from "../base/errors.ts";
 import type { Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
-import type { TCPServer } from "../families/tcp_server.ts";
+import { TCPServer } from "../families/tcp_server.ts";
+import { UnixStreamServer } from "../families/unix_server.ts";
 import { type MemoryClient, MemoryListener } from "./memory_listener.ts";
 
 /** What {@linkcode MemoryMixIn} gives to a server. */
@@ -37,11 +39,12 @@ export type InMemory<Base extends Constructor<TCPServer>> = MixedIn<Base, unknow
 /**
  * Makes a TCP server class take its clients from the program itself: it opens no socket and needs no permission, so that
  * tests of a service are fast and leave nothing behind. All else is as it is: its mode, limits, hooks and time limits.
- * A TLS server is served without TLS.
+ * A TLS server is served without TLS. Those of a pool are refused: their Workers accept by themselves.
  *
  * @typeParam Base The server class to mix into.
  * @param Base A class of TCP servers, your own for one.
  * @returns The class with the mix-in.
+ * @throws {TypeError} When the class has no TCP listener in this isolate.
  *
  * @example A service of its own class
  * ```ts
@@ -65,7 +68,10 @@ export type InMemory<Base extends Constructor<TCPServer>> = MixedIn<Base, unknow
  * assertEquals(await run.server.exchange(""), "2");
  * ```
  */
-export function MemoryMixIn<Base extends Constructor<TCPServer>>(Base: Base): InMemory<Base> {
+export function MemoryMixIn<
+  Base extends Constructor<TCPServer & { readonly maxConnectionsPerWorker?: never }>,
+>(Base: Base): InMemory<Base> {
+  checkBase(Base);
   abstract class MemoryServer extends (Base as Constructor<TCPServer<TCPAddr>>) {
     static override readonly name: string = `Memory${Base.name}`;
 
@@ -91,4 +97,21 @@ export function MemoryMixIn<Base extends Constructor<TCPServer>>(Base: Base): In
   }
   // The type checker cannot follow which class it is made of.
   return MemoryServer as unknown as InMemory<Base>;
+}
+
+/** Refuses what has no TCP listener in this isolate, should the type checker not have. */
+function checkBase(Base: Constructor<TCPServer>): void {
+  const isA = (Class: Constructor<unknown>) =>
+    (Base as unknown) === Class || Base.prototype instanceof Class;
+  const reason = "maxConnectionsPerWorker" in Base
+    ? "its Workers accept clients by themselves"
+    : isA(TCPServer as Constructor<unknown>) && !isA(UnixStreamServer)
+    ? null
+    : "it is no TCP server";
+  if (reason === null) return;
+  throw new TypeError(
+    `Cannot use MemoryMixIn with ${
+      nameOf(Base)
+    }: ${reason}; use it with TCPServer, ConcurrentTCPServer or another`,
+  );
 }

@@ -66,9 +66,13 @@ export function serveInTest<Server extends AnyServer>(server: Server): TestRun<S
   return {
     server,
     async [Symbol.asyncDispose](): Promise<void> {
-      await server.drain({ timeout: DRAIN_TIMEOUT });
-      await serving;
-      await server.finished;
+      try {
+        await server.drain({ timeout: DRAIN_TIMEOUT });
+        await serving;
+        await server.finished;
+      } catch (error) {
+        faults.push(error); // with it those of the handlers, which may be why
+      }
       if (faults.length === 1) throw faults[0];
       if (faults.length > 1) throw new AggregateError(faults, `${faults.length} requests failed`);
     },

@@ -7,12 +7,18 @@ import { assert, assertEquals, assertInstanceOf, assertRejects, assertThrows } f
 import {
   BaseRequestHandler,
   ConcurrentTCPServer,
+  ForkingTCPServer,
+  PoolTCPServer,
+  PoolTLSServer,
   ServerExit,
   StreamRequestHandler,
   type StreamSocket,
   TCPServer,
+  ThreadingMixIn,
   ThreadingTCPServer,
+  ThreadingUnixStreamServer,
   TLSServer,
+  UDPServer,
 } from "@netkit/socketserver";
 import { MemoryMixIn, serveInTest } from "@netkit/socketserver/testing";
 import { AwaitingUnitCommandHandler } from "../handlers.ts";
@@ -120,17 +126,49 @@ for (const Server of [MemoryTCPServer, MemoryConcurrentServer]) {
   });
 }
 
-Deno.test("MemoryMixIn has handlers run in Workers, in a server with threads", async () => {
-  const Server = MemoryMixIn(ThreadingTCPServer);
-  await using run = serveInTest(new Server(LOOPBACK, AwaitingUnitCommandHandler));
-  assertEquals(await run.server.exchange("echo-sync\none\ntwo\n"), "one\ntwo\n");
-});
-
 Deno.test("MemoryMixIn serves without TLS where a server has it", async () => {
   const { cert, key } = TLS;
   const server = new (MemoryMixIn(TLSServer))(LOOPBACK, EchoHandler, { cert, key });
   await using run = serveInTest(server);
   assertEquals(await run.server.exchange("plain\n"), "plain\n");
+});
+
+for (
+  const Server of [
+    MemoryMixIn(ThreadingTCPServer),
+    MemoryMixIn(ForkingTCPServer),
+    ThreadingMixIn(MemoryTCPServer),
+  ]
+) {
+  Deno.test(`${Server.name} in memory has handlers run in Workers or subprocesses`, async () => {
+    await using run = serveInTest(new Server(LOOPBACK, AwaitingUnitCommandHandler));
+    assertEquals(await run.server.exchange("echo-sync\none\ntwo\n"), "one\ntwo\n");
+  });
+}
+
+Deno.test("MemoryMixIn refuses what has no TCP listener in this isolate, by type and in words", () => {
+  class OwnPool extends PoolTCPServer {}
+  // @ts-expect-error -- its Workers accept
+  assertThrows(() => MemoryMixIn(OwnPool), TypeError, "with OwnPool: its Workers accept");
+  // @ts-expect-error -- its Workers accept
+  assertThrows(() => MemoryMixIn(PoolTLSServer), TypeError, "its Workers accept");
+  // @ts-expect-error -- on Unix
+  assertThrows(() => MemoryMixIn(ThreadingUnixStreamServer), TypeError, "it is no TCP server");
+  // @ts-expect-error -- no stream
+  assertThrows(() => MemoryMixIn(UDPServer), TypeError, "with UDPServer: it is no TCP server");
+});
+
+Deno.test("MemoryMixIn has reads into no memory end at once, as Deno.Conn does", async () => {
+  const counts: (number | null)[] = [];
+  const handler = async (request: StreamSocket) => {
+    counts.push(await request.read(new Uint8Array(0)));
+    request.timeout = 60_000;
+    counts.push(await request.read(new Uint8Array(0)));
+  };
+  await using run = serveInTest(new MemoryTCPServer(LOOPBACK, handler));
+  using client = run.server.connect();
+  await client.recv();
+  assertEquals([await client.read(new Uint8Array(0)), ...counts], [0, 0, 0]);
 });
 
 Deno.test("MemoryMixIn needs no permission", async () => {
@@ -186,6 +224,23 @@ Deno.test("serveInTest() throws all of several errors, beside that of the test",
   assertEquals(error.suppressed.message, "the test's own");
   assertInstanceOf(error.error, AggregateError);
   assertEquals(error.error.errors.length, 2);
+});
+
+Deno.test("serveInTest() throws what handlers have failed with also where the server cannot be closed", async () => {
+  class UnclosableServer extends MemoryTCPServer {
+    override closeSocket(): void {
+      super.closeSocket();
+      throw new Error("not to be closed");
+    }
+  }
+  const server = new UnclosableServer(LOOPBACK, () => {
+    throw new Error("of the handler");
+  }, quiet());
+  const error = await assertRejects(async () => {
+    await using run = serveInTest(server);
+    await run.server.exchange("");
+  }, AggregateError);
+  assertEquals(error.errors.map(({ message }) => message), ["of the handler", "not to be closed"]);
 });
 
 Deno.test("serveInTest() throws what has ended the loop", async () => {
