@@ -7,6 +7,10 @@
 
 import { isInstance, propertyOf } from "./errors.ts";
 
+/** What is said of an error that `abortSafely()` reports. */
+export const ABORT_FAULT =
+  "Cannot tell handler that its request is cut off: its listener failed with";
+
 /** Whom to tell of each such error. */
 const owners = new WeakMap<object, () => void>();
 let isListening = false;

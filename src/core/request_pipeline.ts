@@ -13,14 +13,13 @@
 import { type SocketAddress, sourceOf } from "../base/address.ts";
 import { isInstance, noteSource, ServerExit } from "../base/errors.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
-import { abortSafely, outlive } from "../base/unawaited.ts";
+import { ABORT_FAULT, abortSafely, outlive } from "../base/unawaited.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
 
 /** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
 export const ABORT_GRACE = 100;
 
 /** What the log says of an error in a listener of a request's signal. */
-const ABORT_FAULT = "Cannot tell handler that its request is cut off: its listener failed with";
 
 /** What the course of a request needs of its server. */
 export interface PipelineHost<Request, Addr> {

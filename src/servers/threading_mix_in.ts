@@ -16,6 +16,7 @@ import { admitMore } from "../core/serve_loop.ts";
 import { logTo } from "../base/log.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
+import { ABORT_FAULT } from "../base/unawaited.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import { type HandlerModule, handlerModule } from "../workers/handler_module.ts";
 import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
@@ -195,9 +196,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         maxWaiting: MAX_WAITING,
         hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
         start: (conditions) => {
+          const onAbortFault = (error: unknown) => logTo(this.logger, "error", ABORT_FAULT, error);
           const reserve = () => Math.min(this.maxThreads - this.#executor.active.size, MAX_RESERVE);
           return handler.start(
-            (init) => ThreadWorker.start(init, { ...conditions, reserve }),
+            (init) => ThreadWorker.start(init, { ...conditions, reserve, onAbortFault }),
             (worker) => worker.kill(),
           );
         },

@@ -5,7 +5,7 @@
  */
 import { type StartOptions, startWithDescriptors } from "./descriptor_gate.ts";
 import { Isolate } from "./isolate.ts";
-import type { Init } from "../channel/messages.ts";
+import { fromErrorMessage, type Init } from "../channel/messages.ts";
 import { RingChannel } from "../channel/shared_ring.ts";
 import { HandlerWorker, type WorkerEnd } from "./worker.ts";
 import type { ThreadTalk } from "./inside/thread_main.ts";
@@ -17,6 +17,12 @@ export const entryModules = (): Promise<unknown>[] => [import("./inside/thread_m
 const START_LIMIT = 60_000;
 /** How long it may wait for descriptors before, in milliseconds. */
 const SHORTAGE_LIMIT = 30_000;
+
+/** What a Worker depends on. */
+export interface ThreadOptions extends Omit<StartOptions, "url" | "limit"> {
+  /** Told of what a listener of a request's signal has thrown. */
+  onAbortFault: (error: unknown) => void;
+}
 
 let workers = 0;
 
@@ -39,25 +45,36 @@ export class ThreadWorker extends HandlerWorker {
    */
   static async start(
     init: Init,
-    options: Omit<StartOptions, "url" | "limit">,
+    options: ThreadOptions,
   ): Promise<ThreadWorker> {
     const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
     return await startWithDescriptors(startOptions, async () => {
       const memory = RingChannel.allocate();
-      const worker = new ThreadWorker(memory, new RingChannel(memory, "main"));
+      const worker = new ThreadWorker(
+        memory,
+        new RingChannel(memory, "main"),
+        options.onAbortFault,
+      );
       await worker.initWithin(START_LIMIT, init, options.signal);
       return worker;
     });
   }
 
   /** Starts the Worker; {@linkcode ThreadWorker.start} loads the handler as well. */
-  constructor(memory: SharedArrayBuffer, channel: RingChannel) {
+  constructor(
+    memory: SharedArrayBuffer,
+    channel: RingChannel,
+    onAbortFault: ThreadOptions["onAbortFault"],
+  ) {
     super(channel);
     this.name = `Thread-${++workers}`;
     this.#channel = channel;
     const entry = new URL("./inside/thread_main.ts", import.meta.url);
     this.#isolate = new Isolate<ThreadTalk>(entry, this.name, { memory }, {
-      onNews: ({ closed }) => this.closed(closed),
+      onNews: (news) => {
+        if ("closed" in news) this.closed(news.closed);
+        else onAbortFault(fromErrorMessage(news.abortFault));
+      },
       onQuestion: ({ call, args }) => this.called(call, args),
     });
     this.ended = this.#isolate.ended.then((end) => {

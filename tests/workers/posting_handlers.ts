@@ -88,7 +88,7 @@ export class PostingHandler extends StreamRequestHandler {
   }
 }
 
-/** Fails beside its request with what its client says, for which nobody waits. */
+/** Fails beside its request with what its client says, for which nobody waits; or when that is cut off. */
 export class LoudHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
   override async handle(): Promise<void> {
@@ -106,11 +106,17 @@ export class LoudHandler extends StreamRequestHandler {
     if (how === "unhandledRejection" || how === "uncaughtException") {
       process.once(how, heard.resolve);
     }
-    if (how === "throw") {
+    if (how === "listen") {
+      this.signal.addEventListener("abort", () => {
+        throw error;
+      });
+      await aborted(this.signal);
+    } else if (how === "throw") {
       setTimeout(() => {
         throw what === "null" ? null : error;
       });
     } else void Promise.reject(error);
+    if (how === "listen") return;
     await this.wfile.write(await heard.promise === error ? "goes on" : "heard another");
   }
 }

@@ -50,6 +50,7 @@ class LocalWorker extends HandlerWorker implements AsyncDisposable {
     this.#end = resolve;
     this.#runner = new Runner(this.unitEnd, {
       closed: (number) => this.closed(number),
+      abortFault() {},
       call: () => Promise.reject(new Error("nothing is called here")),
     });
     this.#running = runs ? this.#runner.run().catch(() => {}) : Promise.resolve();

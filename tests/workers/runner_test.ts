@@ -50,6 +50,7 @@ class Main implements AsyncDisposable {
     this.writer = new FrameWriter(this.channel);
     this.runner = new Runner(new RingChannel(memory, "worker"), {
       closed() {},
+      abortFault() {},
       call: () => Promise.reject(new Error("nothing is called here")),
     });
     this.running = this.runner.run();

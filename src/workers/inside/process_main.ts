@@ -8,6 +8,8 @@
  */
 import { ABORT_SIGNAL, closedMark } from "../process_contract.ts";
 import { descriptors, exit, isChild, stderr } from "./process_setup.ts";
+import { describeThrown } from "../../base/errors.ts";
+import { ABORT_FAULT } from "../../base/unawaited.ts";
 import { StdioChannel } from "../../channel/stdio.ts";
 import { Runner } from "./runner.ts";
 
@@ -17,6 +19,7 @@ async function serve(): Promise<never> {
   const channel = new StdioChannel(descriptors.input, descriptors.output);
   const runner = new Runner(channel, {
     closed: (number, key) => void stderr.writeSync(encoder.encode(closedMark(key, number))),
+    abortFault: (error) => console.error(ABORT_FAULT, describeThrown(error)), // for the server's log
   });
   // Not on Windows, where a handler that reads is told by a frame.
   if (Deno.build.os !== "windows") {

@@ -40,6 +40,8 @@ export interface RunnerMain {
    * Tells the number of a request whose connection its handler has closed, and with it the key that came with INIT.
    */
   closed(number: number, key: string): void;
+  /** Tells what a listener of a request's signal has thrown. */
+  abortFault(error: unknown): void;
   /** Has the server call a method; left out where there is no other way than frames. */
   call?: ServerCall;
 }
@@ -59,7 +61,7 @@ export class Runner {
   /** Told of the next one. */
   #onPosted: (() => void) | null = null;
   #key = "";
-  readonly #call: ServerCall | undefined;
+  readonly #main: RunnerMain;
 
   /**
    * Makes it for one end of a channel.
@@ -71,7 +73,7 @@ export class Runner {
     const [reader, writer] = [new FrameReader(channel, TO_WORKER), new FrameWriter(channel)];
     const frames = { channel, reader, writer };
     this.#frames = { ...frames, tellClosed: () => main.closed(this.#count, this.#key) };
-    this.#call = main.call;
+    this.#main = main;
   }
 
   /**
@@ -81,7 +83,7 @@ export class Runner {
    */
   abort(number: number = this.#server === null ? this.#count + 1 : this.#count): void {
     this.#aborted = number;
-    if (number === this.#count) this.#server?.abort();
+    if (number === this.#count) this.#server?.abort(this.#main.abortFault);
   }
 
   /** Takes the context of requests that come, where that was posted. */
@@ -161,9 +163,9 @@ export class Runner {
         serverAddress,
         connection === null ? "SOCK_DGRAM" : "SOCK_STREAM",
         await this.#contextOf(start),
-        this.#call ?? ((name, args) => calls.call(name, args)),
+        this.#main.call ?? ((name, args) => calls.call(name, args)),
       );
-      if (this.#aborted === this.#count) server.abort();
+      if (this.#aborted === this.#count) server.abort(this.#main.abortFault);
       // What a handler may use of its server is there; the rest says why not.
       const handler = new Handler(
         request,

@@ -4,12 +4,8 @@
  * @module
  */
 import { printable, type SocketAddress, type SocketType } from "../../base/address.ts";
-import { describeThrown } from "../../base/errors.ts";
 import { abortSafely } from "../../base/unawaited.ts";
 import { endedError, unlessAwaited } from "../../core/server_call.ts";
-
-/** What is printed of an error in a listener of the request's signal. */
-const ABORT_FAULT = "Cannot tell handler that its request is cut off: its listener failed with";
 
 /** What of a server is only in the isolate that has its socket. */
 const ELSEWHERE = [
@@ -61,14 +57,10 @@ export class ServerStub {
     return this.#controller.signal;
   }
 
-  abort(): void {
+  /** @param report Told of what a listener of the handler throws. */
+  abort(report: (error: unknown) => void): void {
     const reason = new DOMException("The server cut this request off", "AbortError");
-    // Which is all that can be told: a listener runs beside the handler, and what that fails with is another matter.
-    abortSafely(
-      this.#controller,
-      reason,
-      (error) => console.error(ABORT_FAULT, describeThrown(error)),
-    );
+    abortSafely(this.#controller, reason, report);
   }
 }
 

@@ -5,6 +5,7 @@
  */
 import { inIsolate } from "./isolate_entry.ts";
 import { Runner } from "./runner.ts";
+import { type ErrorMessage, toErrorMessage } from "../../channel/messages.ts";
 import { RingChannel } from "../../channel/shared_ring.ts";
 
 /** What a Worker and the main isolate say to each other beside the channel. */
@@ -17,8 +18,8 @@ export interface ThreadTalk {
   /** A call of the server by the handler. */
   question: { call: string; args: unknown[] };
   answer: unknown;
-  /** Of which request the handler has closed the connection. */
-  news: { closed: number };
+  /** Of which request the handler has closed the connection, or what a listener of its signal has thrown. */
+  news: { closed: number } | { abortFault: ErrorMessage };
 }
 
 /** Serves the requests that come by the channel, then ends the Worker. */
@@ -27,6 +28,7 @@ function serve(): void {
     const channel = new RingChannel(memory, "worker");
     const runner = new Runner(channel, {
       closed: (number) => say({ closed: number }),
+      abortFault: (error) => say({ abortFault: toErrorMessage(error) }),
       call: (call, args) => ask({ call, args }),
     });
     runner.run().then(() => end(0), (error) => {
