@@ -249,7 +249,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
     } catch (error) {
       throw listenerError(error);
     }
-    return [new StreamSocket(conn, this.logger), conn.remoteAddr as Addr];
+    return [new StreamSocket(conn, this.logger), printable(conn.remoteAddr as Addr)];
   }
 
   /**

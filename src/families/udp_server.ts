@@ -253,7 +253,7 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     this.#buffer = buffer;
     if (isOwnAddress(this.serverAddress, address as SocketAddress)) throw ownDatagram();
     // The buffer is for the next datagram; the copy is the handler's to keep.
-    return [[received.slice(), this.#datagramSocket!], address as Addr];
+    return [[received.slice(), this.#datagramSocket!], printable(address as Addr)];
   }
 
   /**

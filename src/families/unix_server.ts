@@ -7,6 +7,7 @@ import { listenerError } from "../core/accept_errors.ts";
 import {
   checkUnixAddress,
   type InetAddress,
+  printable,
   type SocketAddress,
   type UnixAddress,
   type UnixDatagramAddr,
@@ -162,7 +163,7 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
       throw listenerError(error);
     }
     Object.defineProperty(conn, "localAddr", { value: this.serverAddress });
-    return [new StreamSocket(conn, this.logger), conn.remoteAddr as UnixStreamAddr];
+    return [new StreamSocket(conn, this.logger), printable(conn.remoteAddr as UnixStreamAddr)];
   }
 
   /** Removes the file, unless that is another server's by now, then closes the listener, if it is open. */

@@ -3,18 +3,22 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertMatch } from "@std/assert";
 import {
   BaseRequestHandler,
   ConcurrentTCPServer,
+  type DatagramRequest,
   ForkingTCPServer,
   ForkingUDPServer,
   PoolTCPServer,
   type StreamSocket,
+  type TCPAddr,
   TCPServer,
   ThreadingTCPServer,
   ThreadingUDPServer,
+  type UDPAddr,
   UDPServer,
+  type UnixStreamAddr,
   UnixStreamServer,
 } from "@netkit/socketserver";
 import { printable } from "../../src/base/address.ts";
@@ -72,6 +76,36 @@ Deno.test("a hook and a function get addresses that print", async () => {
   assertEquals(`${server.serverAddress}`, path);
   await exchange(server.serverAddress, "");
   assertEquals(said, ["unnamed", "unnamed"]);
+});
+
+Deno.test("a getRequest() of one's own gets addresses that print", async () => {
+  const said: string[] = [];
+  const tell = <Pair extends readonly [unknown, unknown]>(pair: Pair): Pair => {
+    said.push(`${pair[1]}`);
+    return pair;
+  };
+  class Streams extends TCPServer {
+    override async getRequest(): Promise<[StreamSocket, TCPAddr]> {
+      return tell(await super.getRequest());
+    }
+  }
+  class UnixStreams extends UnixStreamServer {
+    override async getRequest(): Promise<[StreamSocket, UnixStreamAddr]> {
+      return tell(await super.getRequest());
+    }
+  }
+  class Datagrams extends UDPServer {
+    override async getRequest(): Promise<[DatagramRequest, UDPAddr]> {
+      return tell(await super.getRequest());
+    }
+  }
+  await using streams = start(new Streams(LOOPBACK, () => {}));
+  await exchange(streams.server.serverAddress, "");
+  await using unixStreams = start(new UnixStreams({ path: tempSocketPath() }, () => {}));
+  await exchange(unixStreams.server.serverAddress, "");
+  await using datagrams = start(new Datagrams(LOOPBACK, DatagramAddressHandler));
+  await datagramExchange(datagrams.server.serverAddress, "hello");
+  assertMatch(said.join(" "), /^127\.0\.0\.1:\d+ unnamed 127\.0\.0\.1:\d+$/);
 });
 
 Deno.test("printable() leaves alone what writes itself, and what cannot be changed", () => {
