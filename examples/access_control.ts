@@ -6,7 +6,6 @@
  */
 import { parseArgs } from "@std/cli";
 import {
-  formatAddress,
   StreamRequestHandler,
   type StreamSocket,
   type TCPAddr,
@@ -24,7 +23,7 @@ class GuardedServer extends TCPServer {
 
   override verifyRequest(_request: StreamSocket, clientAddress: TCPAddr): boolean {
     const allowed = this.allowedHosts.has(clientAddress.hostname);
-    console.log(`${allowed ? "Serving" : "Refused"} ${formatAddress(clientAddress)}`);
+    console.log(`${allowed ? "Serving" : "Refused"} ${clientAddress}`);
     return allowed; // false closes the connection
   }
 }
@@ -36,8 +35,9 @@ if (import.meta.main) {
   });
   await using server = new GuardedServer({ hostname: "", port: Number(port) }, EchoHandler);
   server.allowedHosts = new Set(hosts.map(String));
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

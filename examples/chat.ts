@@ -5,12 +5,7 @@
  * first line is your name. Python's documentation describes it as a table of partly finished requests.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  formatAddress,
-  LineTooLongError,
-  StreamRequestHandler,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, LineTooLongError, StreamRequestHandler } from "@netkit/socketserver";
 
 /** Who has so many lines to read yet is no longer there. */
 const MAX_UNREAD = 100;
@@ -56,7 +51,7 @@ class ChatHandler extends StreamRequestHandler {
   /** Sends a line and does not wait: who is slow to read delays nobody, and is cut off in the end. */
   tell(line: string): void {
     if (++this.#unread === MAX_UNREAD) {
-      console.log(`${formatAddress(this.clientAddress)} was cut off: too slow to read`);
+      console.log(`${this.clientAddress} was cut off: too slow to read`);
       this.request.close();
     }
     const written = () => void this.#unread--;
@@ -67,8 +62,9 @@ class ChatHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new ChatServer({ hostname: "", port: Number(port) }, ChatHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

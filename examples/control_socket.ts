@@ -6,12 +6,7 @@
  * terminal; `limit N` sets how many clients it serves at once, `stop` ends it.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  formatAddress,
-  StreamRequestHandler,
-  UnixStreamServer,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler, UnixStreamServer } from "@netkit/socketserver";
 
 class EchoHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
@@ -52,8 +47,9 @@ if (import.meta.main) {
   await using server = new ConcurrentTCPServer(address, EchoHandler);
   await using control = new ControlServer({ path }, ControlHandler, { socketMode: 0o600 });
   control.controlled = server;
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   const controlling = control.serveForever();
   await server.serveForever();
   await server.finished; // the clients have been served to their end

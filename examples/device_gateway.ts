@@ -8,7 +8,6 @@
 import { parseArgs } from "@std/cli";
 import {
   ConcurrentTCPServer,
-  formatAddress,
   IncompleteReadError,
   StreamRequestHandler,
 } from "@netkit/socketserver";
@@ -29,7 +28,7 @@ class DeviceHandler extends StreamRequestHandler {
         const data = new DataView((await this.rfile.readExactly(length)).buffer);
         if (type === READING && length === 5) {
           const [sensor, value] = [data.getUint8(0), data.getFloat32(1)];
-          console.log(`${formatAddress(this.clientAddress)} sensor ${sensor}: ${value}`);
+          console.log(`${this.clientAddress} sensor ${sensor}: ${value}`);
         } else if (type !== PING || length > 0) return await this.refuse(`type ${type}`);
         await this.send(ACK | type);
       }
@@ -57,8 +56,9 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7000" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, DeviceHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

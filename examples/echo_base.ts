@@ -5,11 +5,11 @@
  * serves one client at a time, on all interfaces. In Python: `TCPServer(('', 20000), EchoHandler)`.
  */
 import { parseArgs } from "@std/cli";
-import { BaseRequestHandler, formatAddress, TCPServer } from "@netkit/socketserver";
+import { BaseRequestHandler, TCPServer } from "@netkit/socketserver";
 
 class EchoHandler extends BaseRequestHandler {
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     while (true) {
       const message = await this.request.recv(8192);
       if (message.length === 0) break;
@@ -21,7 +21,8 @@ class EchoHandler extends BaseRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new TCPServer({ hostname: "", port: Number(port) }, EchoHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

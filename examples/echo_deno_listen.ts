@@ -32,10 +32,11 @@ async function echoServer(listener: Deno.TcpListener): Promise<void> {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   const listener = Deno.listen({ hostname: "0.0.0.0", port: Number(port) });
-  Deno.addSignalListener("SIGINT", () => {
+  const leave = () => {
     console.log("\n\nLeaving.");
     Deno.exit();
-  });
+  };
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${listener.addr.port}`);
   await echoServer(listener);
 }

@@ -5,11 +5,11 @@
  * Python: `TCPServer(('', 20000), EchoHandler, bind_and_activate=False)`.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 class EchoHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     for await (const line of this.rfile) await this.wfile.write(line);
   }
 }
@@ -25,7 +25,8 @@ if (import.meta.main) {
   // Bind and activate
   server.serverBind();
   server.serverActivate();
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

@@ -5,13 +5,13 @@
  * other terminals. In Python: 16 threads that all call `serve_forever()` of one server.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, PoolTCPServer, StreamRequestHandler } from "@netkit/socketserver";
+import { PoolTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 export class EchoHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url; // where a Worker finds it
 
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     // this.rfile is a file-like object for reading
     for await (const line of this.rfile) {
       // this.wfile is a file-like object for writing
@@ -27,7 +27,8 @@ if (import.meta.main) {
     workers: NWORKERS,
     maxConnectionsPerWorker: 1,
   });
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Multithreaded server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

@@ -5,11 +5,11 @@
  * terminal. In Python: `TCPServer.allow_reuse_address = True`. Deno always allows it, so here it says what is so.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 class EchoHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     for await (const line of this.rfile) await this.wfile.write(line);
   }
 }
@@ -21,7 +21,8 @@ class EchoServer extends TCPServer {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new EchoServer({ hostname: "", port: Number(port) }, EchoHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

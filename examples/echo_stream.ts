@@ -5,11 +5,11 @@
  * Python: `for line in self.rfile: self.wfile.write(line)`.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 class EchoHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     // this.rfile is a file-like object for reading
     for await (const line of this.rfile) {
       // this.wfile is a file-like object for writing
@@ -21,7 +21,8 @@ class EchoHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new TCPServer({ hostname: "", port: Number(port) }, EchoHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

@@ -5,13 +5,13 @@
  * other terminals. In Python: `ThreadingTCPServer(('', 20000), EchoHandler)`.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
 
 export class EchoHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url; // where a Worker finds it
 
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     // this.rfile is a file-like object for reading
     for await (const line of this.rfile) {
       // this.wfile is a file-like object for writing
@@ -23,7 +23,8 @@ export class EchoHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "20000" } });
   await using server = new ThreadingTCPServer({ hostname: "", port: Number(port) }, EchoHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

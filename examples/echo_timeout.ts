@@ -5,7 +5,7 @@
  * wait. In Python: `timeout = 5` in the class of the handler, and `except socket.timeout`.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 const flags = parseArgs(Deno.args, {
   string: ["port", "timeout"],
@@ -20,7 +20,7 @@ class EchoHandler extends StreamRequestHandler {
   override disableNagleAlgorithm = false; // Sets TCP_NODELAY socket option
 
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     try {
       for await (const line of this.rfile) {
         // this.wfile is a file-like object for writing
@@ -35,7 +35,8 @@ class EchoHandler extends StreamRequestHandler {
 
 if (import.meta.main) {
   await using server = new TCPServer({ hostname: "", port: Number(flags.port) }, EchoHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Echo server running on port ${server.serverAddress.port}`);
   await server.serveForever();
   console.log("\n\nLeaving.");

@@ -5,7 +5,7 @@
  * terminal. In Python: `while not server.timed_out: server.handle_request()`.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 class UpperHandler extends StreamRequestHandler {
   override timeout = 1000; // handleRequest() waits for the handler, however long that takes
@@ -36,14 +36,13 @@ if (import.meta.main) {
     UpperHandler,
   );
   server.timeout = Number(timeout);
-  Deno.addSignalListener("SIGINT", () => {
-    console.log("Leaving.");
-    Deno.exit();
-  });
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   let turn = 0;
-  while (!server.timedOut) {
+  while (!server.timedOut && server.state === "idle") {
     console.log(`Turn ${++turn}`);
     await server.handleRequest();
   }
+  console.log("Leaving.");
 }

@@ -7,7 +7,6 @@
 import { parseArgs } from "@std/cli";
 import {
   ConcurrentTCPServer,
-  formatAddress,
   IncompleteReadError,
   LineTooLongError,
   StreamRequestHandler,
@@ -137,7 +136,7 @@ class HTTPHandler extends StreamRequestHandler {
   }
 
   async sendHead(status: string, type: string, length: number): Promise<void> {
-    console.log(`${formatAddress(this.clientAddress)} ${this.method} ${status}`);
+    console.log(`${this.clientAddress} ${this.method} ${status}`);
     const connection = this.keepsAlive ? "keep-alive" : "close";
     await this.wfile.write(
       `HTTP/1.1 ${status}\r\nDate: ${new Date().toUTCString()}\r\nAllow: GET, HEAD\r\n` +
@@ -181,10 +180,9 @@ if (import.meta.main) {
   await using server = new FileServer({ hostname: "localhost", port: Number(port) }, HTTPHandler);
   server.patience = Number(patience);
   server.root = (await Deno.realPath(`${_[0] ?? "."}`)).replace(/\/$/, "");
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => server.drain({ timeout: 1000 }));
-  }
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

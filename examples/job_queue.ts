@@ -5,7 +5,7 @@
  * Run `deno run --allow-net=127.0.0.1 --allow-read=. examples/job_queue.ts`, then `nc 127.0.0.1 7070` in another terminal.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 import { type TCPAddr, ThreadingTCPServer } from "@netkit/socketserver";
 
 const MAX_TICKETS = 500; // no more jobs while that many wait; older results are forgotten
@@ -68,8 +68,9 @@ if (import.meta.main) {
   });
   await using server = new JobServer({ hostname, port: Number(port) }, QueueHandler);
   server.workers = workers.serverAddress;
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await Promise.race([server.serveForever(), workers.serveForever()]);
   console.log("Leaving.");
 }

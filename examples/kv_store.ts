@@ -4,12 +4,7 @@
  * Run `deno run --allow-net=127.0.0.1:11311 examples/kv_store.ts`, then `nc 127.0.0.1 11311` in another terminal.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  formatAddress,
-  LineTooLongError,
-  StreamRequestHandler,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, LineTooLongError, StreamRequestHandler } from "@netkit/socketserver";
 
 const USAGE = "expected set KEY VALUE, get KEY, delete KEY or quit";
 const MAX_KEYS = 10_000; // with lines of 1000 bytes no more than 10 MB
@@ -53,8 +48,9 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "11311" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new StoreServer(address, StoreHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

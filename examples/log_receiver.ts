@@ -6,7 +6,7 @@
  * can make Python run anything; what reads them here knows plain data only, and refuses all else.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 const MAX_RECORD = 65536; // bytes
 
@@ -23,7 +23,7 @@ class RecordHandler extends StreamRequestHandler {
   }
 
   refuse(what: string): void {
-    console.log(`${formatAddress(this.clientAddress)} was cut off: it sent ${what}`);
+    console.log(`${this.clientAddress} was cut off: it sent ${what}`);
   }
 }
 
@@ -90,8 +90,9 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9020" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, RecordHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

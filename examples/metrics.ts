@@ -5,12 +5,7 @@
  * `curl http://127.0.0.1:9100/metrics` in other terminals.
  */
 import { parseArgs } from "@std/cli";
-import {
-  type AnyServer,
-  ConcurrentTCPServer,
-  formatAddress,
-  StreamRequestHandler,
-} from "@netkit/socketserver";
+import { type AnyServer, ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 class EchoHandler extends StreamRequestHandler {
   override timeout = 60_000;
@@ -50,15 +45,16 @@ if (import.meta.main) {
   await using web = Deno.serve({
     hostname,
     port: Number(flags["metrics-port"]),
-    onListen: (address) => console.log(`Listening on ${formatAddress(address)}`),
+    onListen: ({ hostname, port }) => console.log(`Listening on ${hostname}:${port}`),
   }, (request) => {
     if (new URL(request.url).pathname !== "/metrics") return new Response(null, { status: 404 });
     return new Response(metrics(server), {
       headers: { "content-type": "text/plain; version=0.0.4" },
     });
   });
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   await web.shutdown();
   console.log("Leaving.");

@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import { BaseRequestHandler, formatAddress, TCPServer } from "@netkit/socketserver";
+import { BaseRequestHandler, TCPServer } from "@netkit/socketserver";
 
 const handler = new ConsoleHandler("DEBUG", {
   formatter: ({ msg }) => `[MainProcess (${Deno.pid})] ${msg}`,
@@ -24,7 +24,7 @@ const log = getLogger("upper");
 class MyTCPHandler extends BaseRequestHandler {
   override async handle(): Promise<void> {
     this.request.setNoDelay(); // TCP_NODELAY
-    log.debug(`connected from ${formatAddress(this.clientAddress)}`);
+    log.debug(`connected from ${this.clientAddress}`);
 
     // this.request is the TCP socket connected to the client
     const data = new TextDecoder().decode(await this.request.recv(1024));
@@ -47,8 +47,9 @@ if (import.meta.main) {
 
   server.serverBind();
   server.serverActivate();
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
 
   // Activate the server; this will keep running until you interrupt the program with Ctrl-C
   await server.serveForever({ pollInterval: 5500 });

@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import { formatAddress, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 const handler = new ConsoleHandler("DEBUG", {
   formatter: ({ msg }) => `[MainProcess (${Deno.pid})] ${msg}`,
@@ -25,7 +25,7 @@ class MyTCPHandler extends StreamRequestHandler {
   override disableNagleAlgorithm = true; // TCP_NODELAY
 
   override async handle(): Promise<void> {
-    log.debug(`connected from ${formatAddress(this.clientAddress)}`);
+    log.debug(`connected from ${this.clientAddress}`);
 
     // this.rfile is a file-like object created by the handler;
     // we can now use e.g. readline() instead of raw recv() calls
@@ -49,8 +49,9 @@ if (import.meta.main) {
 
   server.serverBind();
   server.serverActivate();
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
 
   // Activate the server; this will keep running until you interrupt the program with Ctrl-C
   await server.serveForever();

@@ -8,7 +8,6 @@
 import { parseArgs } from "@std/cli";
 import {
   type AnyServer,
-  formatAddress,
   runHandler,
   StreamRequestHandler,
   type StreamSocket,
@@ -36,7 +35,7 @@ class GreetingServer extends TCPServer {
   override async getRequest(): Promise<[StreamSocket, TCPAddr]> {
     const [request, clientAddress] = await super.getRequest();
     request.setKeepAlive();
-    console.log(`Got connection from ${formatAddress(clientAddress)}`);
+    console.log(`Got connection from ${clientAddress}`);
     return [request, clientAddress];
   }
 
@@ -44,7 +43,7 @@ class GreetingServer extends TCPServer {
     const start = performance.now();
     await runHandler(new GreetingHandler(request, clientAddress, this, this.greeting));
     const duration = Math.round(performance.now() - start);
-    console.log(`Served ${formatAddress(clientAddress)} in ${duration} ms`);
+    console.log(`Served ${clientAddress} in ${duration} ms`);
   }
 }
 
@@ -56,8 +55,9 @@ if (import.meta.main) {
   const address = { hostname: "localhost", port: Number(port) };
   await using server = new GreetingServer(address, GreetingHandler);
   server.greeting = greeting;
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -4,7 +4,7 @@
  * Run `deno run --allow-net=127.0.0.1:7777 examples/pub_sub.ts`, then `nc 127.0.0.1 7777` in several other terminals.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 const MAX_TOPICS = 100; // of one client
 const MAX_UNREAD = 100_000; // characters; who has so many to read yet is cut off
@@ -55,8 +55,9 @@ class ClientHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7777" } });
   await using server = new Broker({ hostname: "127.0.0.1", port: Number(port) }, ClientHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

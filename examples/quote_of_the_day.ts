@@ -9,7 +9,6 @@ import {
   BaseRequestHandler,
   ConcurrentTCPServer,
   DatagramRequestHandler,
-  formatAddress,
   UDPServer,
 } from "@netkit/socketserver";
 
@@ -47,11 +46,9 @@ if (import.meta.main) {
     DatagramQuoteHandler,
   );
   const servers = [stream, datagram];
-  Deno.addSignalListener(
-    "SIGINT",
-    () => servers.forEach((server) => server.drain({ timeout: 1000 })),
-  );
-  console.log(`Listening on ${formatAddress(stream.serverAddress)}`);
+  const leave = () => servers.forEach((server) => server.drain({ timeout: 1000 }));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${stream.serverAddress}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

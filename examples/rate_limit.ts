@@ -7,7 +7,6 @@
 import { parseArgs } from "@std/cli";
 import {
   ConcurrentTCPServer,
-  formatAddress,
   StreamRequestHandler,
   type StreamSocket,
   type TCPAddr,
@@ -53,8 +52,9 @@ if (import.meta.main) {
   await using server = new LimitedServer(address, TimeHandler);
   server.rate = Number(rate);
   server.burst = Number(burst);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -5,7 +5,7 @@
  * terminal. In Python: `service_actions()`, which serve_forever() calls after each request and each poll interval.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 class UpperHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
@@ -41,8 +41,9 @@ if (import.meta.main) {
     { hostname: "localhost", port: Number(port) },
     UpperHandler,
   );
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever({ pollInterval: Number(interval) });
   console.log("Leaving.");
 }

@@ -9,7 +9,6 @@ import { parseArgs } from "@std/cli";
 import {
   BaseRequestHandler,
   type DatagramRequest,
-  formatAddress,
   StreamRequestHandler,
   TCPServer,
   UDPServer,
@@ -45,10 +44,9 @@ if (import.meta.main) {
   await using daytime = new TCPServer({ hostname, port: port(2) }, DaytimeHandler);
 
   const servers = [echo, datagramEcho, daytime];
-  Deno.addSignalListener("SIGINT", () => {
-    for (const server of servers) server.drain({ timeout: 1000 });
-  });
-  for (const server of servers) console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => servers.forEach((server) => server.drain({ timeout: 1000 }));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  for (const server of servers) console.log(`Listening on ${server.serverAddress}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

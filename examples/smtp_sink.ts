@@ -5,12 +5,7 @@
  * In Python, a client is `smtplib.SMTP("127.0.0.1", 2525)`.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  formatAddress,
-  LineTooLongError,
-  StreamRequestHandler,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, LineTooLongError, StreamRequestHandler } from "@netkit/socketserver";
 
 const MAX_MESSAGE = 1024 * 1024; // bytes
 const MAX_RECIPIENTS = 100;
@@ -75,8 +70,9 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "2525" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, SMTPHandler, { maxConnections: 50 });
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -6,12 +6,7 @@
  * clients can reach. It knows CONNECT only, and no passwords.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  formatAddress,
-  StreamRequestHandler,
-  StreamSocket,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler, StreamSocket } from "@netkit/socketserver";
 
 class SOCKSHandler extends StreamRequestHandler {
   override timeout = 10_000; // of the greeting and the request
@@ -33,7 +28,7 @@ class SOCKSHandler extends StreamRequestHandler {
       const signal = AbortSignal.any([this.signal, AbortSignal.timeout(this.timeout)]);
       upstream = new StreamSocket(await Deno.connect({ hostname, port, signal }));
     } catch (error) {
-      console.log(`${formatAddress(this.clientAddress)} cannot reach ${JSON.stringify(hostname)}`);
+      console.log(`${this.clientAddress} cannot reach ${JSON.stringify(hostname)}`);
       if (error instanceof Deno.errors.NotCapable) return this.reply(2); // not allowed
       return this.reply(error instanceof Deno.errors.ConnectionRefused ? 5 : 4); // else unreachable
     }
@@ -46,7 +41,7 @@ class SOCKSHandler extends StreamRequestHandler {
       upstream.readable.pipeTo(this.request.writable),
     ];
     await Promise.all(directions).catch((error) =>
-      console.log(`${formatAddress(this.clientAddress)} was cut off: ${error.message}`)
+      console.log(`${this.clientAddress} was cut off: ${error.message}`)
     );
   }
 
@@ -73,8 +68,9 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "1080" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, SOCKSHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -6,7 +6,7 @@
  * explicit fork in the handler's handle().
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 class SplitHandler extends StreamRequestHandler {
   override timeout = 10_000;
@@ -14,7 +14,7 @@ class SplitHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     // The first line says what is to be done, and is handled at once
     const command = new TextDecoder().decode(await this.rfile.readline()).trim();
-    console.log(`${formatAddress(this.clientAddress)} asked for ${JSON.stringify(command)}`);
+    console.log(`${this.clientAddress} asked for ${JSON.stringify(command)}`);
     if (command === "count") await this.count();
     else if (command === "sort") await this.sort();
     else await this.wfile.write("Cannot do that: expected count or sort\n");
@@ -47,8 +47,9 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   const address = { hostname: "localhost", port: Number(port) };
   await using server = new ConcurrentTCPServer(address, SplitHandler); // a long sort delays nobody else
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

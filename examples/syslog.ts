@@ -10,7 +10,6 @@ import { parseArgs } from "@std/cli";
 import {
   ConcurrentTCPServer,
   DatagramRequestHandler,
-  formatAddress,
   type SocketAddress,
   StreamRequestHandler,
   UDPServer,
@@ -54,7 +53,7 @@ class SyslogHandler extends StreamRequestHandler {
       const length = new TextDecoder().decode(await this.rfile.readUntil(" ", 6));
       const count = /^[1-9]\d* $/.test(length) ? Number(length) : NaN;
       if (!(count <= MAX_MESSAGE)) {
-        return console.log(`? ${formatAddress(this.clientAddress)} was cut off: no length`);
+        return console.log(`? ${this.clientAddress} was cut off: no length`);
       }
       show(await this.rfile.readExactly(count), this.clientAddress);
     }
@@ -63,7 +62,7 @@ class SyslogHandler extends StreamRequestHandler {
 
 function show(message: Uint8Array, sender: SocketAddress): void {
   const text = new TextDecoder().decode(message).replace(/[\0\n]$/, "");
-  const from = formatAddress(sender);
+  const from = `${sender}`;
   console.log(printable(format(text) ?? formatOld(text, from) ?? `? ${from} ${text}`));
 }
 
@@ -104,12 +103,9 @@ if (import.meta.main) {
   await using datagrams = new UDPServer(address, DatagramSyslogHandler);
   await using streams = new ConcurrentTCPServer(address, SyslogHandler);
   const servers = [datagrams, streams];
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
-    Deno.addSignalListener(signal, () => {
-      for (const server of servers) server.drain({ timeout: 1000 });
-    });
-  }
-  console.log(`Listening on ${formatAddress(streams.serverAddress)}`);
+  const leave = () => servers.forEach((server) => server.drain({ timeout: 1000 }));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${streams.serverAddress}`);
   await Promise.all(servers.map((server) => server.serveForever()));
   console.log("Leaving.");
 }

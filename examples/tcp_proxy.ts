@@ -31,7 +31,7 @@ class ProxyHandler extends StreamRequestHandler {
       upstream.readable.pipeTo(this.request.writable),
     ];
     await Promise.all(directions).catch((error) =>
-      console.log(`${formatAddress(this.clientAddress)} was cut off: ${error.message}`)
+      console.log(`${this.clientAddress} was cut off: ${error.message}`)
     );
   }
 
@@ -56,8 +56,9 @@ if (import.meta.main) {
   await using server = new ProxyServer(address, ProxyHandler);
   const { hostname, port } = new URL(`tcp://${flags.to}`);
   server.upstream = { hostname, port: Number(port) };
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -6,7 +6,6 @@
 import { parseArgs } from "@std/cli";
 import {
   BaseRequestHandler,
-  formatAddress,
   type StreamSocket,
   type TCPAddr,
   TCPServer,
@@ -39,8 +38,9 @@ if (import.meta.main) {
 
   // Create the server, binding to localhost on port 9999
   await using server = new TCPServer({ hostname: "localhost", port: Number(port) }, MyTCPHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
 
   // Activate the server; this will keep running until you interrupt the program with Ctrl-C
   await server.serveForever();

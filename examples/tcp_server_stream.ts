@@ -5,7 +5,7 @@
  * terminal.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, type TCPAddr, TCPServer } from "@netkit/socketserver";
+import { StreamRequestHandler, type TCPAddr, TCPServer } from "@netkit/socketserver";
 
 class MyTCPHandler extends StreamRequestHandler<TCPAddr> {
   override async handle(): Promise<void> {
@@ -23,8 +23,9 @@ class MyTCPHandler extends StreamRequestHandler<TCPAddr> {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   await using server = new TCPServer({ hostname: "localhost", port: Number(port) }, MyTCPHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -34,7 +34,8 @@ if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7073" } });
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new ThreadingTCPServer(address, ChatHandler, { minSpareThreads: 2 });
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   await server.serveForever({ onListen: (address) => console.log(`Listening on ${address}`) });
   console.log("Leaving.");
 }

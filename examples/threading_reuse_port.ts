@@ -5,12 +5,7 @@
  * on a free port, is its clients, and ends. In Python: `setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)`.
  */
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import {
-  BaseRequestHandler,
-  formatAddress,
-  type TCPAddr,
-  ThreadingTCPServer,
-} from "@netkit/socketserver";
+import { BaseRequestHandler, type TCPAddr, ThreadingTCPServer } from "@netkit/socketserver";
 
 /** The thread that runs this: Workers have names, and Deno gives no ids of threads. */
 const THREAD = (globalThis as { name?: string }).name || "MainThread";
@@ -35,7 +30,7 @@ export class ThreadingTCPRequestHandler extends BaseRequestHandler {
 
   override async handle(): Promise<void> {
     this.request.setNoDelay(); // TCP_NODELAY
-    log.debug(`connected from ${formatAddress(this.clientAddress)} (${THREAD}, ${Deno.pid})`);
+    log.debug(`connected from ${this.clientAddress} (${THREAD}, ${Deno.pid})`);
 
     // this.request is the TCP socket connected to the client
     const data = await this.request.recv(1024);

@@ -6,11 +6,11 @@
  * `get_request()` of a subclass wraps the socket with `ssl`.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTLSServer, formatAddress, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTLSServer, StreamRequestHandler } from "@netkit/socketserver";
 
 class EchoHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
-    console.log(`Got connection from ${formatAddress(this.clientAddress)}`);
+    console.log(`Got connection from ${this.clientAddress}`);
     for await (const line of this.rfile) await this.wfile.write(line);
   }
 }
@@ -25,8 +25,9 @@ if (import.meta.main) {
     cert: await Deno.readTextFile(cert),
     key: await Deno.readTextFile(key),
   });
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -5,12 +5,7 @@
  * `echo Ann | nc 127.0.0.1 9999` in another terminal. In Python, handlers read `self.server`, whose memory they share.
  */
 import { parseArgs } from "@std/cli";
-import {
-  formatAddress,
-  type ServerView,
-  StreamRequestHandler,
-  ThreadingTCPServer,
-} from "@netkit/socketserver";
+import { type ServerView, StreamRequestHandler, ThreadingTCPServer } from "@netkit/socketserver";
 
 export class GreetingHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
@@ -43,8 +38,9 @@ if (import.meta.main) {
   const address = { hostname: "127.0.0.1", port: Number(port) };
   await using server = new GreetingServer(address, GreetingHandler);
   server.greeting = greeting;
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

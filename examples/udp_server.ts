@@ -8,7 +8,6 @@ import { parseArgs } from "@std/cli";
 import {
   BaseRequestHandler,
   type DatagramRequest,
-  formatAddress,
   type UDPAddr,
   UDPServer,
 } from "@netkit/socketserver";
@@ -28,8 +27,9 @@ class MyUDPHandler extends BaseRequestHandler<DatagramRequest, UDPAddr> {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "9999" } });
   await using server = new UDPServer({ hostname: "127.0.0.1", port: Number(port) }, MyUDPHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

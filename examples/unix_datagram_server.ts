@@ -7,18 +7,13 @@
  * permissions of the client's path, too, to answer. In Python: `UnixDatagramServer('/tmp/upper.sock', UpperHandler)`.
  */
 import { parseArgs } from "@std/cli";
-import {
-  BaseRequestHandler,
-  type DatagramRequest,
-  formatAddress,
-  UnixDatagramServer,
-} from "@netkit/socketserver";
+import { BaseRequestHandler, type DatagramRequest, UnixDatagramServer } from "@netkit/socketserver";
 
 class UpperHandler extends BaseRequestHandler<DatagramRequest> {
   override async handle(): Promise<void> {
     const [packet, socket] = this.request;
     const data = new TextDecoder().decode(packet).trim();
-    console.log(`${formatAddress(this.clientAddress)} wrote:`);
+    console.log(`${this.clientAddress} wrote:`);
     console.log(data);
     await socket.sendTo(new TextEncoder().encode(data.toUpperCase()), this.clientAddress);
   }
@@ -27,8 +22,9 @@ class UpperHandler extends BaseRequestHandler<DatagramRequest> {
 if (import.meta.main) {
   const { path } = parseArgs(Deno.args, { string: ["path"], default: { path: "/tmp/upper.sock" } });
   await using server = new UnixDatagramServer({ path }, UpperHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -7,7 +7,7 @@
  * left is replaced.
  */
 import { parseArgs } from "@std/cli";
-import { formatAddress, StreamRequestHandler, UnixStreamServer } from "@netkit/socketserver";
+import { StreamRequestHandler, UnixStreamServer } from "@netkit/socketserver";
 
 class UpperHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
@@ -21,8 +21,9 @@ class UpperHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { path } = parseArgs(Deno.args, { string: ["path"], default: { path: "/tmp/upper.sock" } });
   await using server = new UnixStreamServer({ path }, UpperHandler);
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

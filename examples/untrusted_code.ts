@@ -9,7 +9,6 @@
 import { parseArgs } from "@std/cli";
 import {
   ForkingTCPServer,
-  formatAddress,
   StreamRequestHandler,
   type StreamSocket,
   type TCPAddr,
@@ -39,7 +38,7 @@ class CodeServer extends ForkingTCPServer {
   static override maxConnectionsPerSource = 4;
 
   override handleError(error: unknown, _request: StreamSocket, clientAddress: TCPAddr): void {
-    console.log(`${formatAddress(clientAddress)} got no answer: ${(error as Error).name}`);
+    console.log(`${clientAddress} got no answer: ${(error as Error).name}`);
   }
 }
 
@@ -50,8 +49,9 @@ if (import.meta.main) {
   });
   await using server = new CodeServer({ hostname: "127.0.0.1", port: Number(port) }, CodeHandler);
   server.requestTimeout = Number(limit); // milliseconds; a loop without an end is killed then
-  Deno.addSignalListener("SIGINT", () => server.drain({ timeout: 1000 }));
-  console.log(`Listening on ${formatAddress(server.serverAddress)}`);
+  const leave = () => server.drain({ timeout: 1000 });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
+  console.log(`Listening on ${server.serverAddress}`);
   await server.serveForever();
   console.log("Leaving.");
 }

@@ -447,7 +447,7 @@ Deno.test("metrics.ts shows what its server counts to who asks for /metrics", as
 });
 
 Deno.test("quote_of_the_day.ts gives the same over TCP and UDP on one port", async () => {
-  await using server = new Recipe("quote_of_the_day.ts");
+  await using server = new Recipe("quote_of_the_day.ts", { port: 0 });
   const port = await server.port();
   const quote = await untilCut(port, "");
   assertMatch(quote, /^[\w ,:]+\.\r\n$/);
@@ -601,7 +601,7 @@ Deno.test("pub_sub.ts cuts off who never reads, and the others go on", async () 
 });
 
 Deno.test("job_queue.ts gives tickets at once, and answers when they are there", async () => {
-  await using server = new Recipe("job_queue.ts");
+  await using server = new Recipe("job_queue.ts", { port: 0 });
   const port = await server.port();
   using client = await dial(port);
   await say(client, "submit 5000000\n", "ticket 1\n");

@@ -10,7 +10,7 @@ import { Recipe } from "./recipe.ts";
 const dial = (port: number) => Deno.connect({ hostname: "127.0.0.1", port });
 
 Deno.test("shared_counter.ts counts each line of 8 clients at once", async () => {
-  await using server = new Recipe("shared_counter.ts");
+  await using server = new Recipe("shared_counter.ts", { port: 0 });
   const port = await server.port();
   const clients = Array.from(
     { length: 8 },
@@ -24,7 +24,7 @@ Deno.test("shared_counter.ts counts each line of 8 clients at once", async () =>
 });
 
 Deno.test("bank_account.ts loses no money that 8 clients move at once", async () => {
-  await using server = new Recipe("bank_account.ts");
+  await using server = new Recipe("bank_account.ts", { port: 0 });
   const port = await server.port();
   const transfers = (n: number) =>
     Array.from(
@@ -58,7 +58,7 @@ Deno.test("bank_account.ts loses no money that 8 clients move at once", async ()
 });
 
 Deno.test("thread_chat.ts tells all others what one says, and each once", async () => {
-  await using server = new Recipe("thread_chat.ts");
+  await using server = new Recipe("thread_chat.ts", { port: 0 });
   const port = await server.port();
   const clients = await Promise.all(Array.from({ length: 4 }, () => dial(port)));
   const heard = clients.map(() => "");

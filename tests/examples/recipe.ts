@@ -41,9 +41,12 @@ export class Recipe extends Program {
     return Number(port);
   }
 
-  /** Presses Ctrl-C, and checks that it prints "Leaving." and ends well, having complained of nothing else. */
-  async leave(complaint = /^$/): Promise<RunResult> {
-    this.kill("SIGINT");
+  /**
+   * Ends it as a supervisor does, or as Ctrl-C, and checks that it prints "Leaving." and ends well, having complained of
+   * nothing else.
+   */
+  async leave(complaint = /^$/, signal: "SIGTERM" | "SIGINT" = "SIGTERM"): Promise<RunResult> {
+    this.kill(signal);
     const result = await this.result;
     assertEquals(result.code, 0, this.name);
     assertMatch(result.stderr, complaint, this.name);

@@ -264,13 +264,6 @@ Deno.test("http_server.ts answers 408 to who takes too long, and closes who says
   await server.leave();
 });
 
-Deno.test("http_server.ts leaves at SIGTERM", async () => {
-  await using server = serve();
-  await server.port();
-  const { code, stdout, stderr } = await server.stop();
-  assertEquals([code, stderr, stdout.endsWith("Leaving.\n")], [0, "", true]);
-});
-
 /** The browser of this machine, if it has one. */
 const chromium = onPath("chromium", "chromium-browser");
 

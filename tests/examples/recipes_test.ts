@@ -73,6 +73,10 @@ const SERVICES = [
 /** What is no recipe, and has its tests in examples_test.ts. */
 const OTHERS = ["echo.ts"];
 
+/** What each has that serves until it is told to leave. */
+const HEARS_SIGNALS =
+  '  for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);\n';
+
 Deno.test("examples/ has every recipe, with its command in the header and nothing done on import", () => {
   for (const name of [...RECIPES, ...SERVICES]) {
     const source = sourceOf(name); // fails when it is missing
@@ -86,6 +90,7 @@ Deno.test("examples/ has every recipe, with its command in the header and nothin
     );
     const isReady = source.indexOf("Deno.addSignalListener(") < listening;
     assert(listening < 0 || isReady, `${name} says that it listens before it hears signals`);
+    if (listening > 0) assertStringIncludes(source, HEARS_SIGNALS, name);
     const limit = name === "http_server.ts" ? 200 : 120; // HTTP asks for more
     assert(source.trimEnd().split("\n").length < limit, `${name} is too long`);
   }
@@ -222,7 +227,7 @@ Deno.test("echo_base.ts leaves at Ctrl-C while a client is connected", async () 
   await using server = new Recipe("echo_base.ts", { port: 0 });
   using conn = await dial(await server.port());
   await say(conn, "hello\n");
-  await server.leave();
+  await server.leave(/^$/, "SIGINT");
 });
 
 Deno.test("echo_timeout.ts hangs up on a silent client and serves the next", async () => {
@@ -395,14 +400,16 @@ Deno.test("handle_request.ts serves one request a turn and leaves when nobody co
   assertEquals(await exchangeOn(await dial(port), "hello\n"), "HELLO\n");
   const { code, stdout, stderr } = await server.result;
   assertEquals([code, stderr], [0, ""]);
-  assertMatch(stdout, /\nTurn 1\nTurn 2\nNobody came for 500 ms\n$/);
+  assertMatch(stdout, /\nTurn 1\nTurn 2\nNobody came for 500 ms\nLeaving\.\n$/);
 });
 
-Deno.test("handle_request.ts leaves at Ctrl-C", async () => {
-  await using server = new Recipe("handle_request.ts", { port: 0 });
-  await server.line(/^Turn 1$/);
-  await server.leave();
-});
+for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  Deno.test(`handle_request.ts leaves at ${signal} while it waits for a request`, async () => {
+    await using server = new Recipe("handle_request.ts", { port: 0 });
+    await server.line(/^Turn 1$/);
+    assertMatch((await server.leave(/^$/, signal)).stdout, /\nTurn 1\nLeaving\.\n$/);
+  });
+}
 
 Deno.test("service_actions.ts says how it goes between requests, and leaves when nobody comes", async () => {
   await using server = new Recipe("service_actions.ts", { port: 0, args: ["--interval", "50"] });
@@ -508,11 +515,4 @@ Deno.test("syslog.ts takes messages over TCP, with their length before them or i
   assertMatch((await server.line(/^/)).input, /user\.info: ok$/);
   other.close();
   await server.leave(/^(\w+ Cannot serve client "\S+": Cannot read line: .*\n)*$/);
-});
-
-Deno.test("syslog.ts leaves at SIGTERM", async () => {
-  await using server = new Recipe("syslog.ts", { port: freePort() });
-  await server.port();
-  const { code, stdout, stderr } = await server.stop();
-  assertEquals([code, stderr, stdout.endsWith("Leaving.\n")], [0, "", true]);
 });
