@@ -149,6 +149,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
     }
 
     override async serveForever(options?: ServeOptions): Promise<void> {
+      this.checkSettings();
       const { failure } = this.#bound;
       if (failure !== null) throw failure;
       await super.serveForever(options);
