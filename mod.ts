@@ -175,6 +175,7 @@
  *
  * @module
  */
+
 export {
   type AddressFamily,
   type ClientAddress,
@@ -189,7 +190,7 @@ export {
   type UnixDatagramAddr,
   type UnixStreamAddr,
 } from "./src/base/address.ts";
-export { formatBytes } from "./src/base/format_bytes.ts";
+export { formatBytes } from "./src/base/bytes.ts";
 export { BaseServer } from "./src/core/base_server.ts";
 export {
   BufferedReader,

@@ -13,7 +13,7 @@ import {
   messageOf,
   ServerExit,
 } from "../base/errors.ts";
-import type { LeftBehind } from "../sockets/left_behind.ts";
+import type { LeftBehind } from "../sockets/misuse.ts";
 
 /** Which handler a worker runs. */
 export interface Init {

@@ -4,7 +4,7 @@
  * @module
  */
 import type { BlockingChannel } from "./channel.ts";
-import { broken, BUFFER_BYTES, busy, closed, interrupted, Pending, Unread } from "./pipe_parts.ts";
+import { broken, BUFFER_BYTES, busy, closed, interrupted, Pending, Unread } from "./pipe.ts";
 
 /** What a child reads from: `Deno.stdin`, or what was kept of it. */
 export type StdioInput = Pick<typeof Deno.stdin, "read" | "readSync" | "close">;

@@ -7,7 +7,7 @@ import { pathToFileURL } from "node:url";
 import type { SocketAddress } from "../base/address.ts";
 import { type Command, UsageError } from "./args.ts";
 import { messageOf, nameOf } from "../base/errors.ts";
-import { setImporting } from "../base/import_guard.ts";
+import { setImporting } from "../base/startup.ts";
 import { isHandlerClass } from "../core/run_handler.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 

@@ -55,7 +55,7 @@ import { type Handler, loadHandler } from "./handler.ts";
 import { Output } from "./output.ts";
 import { isInstance, messageOf } from "../base/errors.ts";
 import { oneLineOf } from "../base/log.ts";
-import { stderr } from "../base/stderr.ts";
+import { stderr } from "../base/default_logger.ts";
 
 /** The version of the package; a test compares it with `deno.json`. */
 const VERSION = "0.1.0";

@@ -5,9 +5,8 @@
  */
 import type { Level } from "./args.ts";
 import type { Counters } from "./counters.ts";
-import { defaultLogger } from "../base/default_logger.ts";
+import { defaultLogger, stderr } from "../base/default_logger.ts";
 import type { ServerLogger } from "../base/log.ts";
-import { stderr } from "../base/stderr.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 

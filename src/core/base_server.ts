@@ -12,9 +12,8 @@
 import type { ClientAddress, SocketAddress, SocketType } from "../base/address.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
-import { FaultLog } from "./fault_log.ts";
+import { checkLogger, FaultLog, type ServerLogger } from "../base/log.ts";
 import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
-import { checkLogger, type ServerLogger } from "../base/log.ts";
 import {
   checkCallback,
   checkTime,
@@ -26,8 +25,7 @@ import {
   timeFrom,
 } from "../base/options.ts";
 import { checkSettings, defineSettings, fieldsFit, takeSettings } from "../base/settings.ts";
-import { reserveDescriptors } from "../base/signal_descriptors.ts";
-import { refuseWhileImporting } from "../base/import_guard.ts";
+import { refuseWhileImporting, reserveDescriptors } from "../base/startup.ts";
 import {
   checkHandler,
   isHandlerClass,

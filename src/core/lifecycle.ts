@@ -13,8 +13,7 @@
  *
  * How requests are served is the business of a {@linkcode ServingLoop}. `ServeLoop` accepts them in this isolate; a pool
  * has Workers accept them. To serve in another way: write a `ServingLoop`, and give it to the server by `serveBy()` of
- * `base_server.ts`. Whatever calls hooks of the server apart
- * from that function calls them by `calls.run()` of `inside.ts`.
+ * `base_server.ts`. Whatever calls hooks of the server apart from that function calls them by `calls.run()`.
  *
  * @module
  */
@@ -22,8 +21,8 @@ import { assertBound } from "./bind.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import { type Call, calls, isInside } from "./inside.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
+import { AsyncLocalStorage } from "node:async_hooks";
 
 /** One run of `serveForever()` or `handleRequest()`. */
 export interface Run {
@@ -256,4 +255,33 @@ export class Lifecycle {
   #log(message: string, error: unknown): void {
     logTo(this.#server.logger, "error", message, error);
   }
+}
+
+/**
+ * Code that a server waits for: a run of its loop with all that it calls, or a request that runs beside the loop.
+ *
+ * What waits for a server's requests must not be waited for by one of them, so `shutdown()`, `drain()` and `serverClose()`
+ * return at once there. A call is inside for as long as it runs, whatever it awaits, and so is everything that it starts.
+ */
+export interface Call {
+  /** Whose call this is. */
+  readonly server: object;
+  /** The run that ends only after this call; null for a request beside the loop. */
+  readonly run: object | null;
+  /** The call from which this one was started, if any. */
+  readonly outer: Call | undefined;
+  /** Whether the server still waits for it. */
+  running: boolean;
+}
+
+/** The call in which the code that asks runs. */
+export const calls: AsyncLocalStorage<Call> = new AsyncLocalStorage();
+
+/** Whether the code that runs now is something that a server waits for, or where `run` is given, that run. */
+export function isInside(server: object, run?: object): boolean {
+  for (let call = calls.getStore(); call !== undefined; call = call.outer) {
+    if (call.server !== server || !call.running) continue;
+    if (run === undefined || call.run === run) return true;
+  }
+  return false;
 }

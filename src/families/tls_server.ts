@@ -13,7 +13,7 @@ import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { TLSListener } from "../sockets/tls/tls_listener.ts";
-import { Watchdog } from "../base/deadline.ts";
+import { Watchdog } from "../base/time.ts";
 
 /** Options of {@linkcode TLSServer}. */
 export interface TLSServerOptions extends TCPServerOptions {

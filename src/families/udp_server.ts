@@ -9,6 +9,7 @@ import {
   checkInetAddress,
   formatAddress,
   type InetAddress,
+  isOwnAddress,
   type ListenAddress,
   printable,
   type SocketAddress,
@@ -16,7 +17,7 @@ import {
   type UnixAddress,
 } from "../base/address.ts";
 import { listenerError } from "../core/accept_errors.ts";
-import { BaseServer } from "../core/base_server.ts";
+import { BaseServer, type RequestHandlerLike } from "../core/base_server.ts";
 import {
   answersOnSocket,
   assertBound,
@@ -27,10 +28,8 @@ import {
 } from "../core/bind.ts";
 import { type DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
 import { DatagramTooLongError, noteSource, OWN_ADDRESS } from "../base/errors.ts";
-import { isOwnAddress } from "../base/own_address.ts";
 import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
 import { defineSettings, noteBound, type Settings } from "../base/settings.ts";
-import type { RequestHandlerLike } from "../core/base_server.ts";
 
 /** Options of {@linkcode UDPServer} and {@linkcode UnixDatagramServer}. */
 export interface UDPServerOptions extends ServerOptions {

@@ -6,8 +6,7 @@
 import type { TCPAddr } from "../base/address.ts";
 import { noteSource } from "../base/errors.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
-import { type Call, calls } from "../core/inside.ts";
-import type { Run } from "../core/lifecycle.ts";
+import { type Call, calls, type Run } from "../core/lifecycle.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/stream_transport.ts";
 import { type Callable, callServer } from "../core/server_call.ts";

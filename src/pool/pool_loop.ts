@@ -17,7 +17,7 @@ import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
-import { AcceptGate } from "../workers/accept_gate.ts";
+import { AcceptGate } from "../workers/descriptor_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
 import { DistantHooks, type HookHost } from "./distant_hooks.ts";
 import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";

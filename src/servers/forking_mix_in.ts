@@ -12,7 +12,7 @@ import {
 } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
-import { isInside } from "../core/inside.ts";
+import { isInside } from "../core/lifecycle.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import { integerFrom, nullOr, type ServeOptions, timeFrom } from "../base/options.ts";

@@ -11,7 +11,7 @@ import {
   type MixedIn,
 } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
-import { isInside } from "../core/inside.ts";
+import { isInside } from "../core/lifecycle.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logTo } from "../base/log.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";

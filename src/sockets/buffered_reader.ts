@@ -3,12 +3,12 @@
  *
  * @module
  */
-import { cannotBlock } from "../base/blocking.ts";
+import { cannotBlock } from "./misuse.ts";
 import { checkInteger } from "../base/options.ts";
 import { ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
 import { internals } from "./stream_socket.ts";
 import { streamOf } from "./web_streams.ts";
-import { toBytes } from "../base/to_bytes.ts";
+import { toBytes } from "../base/bytes.ts";
 
 /** What a {@linkcode BufferedReader} reads from: a socket, a file, a `Deno.Conn`. */
 export interface ReadSource {

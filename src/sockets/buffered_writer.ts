@@ -3,10 +3,10 @@
  *
  * @module
  */
-import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
+import { cannotBlock, cannotBlockYet } from "./misuse.ts";
 import { checkInteger } from "../base/options.ts";
 import { internals } from "./stream_socket.ts";
-import { toBytes } from "../base/to_bytes.ts";
+import { toBytes } from "../base/bytes.ts";
 
 /** What a {@linkcode BufferedWriter} writes to: a {@linkcode StreamSocket}, or anything that takes all bytes. */
 export interface WriteSink {

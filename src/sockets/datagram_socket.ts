@@ -4,9 +4,9 @@
  * @module
  */
 import { formatAddress, type SocketAddress } from "../base/address.ts";
-import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
+import { cannotBlock, cannotBlockYet } from "./misuse.ts";
 import { errorCode, NO_ADDRESS, noteSource } from "../base/errors.ts";
-import { toBytes } from "../base/to_bytes.ts";
+import { toBytes } from "../base/bytes.ts";
 import { outlive } from "../base/unawaited.ts";
 
 /** What a datagram server hands to its handler: the data and the socket to answer with, as in Python. */

@@ -3,10 +3,9 @@
  *
  * @module
  */
-import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
+import { cannotBlock, cannotBlockYet } from "./misuse.ts";
 import type { StreamTransport } from "./stream_transport.ts";
-import { SerialQueue } from "../base/serial_queue.ts";
-import { Watchdog } from "../base/deadline.ts";
+import { SerialQueue, Watchdog } from "../base/time.ts";
 
 /** A read of the transport that a time limit may detach from its caller: what comes is then for the next. */
 interface DetachableRead extends PromiseWithResolvers<number | null> {

@@ -3,18 +3,17 @@
  *
  * @module
  */
-import { cannotBlock, cannotBlockYet } from "../base/blocking.ts";
+import { cannotBlock, cannotBlockYet, type LeftBehind, warnOf } from "./misuse.ts";
 import { noteSource } from "../base/errors.ts";
 import type { ServerLogger } from "../base/log.ts";
 import { checkTime } from "../base/options.ts";
-import { type LeftBehind, warnOf } from "./left_behind.ts";
 import { SocketReader } from "./socket_reader.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { StreamTransport } from "./stream_transport.ts";
 import { streamOf } from "./web_streams.ts";
-import { toBytes } from "../base/to_bytes.ts";
+import { toBytes } from "../base/bytes.ts";
 import { outlive } from "../base/unawaited.ts";
-import { Watchdog } from "../base/deadline.ts";
+import { Watchdog } from "../base/time.ts";
 
 export type { StreamTransport };
 

@@ -9,15 +9,14 @@ import { noteSource, ServerExit } from "../base/errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
 import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
-import { calls } from "../core/inside.ts";
+import { calls } from "../core/lifecycle.ts";
 import { callServer } from "../core/server_call.ts";
 import { ENDED } from "../core/request_pipeline.ts";
 import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import { type Context, ContextSource } from "./context.ts";
 import { Relay, type RemoteRequest } from "./relay.ts";
-import type { ShortageListener } from "./descriptor_gate.ts";
-import { AcceptGate } from "./accept_gate.ts";
+import { AcceptGate, type ShortageListener } from "./descriptor_gate.ts";
 import type { HandlerWorker } from "./worker.ts";
 import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";
 

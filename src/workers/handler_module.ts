@@ -7,7 +7,7 @@ import { isHandlerClass } from "../core/run_handler.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { SocketAddress } from "../base/address.ts";
 import { errorCode, HandlerLoadError, nameOf } from "../base/errors.ts";
-import { refuseWhileImporting } from "../base/import_guard.ts";
+import { refuseWhileImporting } from "../base/startup.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import { AMBIGUOUS, handlersNamed } from "./inside/load_handler.ts";
 import type { Init } from "../channel/messages.ts";

@@ -5,8 +5,7 @@
  *
  * @module
  */
-import { type ErrorMessage, fromErrorMessage } from "../channel/messages.ts";
-import { Exchange, type ExchangeMessage } from "./exchange.ts";
+import { type ErrorMessage, fromErrorMessage, toErrorMessage } from "../channel/messages.ts";
 import type { WorkerEnd } from "./worker.ts";
 
 /** What a Worker and the main isolate say to each other. */
@@ -122,5 +121,85 @@ export class Isolate<T extends Talk> {
   fail(error: unknown): void {
     this.#worker.terminate();
     this.#end({ code: null, signal: null, error });
+  }
+}
+
+/** What one side posts to the other. */
+export type ExchangeMessage =
+  | { id: number; question: unknown }
+  | { id: number; answer: unknown }
+  | { id: number; error: ErrorMessage };
+
+/** One side of an exchange of questions and answers, which either may ask, between two isolates with a port between them. */
+export class Exchange {
+  readonly #post: (message: ExchangeMessage) => void;
+  readonly #answer: (question: unknown) => unknown;
+  /** The questions that have no answer yet. */
+  readonly #asked = new Map<number, PromiseWithResolvers<unknown>>();
+  /** What is being answered. */
+  readonly #answering = new Set<Promise<void>>();
+  #count = 0;
+  #isClosed = false;
+
+  /**
+   * @param post Sends a message to the other side.
+   * @param answer Answers what the other side asks, at once or by a promise; what it throws is thrown there.
+   */
+  constructor(
+    post: (message: ExchangeMessage) => void,
+    answer: (question: unknown) => unknown,
+  ) {
+    this.#post = post;
+    this.#answer = answer;
+  }
+
+  /**
+   * Asks the other side something.
+   *
+   * @returns The answer; null when the exchange is closed first.
+   * @throws {unknown} What its `answer` threw, as far as it can be sent.
+   */
+  ask(question: unknown): Promise<unknown> {
+    if (this.#isClosed) return Promise.resolve(null);
+    const asked = Promise.withResolvers<unknown>();
+    const id = ++this.#count;
+    this.#asked.set(id, asked);
+    this.#post({ id, question });
+    return asked.promise;
+  }
+
+  /** Takes a message of the other side. */
+  take(message: ExchangeMessage): void {
+    const { id } = message;
+    if ("question" in message) {
+      const replying = this.#reply(id, message.question); // never rejects
+      this.#answering.add(replying);
+      void replying.then(() => this.#answering.delete(replying));
+      return;
+    }
+    const asked = this.#asked.get(id);
+    this.#asked.delete(id);
+    if ("error" in message) asked?.reject(fromErrorMessage(message.error));
+    else asked?.resolve(message.answer);
+  }
+
+  /** Resolves when everything that the other side has asked is answered. */
+  async settled(): Promise<void> {
+    while (this.#answering.size > 0) await Promise.all(this.#answering);
+  }
+
+  /** To be called when the other side is no more. */
+  close(): void {
+    this.#isClosed = true;
+    for (const { resolve } of this.#asked.values()) resolve(null);
+    this.#asked.clear();
+  }
+
+  async #reply(id: number, question: unknown): Promise<void> {
+    try {
+      this.#post({ id, answer: await this.#answer(question) });
+    } catch (error) {
+      this.#post({ id, error: toErrorMessage(error) });
+    }
   }
 }

@@ -27,7 +27,7 @@ import {
   type Wait,
 } from "../channel/messages.ts";
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../channel/frames.ts";
-import { pack, unpack } from "../channel/pack.ts";
+import { pack, unpack } from "../channel/payload.ts";
 import type { Context } from "./context.ts";
 import { RelayCalls } from "./relay_calls.ts";
 import type { HandlerWorker } from "./worker.ts";

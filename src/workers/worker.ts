@@ -9,7 +9,7 @@
  * 3. `relay.ts` sends it the request, passes the client's bytes on both ways, and collects what came of it.
  * 4. `inside/` is what runs in the worker: it makes the handler with sockets that are made of frames.
  *
- * `descriptor_gate.ts` holds back Workers, and `accept_gate.ts` clients, where there are few file descriptors.
+ * `descriptor_gate.ts` holds back Workers, and clients, where there are few file descriptors.
  *
  * @module
  */
@@ -19,7 +19,7 @@ import { type ErrorMessage, fromErrorMessage, type Init } from "../channel/messa
 import { FrameReader } from "../channel/frame_reader.ts";
 import { FrameWriter } from "../channel/frame_writer.ts";
 import { FRAME, FROM_WORKER, MAX_DATA } from "../channel/frames.ts";
-import { pack, unpack } from "../channel/pack.ts";
+import { pack, unpack } from "../channel/payload.ts";
 import type { Context } from "./context.ts";
 import { endedError } from "../core/server_call.ts";
 

@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertRejects } from "@std/assert";
-import { Watchdog } from "../../src/base/deadline.ts";
+import { Watchdog } from "../../src/base/time.ts";
 
 const late = () => new Deno.errors.TimedOut("late");
 const never = () => new Promise<never>(() => {});

@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals, assertLess } from "@std/assert";
-import { BackgroundWriter } from "../../src/base/stderr.ts";
+import { BackgroundWriter } from "../../src/base/default_logger.ts";
 import { text } from "../harness.ts";
 
 /** Takes a write when it is told to. */

@@ -13,7 +13,7 @@ import {
   StreamSocket,
   ThreadingTCPServer,
 } from "@netkit/socketserver";
-import { toBytes } from "../../src/base/to_bytes.ts";
+import { toBytes } from "../../src/base/bytes.ts";
 import { WrongWriteHandler } from "../bytes_handlers.ts";
 import { bytes, exchange, LOOPBACK, start, text, until } from "../harness.ts";
 

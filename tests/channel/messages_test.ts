@@ -19,7 +19,7 @@ import {
 } from "@netkit/socketserver";
 import { type ErrorMessage, fromErrorMessage, toErrorMessage } from "../../src/channel/messages.ts";
 import { FRAME, FROM_WORKER } from "../../src/channel/frames.ts";
-import { pack } from "../../src/channel/pack.ts";
+import { pack } from "../../src/channel/payload.ts";
 
 /** There and back, as text in between. */
 function roundTrip(thrown: unknown): unknown {

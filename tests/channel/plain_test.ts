@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals, assertThrows } from "@std/assert";
-import { assertPlain } from "../../src/channel/plain.ts";
+import { assertPlain } from "../../src/channel/payload.ts";
 import { fromErrorMessage, toErrorMessage } from "../../src/channel/messages.ts";
 
 Deno.test("assertPlain() takes what JSON gives back as it was", () => {

@@ -19,7 +19,7 @@ import {
   type SocketAddress,
   UDPServer,
 } from "@netkit/socketserver";
-import { isOwnAddress } from "../../src/base/own_address.ts";
+import { isOwnAddress } from "../../src/base/address.ts";
 import {
   bytes,
   CONFIG,

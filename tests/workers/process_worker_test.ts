@@ -9,7 +9,7 @@ import type { Init, Start } from "../../src/channel/messages.ts";
 import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, TO_WORKER } from "../../src/channel/frames.ts";
-import { pack, unpack } from "../../src/channel/pack.ts";
+import { pack, unpack } from "../../src/channel/payload.ts";
 import { TidyHandler } from "../servers/forking_handlers.ts";
 import { bytes, listeningSockets, until } from "../harness.ts";
 

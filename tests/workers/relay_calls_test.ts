@@ -10,7 +10,7 @@ import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, MAX_CALLS, TO_WORKER } from "../../src/channel/frames.ts";
 import type { ServerReturn } from "../../src/channel/messages.ts";
-import { pack, unpack } from "../../src/channel/pack.ts";
+import { pack, unpack } from "../../src/channel/payload.ts";
 import { bytes } from "../harness.ts";
 
 /** What waits in a ring keeps nothing alive. */

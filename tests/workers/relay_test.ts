@@ -12,7 +12,7 @@ import type { Wait } from "../../src/channel/messages.ts";
 import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, TO_WORKER } from "../../src/channel/frames.ts";
-import { pack } from "../../src/channel/pack.ts";
+import { pack } from "../../src/channel/payload.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { HandlerWorker, type WorkerEnd } from "../../src/workers/worker.ts";

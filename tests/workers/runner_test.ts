@@ -14,7 +14,7 @@ import {
 import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, type FrameType, FROM_WORKER } from "../../src/channel/frames.ts";
-import { pack, unpack } from "../../src/channel/pack.ts";
+import { pack, unpack } from "../../src/channel/payload.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { serialize } from "node:v8";

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { noteOwnConnections } from "../../base/blocking.ts";
+import { noteOwnConnections } from "../../sockets/misuse.ts";
 import type { ServerLogger } from "../../base/log.ts";
 import type { DrainResult } from "../../base/options.ts";
 import { delay } from "../../base/time.ts";

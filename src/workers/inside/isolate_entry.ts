@@ -4,8 +4,13 @@
  * @module
  */
 import { toErrorMessage } from "../../channel/messages.ts";
-import { Exchange, type ExchangeMessage } from "../exchange.ts";
-import type { FromIsolate, Greeting, Talk } from "../isolate.ts";
+import {
+  Exchange,
+  type ExchangeMessage,
+  type FromIsolate,
+  type Greeting,
+  type Talk,
+} from "../isolate.ts";
 
 /** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
 interface WorkerScope {

@@ -7,7 +7,7 @@ import type { SocketAddress } from "../../base/address.ts";
 import { HandlerLoadError, messageOf } from "../../base/errors.ts";
 import { isHandlerClass } from "../../core/run_handler.ts";
 import type { RequestHandlerClass } from "../../core/base_server.ts";
-import { setImporting } from "../../base/import_guard.ts";
+import { setImporting } from "../../base/startup.ts";
 import type { Init } from "../../channel/messages.ts";
 
 /** A handler class of any family. */

@@ -13,7 +13,7 @@ import process from "node:process";
 import { Readable } from "node:stream";
 import { CHILD_MARK } from "../process_contract.ts";
 import { type Descriptors, moveDescriptors } from "./process_descriptors.ts";
-import { setImporting } from "../../base/import_guard.ts";
+import { setImporting } from "../../base/startup.ts";
 
 /** How often the child looks whether its server still lives, in milliseconds. */
 const PARENT_INTERVAL = 500;

@@ -8,8 +8,7 @@ import { FRAME, MAX_CALL, MAX_CALLS } from "../../channel/frames.ts";
 import type { FrameReader } from "../../channel/frame_reader.ts";
 import type { FrameWriter } from "../../channel/frame_writer.ts";
 import { fromErrorMessage, type ServerCall, type ServerReturn } from "../../channel/messages.ts";
-import { pack, unpack } from "../../channel/pack.ts";
-import { assertPlain } from "../../channel/plain.ts";
+import { assertPlain, pack, unpack } from "../../channel/payload.ts";
 
 /** The calls of one request. */
 export class RemoteCalls {

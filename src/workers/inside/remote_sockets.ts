@@ -17,7 +17,7 @@ import type { RemoteCalls } from "./remote_calls.ts";
 import type { FrameReader } from "../../channel/frame_reader.ts";
 import type { FrameWriter } from "../../channel/frame_writer.ts";
 import { FRAME, type FrameType, MAX_DATA, MAX_DATAGRAM } from "../../channel/frames.ts";
-import { pack, unpack } from "../../channel/pack.ts";
+import { pack, unpack } from "../../channel/payload.ts";
 
 /** A worker's end of the frames. */
 export interface WorkerFrames {

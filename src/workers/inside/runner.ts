@@ -24,7 +24,7 @@ import { type Init, type Outcome, type Start, toErrorMessage } from "../../chann
 import { FrameReader } from "../../channel/frame_reader.ts";
 import { FrameWriter } from "../../channel/frame_writer.ts";
 import { FRAME, TO_WORKER } from "../../channel/frames.ts";
-import { pack, unpack } from "../../channel/pack.ts";
+import { pack, unpack } from "../../channel/payload.ts";
 import { RemoteDatagramConn, RemoteTransport, type WorkerFrames } from "./remote_sockets.ts";
 import { RemoteCalls } from "./remote_calls.ts";
 import { type ServerCall, ServerStub } from "./server_stub.ts";

@@ -1,7 +1,6 @@
 /**
- * Keeps a handler's module from starting a server when a worker imports it.
- *
- * Such a server would start workers of its own, which import the module again, without end.
+ * What comes before a server: it is made in no module that a worker imports for its handler, where it would start workers of
+ * its own, which import the module again, without end; and Deno gets the descriptors that it needs itself.
  *
  * @module
  */
@@ -28,4 +27,18 @@ export function refuseWhileImporting(): void {
     `Cannot make server while "${moduleUrl}" is imported for its handler: ` +
       "put what starts it under if (import.meta.main)",
   );
+}
+
+let reserved = false;
+
+/**
+ * Makes Deno open the two descriptors that it needs for signals now, and not half a second after the start of the
+ * program or with the first subprocess: where none is left then, Deno 2.9 panics, and the program ends.
+ */
+export function reserveDescriptors(): void {
+  if (reserved || Deno.build.os === "windows") return;
+  reserved = true;
+  const nothing = (): void => {};
+  Deno.addSignalListener("SIGUSR2", nothing);
+  Deno.removeSignalListener("SIGUSR2", nothing);
 }
