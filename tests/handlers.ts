@@ -53,6 +53,15 @@ export class StreamCommandHandler extends StreamRequestHandler {
       await wfile.write(JSON.stringify([request.localAddr, request.remoteAddr]));
     } else if (command === "count") {
       await wfile.write(String((await rfile.read()).length));
+    } else if (command === "until-error") {
+      await wfile.write("listening");
+      let line = "";
+      try {
+        for await (const next of rfile) line = decoder.decode(next).trimEnd();
+      } catch (error) {
+        await wfile.write(`${line}, then ${(error as Error).name}`);
+        throw error;
+      }
     } else if (command === "close-write") {
       await wfile.write("all I say");
       await request.closeWrite();

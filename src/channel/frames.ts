@@ -47,6 +47,8 @@ export const FRAME = {
   RETURN: 16,
   /** From a worker: while calls are under way, its handler waits for more of the stream. */
   MORE: 17,
+  /** To a worker: the stream has ended, but not as its protocol has it. */
+  CUT: 18,
 } as const;
 
 /** The type of a frame. */
@@ -83,6 +85,7 @@ export const TO_WORKER: FrameLimits = {
   [FRAME.CONTEXT]: MAX_CONTEXT,
   [FRAME.DATA]: MAX_DATA,
   [FRAME.END]: 0,
+  [FRAME.CUT]: 0,
   [FRAME.CLOSE]: 0,
   [FRAME.EXPIRED]: 0,
   [FRAME.SENT]: MAX_ERROR,

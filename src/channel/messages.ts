@@ -48,7 +48,7 @@ export interface SocketOption {
 export interface Wait {
   /** How long, in milliseconds. */
   timeout: number;
-  /** How many frames of DATA and END the worker has seen: the wait is over when more have been sent. */
+  /** How many frames of DATA, END and CUT the worker has seen: the wait is over when more have been sent. */
   seen: number;
 }
 

@@ -74,7 +74,7 @@ export class Relay {
   #sawEnd = false;
   /** Whether a datagram could not be sent. */
   #sendFailed = false;
-  /** How many frames of DATA and END have been sent. */
+  /** How many frames of DATA, END and CUT have been sent. */
   #sent = 0;
   #expiry: ReturnType<typeof setTimeout> | undefined;
   #grace: ReturnType<typeof setTimeout> | undefined;
@@ -211,10 +211,19 @@ export class Relay {
       if (writing > 0) reads.unread(data.slice(0, writing));
       if (!this.#over) {
         this.#readFault = { error: noteSource(error, client) };
-        this.#abort();
+        if (isInstance(error, Deno.errors.UnexpectedEof)) await this.#cut();
+        else this.#abort();
       }
     }
     if (writing === 0 && spareBuffers.length < MAX_SPARE_BUFFERS) spareBuffers.push(frame);
+  }
+
+  /** The client has ended its stream of TLS without saying so: it may still wait for what it is sent, as one on TCP. */
+  async #cut(): Promise<void> {
+    this.#sawEnd = true;
+    this.#sent++;
+    clearTimeout(this.#expiry);
+    await this.#worker.writer.write(FRAME.CUT).catch(() => {}); // the worker has ended
   }
 
   /** From the worker, to the end of the request. */

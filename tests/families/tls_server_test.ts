@@ -14,9 +14,13 @@ import {
 } from "@std/assert";
 import { connect as connectNode, type Socket } from "node:net";
 import {
+  ConcurrentTLSServer,
+  ForkingTLSServer,
+  type SocketAddress,
   StreamRequestHandler,
   type StreamSocket,
   TCPServer,
+  ThreadingTLSServer,
   TLSHandshakeError,
   TLSServer,
   type TLSServerOptions,
@@ -39,6 +43,7 @@ import {
   until,
   writeAll,
 } from "../harness.ts";
+import { StreamCommandHandler } from "../handlers.ts";
 
 /** Sends each line back. */
 class EchoHandler extends StreamRequestHandler {
@@ -114,6 +119,57 @@ Deno.test("TLSServer.serveForever() echoes to three TLS clients, one after the o
   }
   assertEquals(started.server.stats().completed, 3);
 });
+
+/** Passes bytes between a client and a server, and ends the client's way, once it was asked to, after what comes next. */
+class CuttingProxy implements Disposable {
+  readonly #listener = Deno.listen(LOOPBACK);
+  /** Whether the next bytes of the client are the last. */
+  cuts = false;
+
+  get addr(): Deno.NetAddr {
+    return this.#listener.addr as Deno.NetAddr;
+  }
+
+  async serve(server: SocketAddress): Promise<void> {
+    const [client, upstream] = await Promise.all([this.#listener.accept(), connect(server)]);
+    await Promise.all([upstream.readable.pipeTo(client.writable), this.#pass(client, upstream)]);
+  }
+
+  async #pass(client: Deno.Conn, upstream: Deno.Conn): Promise<void> {
+    const buffer = new Uint8Array(65536);
+    for (let isLast = false; !isLast;) {
+      const count = await client.read(buffer);
+      isLast = this.cuts || count === null;
+      await writeAll(upstream, buffer.subarray(0, count ?? 0));
+    }
+    await upstream.closeWrite();
+  }
+
+  [Symbol.dispose](): void {
+    this.#listener.close();
+  }
+}
+
+for (const Server of [TLSServer, ConcurrentTLSServer, ThreadingTLSServer, ForkingTLSServer]) {
+  Deno.test(`${Server.name} answers a client that ends its stream without close_notify`, async () => {
+    const errors: unknown[] = [];
+    const options = { ...PEM, onError: (error: unknown) => void errors.push(error) };
+    const server: TLSServer = new Server(LOOPBACK, StreamCommandHandler, options);
+    await using _ = start(server);
+    using proxy = new CuttingProxy();
+    const passed = proxy.serve(server.serverAddress);
+    using conn = await connectTLS(proxy.addr);
+    await writeAll(conn, bytes("until-error\n"));
+    await readExactly(conn, "listening".length);
+    proxy.cuts = true;
+    await writeAll(conn, bytes("the last\n"));
+    assertEquals(text(await readAll(conn)), "the last, then UnexpectedEof");
+    await passed;
+    await until(() => errors.length === 1);
+    assertInstanceOf(errors[0], Deno.errors.UnexpectedEof);
+    assertStringIncludes(errors[0].message, "close_notify");
+  });
+}
 
 Deno.test("TLSServer.serveForever() echoes a megabyte whole", async () => {
   const line = `${"x".repeat(1023)}\n`.repeat(1024);

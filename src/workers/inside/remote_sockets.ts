@@ -34,9 +34,11 @@ export class RemoteTransport implements StreamTransport {
   readonly remoteAddr: Deno.Addr;
   readonly #frames: WorkerFrames;
   readonly #alpnProtocol: string | null;
-  /** How many frames of DATA and END have come. */
+  /** How many frames of DATA, END and CUT have come. */
   #seen = 0;
   #ended = false;
+  /** Whether that end is an error. */
+  #isCut = false;
   #closed = false;
   /** Whether the frames are for the next request. */
   #released = false;
@@ -87,7 +89,7 @@ export class RemoteTransport implements StreamTransport {
       }
       this.#assertOpen("read from");
       if (this.#early.length > 0) return this.#takeEarly(p);
-      if (this.#ended) return null;
+      if (this.#ended) return this.#atEnd();
       return reader.readNow(p) || await (this.#reading = reader.read(p));
     } catch (error) {
       throw fromChannel(error);
@@ -95,6 +97,11 @@ export class RemoteTransport implements StreamTransport {
       this.#isReading = false;
       if (this.#calls.pending) void this.#readForCalls();
     }
+  }
+
+  #atEnd(): null {
+    if (this.#isCut) throw cutError();
+    return null;
   }
 
   #takeEarly(p: Uint8Array): number {
@@ -156,7 +163,7 @@ export class RemoteTransport implements StreamTransport {
         this.#writeSync(FRAME.WAIT, pack({ timeout, seen: this.#seen } satisfies Wait));
       }
       while (reader.left === 0 && !this.#ended) this.#meet(reader.nextSync(timeout));
-      return this.#ended ? null : reader.readSync(p, timeout);
+      return this.#ended ? this.#atEnd() : reader.readSync(p, timeout);
     } catch (error) {
       throw fromChannel(error);
     }
@@ -255,8 +262,10 @@ export class RemoteTransport implements StreamTransport {
 
   /** @throws {Deno.errors.ConnectionReset} When there will be no more frames. */
   #note(type: FrameType | null): void {
-    if (type === FRAME.DATA || type === FRAME.END) this.#seen++;
-    if (type === FRAME.END) this.#ended = true;
+    const isEnd = type === FRAME.END || type === FRAME.CUT;
+    if (type === FRAME.DATA || isEnd) this.#seen++;
+    if (isEnd) this.#ended = true;
+    if (type === FRAME.CUT) this.#isCut = true;
     if (type === FRAME.CLOSE) this.#gone = true;
     if (type !== null) return;
     const error = new Deno.errors.ConnectionReset("Cannot read from client: the server has gone");
@@ -395,6 +404,12 @@ function closedError(action: string): Error {
 
 function goneError(): Error {
   return new Deno.errors.ConnectionReset("Cannot reach client: the connection was cut off");
+}
+
+function cutError(): Error {
+  return new Deno.errors.UnexpectedEof(
+    "Cannot read from client: its stream of TLS ended without close_notify",
+  );
 }
 
 /** For a read that blocks while the answer of a call is awaited, which comes the same way. */
