@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { isInstance } from "../base/errors.ts";
 import { cannotBlock, cannotBlockYet } from "./misuse.ts";
 import { checkInteger } from "../base/options.ts";
 import { internals } from "./stream_socket.ts";
@@ -49,8 +50,8 @@ const nothing = (): void => {};
  *
  * `writeSync()` and `flushSync()` do the same as their namesakes, throw the same, and block the isolate. They work where
  * a handler may block, which is in a Web Worker or a subprocess ({@linkcode StreamSocket.canBlock}); elsewhere they throw
- * `Deno.errors.NotSupported`, also when the buffer has room. While an earlier write is still sent they throw
- * `Deno.errors.Busy`.
+ * `Deno.errors.NotSupported`, also when the buffer has room. While an earlier write is still sent, or the sink is busy
+ * otherwise, they throw `Deno.errors.Busy`: then nothing was sent, and what was in the buffer is still there.
  *
  * @example Write into memory
  * ```ts
@@ -130,7 +131,7 @@ export class BufferedWriter {
     this.#assertBlocking("write");
     if (this.#closed) throw closedError();
     const bytes = toBytes(data, WRITE);
-    for (const due of this.#put(bytes)) this.#sendSync(due);
+    this.#sendSync(() => this.#put(bytes));
     return bytes.length;
   }
 
@@ -151,7 +152,7 @@ export class BufferedWriter {
   /** Sends what waits in the buffer, blocking the isolate while the client is slow. */
   flushSync(): void {
     this.#assertBlocking("flush");
-    if (this.#used > 0) this.#sendSync(this.#takeBuffer());
+    if (this.#used > 0) this.#sendSync(() => [this.#takeBuffer()]);
   }
 
   /** Flushes, then refuses further writes; the socket stays open. Nothing when it is closed already. */
@@ -229,11 +230,22 @@ export class BufferedWriter {
     }
   }
 
-  #sendSync(bytes: Uint8Array): void {
+  /** Sends what `take` takes, blocking; takes it back when the sink has no time for the first of it. */
+  #sendSync(take: () => Uint8Array[]): void {
+    const [buffer, used] = [this.#buffer, this.#used];
+    let hasSent = false;
     try {
-      this.#sink.sendAllSync!(bytes);
+      for (const bytes of take()) {
+        this.#sink.sendAllSync!(bytes);
+        hasSent = true;
+      }
     } catch (error) {
-      this.#failed ??= { error };
+      if (isInstance(error, Deno.errors.Busy) && !hasSent) {
+        this.#buffer = buffer;
+        this.#used = used;
+      } else {
+        this.#failed ??= { error };
+      }
       throw error;
     }
   }

@@ -352,6 +352,49 @@ Deno.test("BufferedWriter keeps the error of a blocking write for the next call,
   assertStrictEquals(assertThrows(() => other.writeSync("x")), first);
 });
 
+Deno.test("BufferedWriter sends nothing while its sink is busy for blocking writes, loses nothing, and goes on later", async () => {
+  class BusySink extends BlockingSink {
+    isBusy = true;
+    override sendAllSync(data: Uint8Array): void {
+      if (this.isBusy) throw new Deno.errors.Busy("a call is under way");
+      super.sendAllSync(data);
+    }
+  }
+  const direct = new BusySink();
+  const unbuffered = new BufferedWriter(direct);
+  assertThrows(() => unbuffered.writeSync("x"), Deno.errors.Busy, "a call is");
+  direct.isBusy = false;
+  assertEquals(unbuffered.writeSync("y"), 1);
+  assertEquals(direct.sent, ["y"]);
+
+  const sink = new BusySink();
+  const writer = new BufferedWriter(sink, { bufferSize: 8 });
+  writer.writeSync("abcd");
+  assertThrows(() => writer.flushSync(), Deno.errors.Busy);
+  assertThrows(() => writer.writeSync("efghi"), Deno.errors.Busy);
+  assertThrows(() => writer.writeSync("longer than 8"), Deno.errors.Busy);
+  writer.writeSync("efgh");
+  const flushed = writer.flush();
+  sink.take();
+  await flushed;
+  assertEquals(sink.sent, ["abcdefgh"]);
+});
+
+Deno.test("BufferedWriter fails for good where its sink becomes busy half-way", () => {
+  const sent: string[] = [];
+  const writer = new BufferedWriter({
+    sendAll: () => Promise.resolve(),
+    sendAllSync: (data) => {
+      if (sent.length > 0) throw new Deno.errors.Busy("on demand");
+      sent.push(text(data));
+    },
+  }, { bufferSize: 4 });
+  writer.writeSync("abc");
+  const error = assertThrows(() => writer.writeSync("defgh"), Deno.errors.Busy);
+  assertStrictEquals(assertThrows(() => writer.writeSync("x")), error);
+  assertEquals(sent, ["abc"]);
+});
+
 Deno.test("BufferedWriter.writeSync() throws when the writer is closed", async () => {
   const writer = new BufferedWriter(new BlockingSink());
   await writer.close();
