@@ -5,6 +5,7 @@
  */
 import { cannotBlock } from "./misuse.ts";
 import { checkInteger } from "../base/options.ts";
+import { lineDecoder, LineIterator, NEWLINE } from "./line_iterator.ts";
 import { ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
 import { internals } from "./stream_socket.ts";
 import { streamOf } from "./web_streams.ts";
@@ -47,8 +48,6 @@ const DEFAULT_LINE_LENGTH = 65536;
 /** The longest line that can be asked for, in bytes. */
 const MAX_LINE_LENGTH = 2 ** 30;
 
-const NEWLINE = 0x0a;
-const RETURN = 0x0d;
 const NEWLINE_DELIMITER = Uint8Array.of(NEWLINE);
 
 /** What messages call a read. */
@@ -269,7 +268,7 @@ export class BufferedReader
   }
 
   /** Iterates over the lines as bytes with their ends, until the stream ends. */
-  [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array<ArrayBuffer>, void, void> {
+  [Symbol.asyncIterator](): AsyncGenerator<Uint8Array<ArrayBuffer>, void, void> {
     return new LineIterator(() => this.readline(), (line) => line);
   }
 
@@ -289,7 +288,7 @@ export class BufferedReader
    * @returns The lines.
    * @throws {RangeError} When there is no such encoding, or one in which a line end is not one byte.
    */
-  lines(encoding = "utf-8"): AsyncIterableIterator<string, void, void> {
+  lines(encoding = "utf-8"): AsyncGenerator<string, void, void> {
     return new LineIterator(() => this.readline(), lineDecoder(encoding));
   }
 
@@ -409,43 +408,6 @@ export class BufferedReader
   }
 }
 
-/** Iterates over lines, as an asynchronous generator would, which takes several promises more for each line. */
-class LineIterator<Line> implements AsyncIterableIterator<Line, void, void> {
-  /** Gives the next line as bytes, with none at the end of the stream; null when the iteration has ended. */
-  #read: (() => Promise<Uint8Array<ArrayBuffer>>) | null;
-  readonly #convert: (line: Uint8Array<ArrayBuffer>) => Line;
-
-  constructor(
-    read: () => Promise<Uint8Array<ArrayBuffer>>,
-    convert: (line: Uint8Array<ArrayBuffer>) => Line,
-  ) {
-    this.#read = read;
-    this.#convert = convert;
-  }
-
-  async next(): Promise<IteratorResult<Line, void>> {
-    if (this.#read === null) return { done: true, value: undefined };
-    let line: Uint8Array<ArrayBuffer>;
-    try {
-      line = await this.#read();
-    } catch (error) {
-      this.#read = null;
-      throw error;
-    }
-    if (line.length > 0) return { done: false, value: this.#convert(line) };
-    return await this.return();
-  }
-
-  return(): Promise<IteratorResult<Line, void>> {
-    this.#read = null;
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-}
-
 /** Checks what `readUntil()` was given, and gives the delimiter as bytes. */
 function delimiterOf(
   delimiter: string | ArrayBufferLike | ArrayBufferView,
@@ -455,18 +417,4 @@ function delimiterOf(
   checkInteger("limit", limit, 1, MAX_LINE_LENGTH);
   checkInteger("delimiter.length", bytes.length, 1, limit);
   return bytes;
-}
-
-/** Makes what turns lines into text without their ends. */
-function lineDecoder(encoding: string): (line: Uint8Array) => string {
-  const decoder = new TextDecoder(encoding, { ignoreBOM: true });
-  if (decoder.encoding.startsWith("utf-16")) {
-    throw new RangeError(`Cannot read lines in "${encoding}": a line end must be one byte`);
-  }
-  return (line) => {
-    let end = line.length;
-    if (line[end - 1] === NEWLINE) end--;
-    if (end < line.length && line[end - 1] === RETURN) end--;
-    return decoder.decode(line.subarray(0, end));
-  };
 }

@@ -531,7 +531,7 @@ Deno.test("BufferedReader.lines() refuses encodings in which a line end is not o
 });
 
 for (const how of ["bytes", "text"]) {
-  const iterate = (reader: BufferedReader): AsyncIterableIterator<unknown, void, void> =>
+  const iterate = (reader: BufferedReader): AsyncGenerator<unknown, void, void> =>
     how === "bytes" ? reader[Symbol.asyncIterator]() : reader.lines();
 
   Deno.test(`BufferedReader's iteration over lines as ${how} is over when it has failed, and the reader goes on`, async () => {
@@ -549,6 +549,44 @@ for (const how of ["bytes", "text"]) {
     for await (const _ of lines) break;
     assertEquals(await lines.next(), { done: true, value: undefined });
     assertEquals(text(await reader.readline()), "two\n");
+  });
+
+  const end = how === "bytes" ? "\n" : "";
+  const given = ({ value, done }: IteratorResult<unknown, void>): string | null => {
+    if (done === true) return null;
+    return value instanceof Uint8Array ? text(value) : String(value);
+  };
+
+  Deno.test(`BufferedReader's iteration over lines as ${how} gives several that are asked for at once in order`, async () => {
+    const lines = iterate(new BufferedReader(new ChunkSource("one\nt", "wo\n", "three\n")));
+    const asked = Array.from({ length: 4 }, () => lines.next());
+    asked.push(asked[1]!.then(() => lines.next()));
+    const expected = [`one${end}`, `two${end}`, `three${end}`, null, null];
+    assertEquals((await Promise.all(asked)).map(given), expected);
+  });
+
+  Deno.test(`BufferedReader's iteration over lines as ${how} tells of an error once when several are asked for`, async () => {
+    const lines = iterate(new BufferedReader(new ChunkSource("abcdefgh\n"), { maxLineLength: 4 }));
+    const [first, second] = [lines.next(), lines.next()];
+    await assertRejects(() => first, LineTooLongError);
+    assertEquals(await second, { done: true, value: undefined });
+  });
+
+  Deno.test(`BufferedReader's iteration over lines as ${how} is ended by return(), throw() and disposal, but not the line under way`, async () => {
+    const ends: ((lines: AsyncGenerator<unknown, void, void>) => Promise<unknown>)[] = [
+      (lines) => lines.return(),
+      (lines) => assertRejects(() => lines.throw(new RangeError("own")), RangeError, "own"),
+      async (lines) => await lines[Symbol.asyncDispose](),
+    ];
+    for (const endBy of ends) {
+      const source = new ManualSource();
+      const lines = iterate(new BufferedReader(source));
+      const asked = [lines.next(), lines.next()];
+      await endBy(lines);
+      source.give("one\ntwo\n");
+      assertEquals((await Promise.all(asked)).map(given), [`one${end}`, null]);
+      assertEquals(await lines.next(), { done: true, value: undefined });
+    }
   });
 }
 
