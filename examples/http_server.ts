@@ -5,12 +5,7 @@
  * http://localhost:8000/README.md in a browser. In Python: `python -m http.server`, a StreamRequestHandler, too.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  IncompleteReadError,
-  LineTooLongError,
-  StreamRequestHandler,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, LineTooLongError, StreamRequestHandler } from "@netkit/socketserver";
 
 /** A method, then a path or a whole URL, of which the path may be left out. */
 const REQUEST = /^([A-Z]{1,20}) (?:(\/\S*|\*)|http:\/\/[^/?# ]+(\S*)) HTTP\/1\.([01])$/;
@@ -25,13 +20,14 @@ class FileServer extends ConcurrentTCPServer {
   patience = 10_000; // milliseconds for a whole request, and for an idle connection
 }
 
+/** Why a request is not served; the message is the status of the answer. */
+class Refusal extends Error {}
+
 class HTTPHandler extends StreamRequestHandler {
   declare readonly server: FileServer;
   override wbufsize = -1; // the head of an answer goes out together with its body
   keepsAlive = false;
   method = "?";
-  path = "";
-  isLate = false;
 
   override setup(): void | Promise<void> {
     this.timeout = this.server.patience;
@@ -52,57 +48,51 @@ class HTTPHandler extends StreamRequestHandler {
 
   async handleOne(): Promise<void> {
     [this.keepsAlive, this.method] = [false, "?"]; // until the request is understood
+    let isLate = false;
     // A time limit for all of it, which a byte now and then does not prolong: reads see the end, and writes go on
     const timer = setTimeout(() => {
-      this.isLate = true;
+      isLate = true;
       this.request.shutdown("read");
     }, this.server.patience);
-    const refusal = await this.receive().finally(() => clearTimeout(timer));
-    if (this.isLate) return await this.refuse("408 Request Timeout");
-    if (refusal === null) return; // the client has gone
-    if (refusal !== "") return await this.refuse(refusal);
-    const file = await this.find(this.path);
-    await (file === null ? this.refuse("404 Not Found") : this.sendFile(file));
-  }
-
-  /** Reads a request; gives why it is refused, "" when it is not, null when it has no end. */
-  async receive(): Promise<string | null> {
+    let file: string;
     try {
-      const data = await this.rfile.readUntil("\r\n\r\n", MAX_HEAD);
-      const head = new TextDecoder("latin1").decode(data);
-      if (!head.endsWith("\r\n\r\n")) return null;
-      const request = parse(head);
-      if (request === null) return "400 Bad Request";
-      this.method = request.method;
-      this.path = request.path;
-      const isAllowed = /^(GET|HEAD)$/.test(this.method);
-      if (request.length > MAX_BODY) {
-        return isAllowed ? "413 Content Too Large" : "405 Method Not Allowed";
-      }
-      if (request.length > 0 && request.expects) {
-        if (!isAllowed) return "405 Method Not Allowed"; // and it need not send its body
-        await this.request.sendAll("HTTP/1.1 100 Continue\r\n\r\n");
-      }
-      await this.rfile.readExactly(request.length); // behind it comes the next request
-      this.keepsAlive = request.keepsAlive;
-      return isAllowed ? "" : "405 Method Not Allowed";
+      file = await this.find(await this.receive().finally(() => clearTimeout(timer)));
     } catch (error) {
-      if (error instanceof LineTooLongError) return "431 Request Header Fields Too Large";
-      if (error instanceof Deno.errors.TimedOut) this.isLate = true;
-      else if (!(error instanceof IncompleteReadError)) throw error;
-      return null;
+      const status = isLate ? "408 Request Timeout" : statusOf(error);
+      return status === null ? undefined : await this.refuse(status);
     }
+    await this.sendFile(file);
   }
 
-  /** The file that a path leads to, all links followed; null where there is none in the folder. */
-  async find(path: string): Promise<string | null> {
+  /** Reads a request, and gives the path that it asks for. */
+  async receive(): Promise<string> {
+    const data = await this.rfile.readUntil("\r\n\r\n", MAX_HEAD);
+    const head = new TextDecoder("latin1").decode(data);
+    if (!head.endsWith("\r\n\r\n")) throw new Deno.errors.UnexpectedEof("No whole request");
+    const { method, path, length, keepsAlive, expects } = parse(head.slice(0, -4));
+    this.method = method;
+    const refusal = method === "GET" || method === "HEAD" ? null : "405 Method Not Allowed";
+    if (length > MAX_BODY) throw new Refusal(refusal ?? "413 Content Too Large");
+    if (expects && length > 0) {
+      if (refusal !== null) throw new Refusal(refusal); // and it need not send its body
+      await this.request.sendAll("HTTP/1.1 100 Continue\r\n\r\n");
+    }
+    await this.rfile.readExactly(length); // behind it comes the next request
+    this.keepsAlive = keepsAlive;
+    if (refusal !== null) throw new Refusal(refusal);
+    return path;
+  }
+
+  /** The file that a path leads to, all links followed. */
+  async find(path: string): Promise<string> {
     const { root } = this.server;
     try {
       const file = await Deno.realPath(`${root}${path}${path.endsWith("/") ? "index.html" : ""}`);
-      return file.startsWith(`${root}/`) && (await Deno.stat(file)).isFile ? file : null;
+      if (file.startsWith(`${root}/`) && (await Deno.stat(file)).isFile) return file;
     } catch {
-      return null; // it does not exist, or may not be read: the client need not know which
+      // It does not exist, or may not be read: the client need not know which
     }
+    throw new Refusal("404 Not Found");
   }
 
   async sendFile(path: string): Promise<void> {
@@ -145,30 +135,32 @@ class HTTPHandler extends StreamRequestHandler {
   }
 }
 
-/** What the head of a request says; null when it is none. */
+/** What a request is answered that was not received as a whole, or is refused; null where the client has gone. */
+function statusOf(error: unknown): string | null {
+  if (error instanceof Refusal) return error.message;
+  if (error instanceof LineTooLongError) return "431 Request Header Fields Too Large";
+  if (error instanceof Deno.errors.TimedOut) return "408 Request Timeout";
+  if (error instanceof Deno.errors.UnexpectedEof) return null;
+  throw error;
+}
+
+/** What the head of a request says. */
 function parse(head: string) {
   try {
-    const [first, ...lines] = head.slice(0, -4).split("\r\n");
+    const [first, ...lines] = head.split("\r\n");
     const [, method, target, rest, minor] = REQUEST.exec(first!)!;
     const headers = new Headers(lines.map((line) => line.split(/:(.*)/s, 2) as [string, string]));
-    const size = headers.has("transfer-encoding") ? "" : headers.get("content-length") ?? "0";
+    const size = headers.get("content-length") ?? "0";
     const host = headers.get("host") ?? (minor === "0" ? "any" : "");
-    if (!/^\d*$/.test(size) || !/^[^\s,/]+$/.test(host)) return null;
+    if (!/^\d+$/.test(size) || !/^[^\s,/]+$/.test(host)) throw new Error("not HTTP");
+    const length = headers.has("transfer-encoding") ? Infinity : Number(size);
     const words = headers.get("connection")?.toLowerCase().split(/[ ,]+/) ?? [];
     const keepsAlive = minor === "0" ? words.includes("keep-alive") : !words.includes("close");
-    const path = decodeURIComponent(
-      (target ?? `/${rest!.replace(/^\//, "")}`).replace(/[?#].*$/, ""),
-    );
     const expects = minor === "1" && headers.get("expect")?.toLowerCase() === "100-continue";
-    return {
-      method: method!,
-      path,
-      length: size === "" ? Infinity : Number(size),
-      keepsAlive,
-      expects,
-    };
+    const path = (target ?? `/${rest!.replace(/^\//, "")}`).replace(/[?#].*$/, "");
+    return { method: method!, path: decodeURIComponent(path), length, keepsAlive, expects };
   } catch {
-    return null; // no request, no header, or an escape such as "%zz"
+    throw new Refusal("400 Bad Request"); // no request, no header, or an escape such as "%zz"
   }
 }
 
