@@ -6,7 +6,7 @@
  * can make Python run anything; what reads them here knows plain data only, and refuses all else.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
+import { BufferedReader, ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 const MAX_RECORD = 65536; // bytes
 
@@ -39,16 +39,14 @@ function when(seconds: unknown): string {
 }
 
 /** Reads a pickle of protocol 0 or 1 that is plain data: dicts, lists, tuples, text, numbers, None. Else undefined. */
-function unpickle(pickle: Uint8Array<ArrayBuffer>): unknown {
-  const view = new DataView(pickle.buffer, pickle.byteOffset, pickle.length);
+function unpickle(data: Uint8Array): unknown {
+  const pickle = BufferedReader.fromBytes(data);
   const [stack, marks, memo]: [unknown[], number[], Map<number, unknown>] = [[], [], new Map()];
-  let at = 0;
-  const skip = (size: number) => {
-    if (size < 0) throw new RangeError("A number without an end");
-    return (at += size) - size;
-  };
-  const text = (size: number) => new TextDecoder().decode(pickle.subarray(skip(size), at));
-  const int = () => parseInt(text(pickle.indexOf(10, at) + 1 - at), 10);
+  const take = (size: number) => new DataView(pickle.readExactlySync(size).buffer);
+  const byte = () => take(1).getUint8(0);
+  const word = () => take(4).getUint32(0, true);
+  const text = (size: number) => new TextDecoder().decode(take(size));
+  const int = () => parseInt(pickle.readlineTextSync()!, 10);
   const sinceMark = () => stack.splice(marks.pop()!);
   const extend = (items: unknown[]) => (stack.at(-1) as unknown[]).push(...items);
   const update = (items: unknown[]) => {
@@ -68,15 +66,15 @@ function unpickle(pickle: Uint8Array<ArrayBuffer>): unknown {
     N: () => stack.push(null),
     I: () => stack.push(int()),
     L: () => stack.push(int()),
-    K: () => stack.push(view.getUint8(skip(1))),
-    M: () => stack.push(view.getUint16(skip(2), true)),
-    J: () => stack.push(view.getInt32(skip(4), true)),
-    G: () => stack.push(view.getFloat64(skip(8))),
-    X: () => stack.push(text(view.getUint32(skip(4), true))),
-    q: () => memo.set(view.getUint8(skip(1)), stack.at(-1)),
-    r: () => memo.set(view.getUint32(skip(4), true), stack.at(-1)),
-    h: () => stack.push(memo.get(view.getUint8(skip(1)))),
-    j: () => stack.push(memo.get(view.getUint32(skip(4), true))),
+    K: () => stack.push(byte()),
+    M: () => stack.push(take(2).getUint16(0, true)),
+    J: () => stack.push(take(4).getInt32(0, true)),
+    G: () => stack.push(take(8).getFloat64(0)),
+    X: () => stack.push(text(word())),
+    q: () => memo.set(byte(), stack.at(-1)),
+    r: () => memo.set(word(), stack.at(-1)),
+    h: () => stack.push(memo.get(byte())),
+    j: () => stack.push(memo.get(word())),
   };
   try {
     for (let code = text(1); code !== "."; code = text(1)) operations[code]!();
