@@ -16,21 +16,18 @@ import {
 } from "@netkit/socketserver";
 
 const MAX_MESSAGE = 8192; // bytes
-const SEVERITIES = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
-// deno-fmt-ignore
-const FACILITIES = [
-  "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp", "ntp",
-  "audit", "alert", "clock", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7",
-];
-/** `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`; a field that is not known is "-". */
-const MESSAGE = new RegExp(
+const SEVERITIES = "emerg alert crit err warning notice info debug".split(" ");
+const FACILITIES =
+  ("kern user mail daemon auth syslog lpr news uucp cron authpriv ftp ntp audit alert clock " +
+    "local0 local1 local2 local3 local4 local5 local6 local7").split(" ");
+/** RFC 5424: `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID STRUCTURED-DATA MSG`; a field that is not known is "-". */
+const NEW = new RegExp(
   /^<(?<priority>0|[1-9]\d{0,2})>1 (?<time>\S+) (?<host>\S{1,255}) (?<app>\S{1,48}) (?<pid>\S{1,128}) (?<id>\S{1,32}) /
-    .source + /(?<data>-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+)(?: (?<text>.*))?$/.source,
+    .source + /(?<data>-|(?:\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\])+)(?: \uFEFF?(?<text>.*))?$/.source,
   "su",
 );
-
-/** `<PRI>Mmm dd hh:mm:ss HOSTNAME MSG`, of which senders leave out all but the priority and the message. */
-const OLD_MESSAGE =
+/** RFC 3164: `<PRI>Mmm dd hh:mm:ss HOSTNAME MSG`, of which senders leave out all but the priority and the message. */
+const OLD =
   /^<(?<priority>0|[1-9]\d{0,2})>(?:(?<time>[A-Z][a-z]{2} [ \d]\d [\d:]{8}) (?<host>\S+) )?(?<text>.*)$/su;
 
 class DatagramSyslogHandler extends DatagramRequestHandler {
@@ -44,57 +41,38 @@ class SyslogHandler extends StreamRequestHandler {
     for (let first; (first = await this.rfile.peek(1)).length > 0;) {
       if (first[0] === 0x3c) { // "<"
         show(await this.rfile.readline(MAX_MESSAGE), this.clientAddress);
-        continue;
+      } else if (first[0] === 0x20 || first[0] === 0x0a) {
+        await this.rfile.readExactly(1); // a blank or a line end that belongs to nothing
+      } else {
+        const digits = new TextDecoder().decode(await this.rfile.readUntil(" ", 6));
+        const length = /^[1-9]\d* $/.test(digits) ? Number(digits) : NaN;
+        if (!(length <= MAX_MESSAGE)) {
+          return console.log(`? ${this.clientAddress} was cut off: no length`);
+        }
+        show(await this.rfile.readExactly(length), this.clientAddress);
       }
-      if (first[0] === 0x20 || first[0] === 0x0a) { // a blank or a line end that belongs to nothing
-        await this.rfile.readExactly(1);
-        continue;
-      }
-      const length = new TextDecoder().decode(await this.rfile.readUntil(" ", 6));
-      const count = /^[1-9]\d* $/.test(length) ? Number(length) : NaN;
-      if (!(count <= MAX_MESSAGE)) {
-        return console.log(`? ${this.clientAddress} was cut off: no length`);
-      }
-      show(await this.rfile.readExactly(count), this.clientAddress);
     }
   }
 }
 
+/** Prints a message in one line: control characters, which anybody may send, could forge others, or steer a terminal. */
 function show(message: Uint8Array, sender: SocketAddress): void {
   const text = new TextDecoder().decode(message).replace(/[\0\n]$/, "");
-  const from = `${sender}`;
-  console.log(printable(format(text) ?? formatOld(text, from) ?? `? ${from} ${text}`));
+  const line = format(text, `${sender}`) ?? `? ${sender} ${text}`;
+  const octal = (char: string) => `#${char.charCodeAt(0).toString(8).padStart(3, "0")}`;
+  console.log(line.trimEnd().replace(/\p{Cc}/gu, octal));
 }
 
-/** What is printed of a message of RFC 3164; null when it is none. */
-function formatOld(message: string, from: string): string | null {
-  const { priority, time = "-", host = from, text } = OLD_MESSAGE.exec(message)?.groups ?? {};
-  const facility = FACILITIES[Number(priority) >> 3];
-  if (priority === undefined || facility === undefined) return null;
-  return `${time} ${host} ${facility}.${SEVERITIES[Number(priority) & 7]}: ${text}`;
-}
-
-/** What is printed of a message of RFC 5424; null when it is none. */
-function format(message: string): string | null {
-  const fields = MESSAGE.exec(message)?.groups;
-  if (fields === undefined) return null;
-  const priority = Number(fields.priority);
+/** What is printed of a message; null when it is none of either RFC. */
+function format(message: string, sender: string): string | null {
+  const fields = (NEW.exec(message) ?? OLD.exec(message))?.groups;
+  const priority = Number(fields?.priority);
   const facility = FACILITIES[priority >> 3];
-  if (facility === undefined) return null;
-  const { time, host, app, pid, data, text = "" } = fields;
-  const structured = data === "-" ? "" : ` ${data}`;
-  const words = text.replace(/^\uFEFF/, ""); // a mark that says that it is UTF-8
-  return `${time} ${host} ${app}[${pid}] ${facility}.${
-    SEVERITIES[priority & 7]
-  }:${structured} ${words}`;
-}
-
-/** Anybody may send anything: control characters could forge lines, or do things to a terminal. */
-function printable(text: string): string {
-  return text.trimEnd().replace(
-    /\p{Cc}/gu,
-    (char) => `#${char.charCodeAt(0).toString(8).padStart(3, "0")}`,
-  );
+  if (fields === undefined || facility === undefined) return null;
+  const { time = "-", host = sender, app, pid, data = "-", text = "" } = fields;
+  const origin = app === undefined ? host : `${host} ${app}[${pid}]`;
+  const structured = data === "-" ? "" : `${data} `;
+  return `${time} ${origin} ${facility}.${SEVERITIES[priority & 7]}: ${structured}${text}`;
 }
 
 if (import.meta.main) {

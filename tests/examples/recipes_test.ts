@@ -91,7 +91,7 @@ Deno.test("examples/ has every recipe, with its command in the header and nothin
     const isReady = source.indexOf("Deno.addSignalListener(") < listening;
     assert(listening < 0 || isReady, `${name} says that it listens before it hears signals`);
     if (listening > 0) assertStringIncludes(source, HEARS_SIGNALS, name);
-    const limit = name === "http_server.ts" ? 200 : 120; // HTTP asks for more
+    const limit = name === "http_server.ts" ? 190 : 100; // HTTP asks for more
     assert(source.trimEnd().split("\n").length < limit, `${name} is too long`);
   }
 });
