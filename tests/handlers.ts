@@ -186,6 +186,9 @@ export class UnitCommandHandler extends StreamRequestHandler {
     } else if (command === "spin") {
       await wfile.write("spinning");
       while (true);
+    } else if (command === "read-on") {
+      await wfile.write("reading");
+      while (true) await this.rfile.readline(); // also at the end
     } else if (command === "spin-later") {
       await wfile.write("left a timer");
       setTimeout(() => {

@@ -298,6 +298,15 @@ export function assertNoneOpened(before: number): void {
   if (now > before) throw new Error(`${now - before} descriptors more are open than before`);
 }
 
+/** Whether the event loop turns while something is done again and again, ten thousand times at the most. */
+export async function letsTurn(again: () => Promise<unknown>): Promise<boolean> {
+  let hasTurned = false;
+  const timer = setTimeout(() => hasTurned = true);
+  for (let left = 10_000; left > 0 && !hasTurned; left--) await again();
+  clearTimeout(timer);
+  return hasTurned;
+}
+
 /** Resolves when `condition` holds; fails when it does not within `limit` milliseconds. */
 export async function until(condition: () => boolean, limit = PATIENCE): Promise<void> {
   const deadline = performance.now() + limit;

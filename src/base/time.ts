@@ -28,6 +28,20 @@ export function delay(time: number, { signal }: DelayOptions = {}): Promise<void
   return promise;
 }
 
+/** Of how many reads at the end of a stream one waits. */
+const READS_AT_END = 64;
+
+/**
+ * Lets the event loop turn at one of many reads at the end of a stream, which find nothing to wait for: a handler that
+ * reads on there for ever would let nothing else run, not even the time limit that is to cut it off.
+ *
+ * @param reads How many reads of the stream have found its end, this one included.
+ * @returns What to wait for; null for nothing.
+ */
+export function turnAtEnd(reads: number): Promise<void> | null {
+  return reads % READS_AT_END === 0 ? delay(0) : null;
+}
+
 /**
  * Waits for a promise, but no longer than a time.
  *

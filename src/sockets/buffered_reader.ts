@@ -7,6 +7,7 @@ import { cannotBlock } from "./misuse.ts";
 import { checkInteger } from "../base/options.ts";
 import { lineDecoder, LineIterator, NEWLINE } from "./line_iterator.ts";
 import { ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
+import { turnAtEnd } from "../base/time.ts";
 import { internals } from "./stream_socket.ts";
 import { streamOf } from "./web_streams.ts";
 import { toBytes } from "../base/bytes.ts";
@@ -111,6 +112,7 @@ export class BufferedReader
   readonly #buffer: ReadBuffer;
   /** Whether a read is under way; a second one would tear its bytes apart. */
   #reading = false;
+  #readsAtEnd = 0;
   #readable: ReadableStream<Uint8Array<ArrayBuffer>> | null = null;
 
   /**
@@ -154,7 +156,7 @@ export class BufferedReader
    */
   async read(size = -1): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().read(size);
-    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
+    return isThere(bytes) ? bytes : await this.#wait(bytes);
   }
 
   /** Reads as {@linkcode BufferedReader.read}, blocking the isolate. */
@@ -171,7 +173,7 @@ export class BufferedReader
    */
   async read1(size = -1): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().read1(size);
-    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
+    return isThere(bytes) ? bytes : await this.#wait(bytes);
   }
 
   /** Reads as {@linkcode BufferedReader.read1}, blocking the isolate. */
@@ -189,7 +191,7 @@ export class BufferedReader
    */
   async readExactly(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().readExactly(size);
-    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
+    return isThere(bytes) ? bytes : await this.#wait(bytes);
   }
 
   /** Reads as {@linkcode BufferedReader.readExactly}, blocking the isolate. */
@@ -208,8 +210,9 @@ export class BufferedReader
   async readline(limit: number = this.maxLineLength): Promise<Uint8Array<ArrayBuffer>> {
     const buffer = this.#idle();
     if (limit !== this.maxLineLength) checkInteger("limit", limit, 1, MAX_LINE_LENGTH);
-    return buffer.takeUntil(NEWLINE_DELIMITER, limit) ??
-      await this.#run(buffer.readUntil(NEWLINE_DELIMITER, limit));
+    const line = buffer.takeUntil(NEWLINE_DELIMITER, limit);
+    if (line !== null && line.length > 0) return line;
+    return await this.#wait(line ?? buffer.readUntil(NEWLINE_DELIMITER, limit));
   }
 
   /** Reads as {@linkcode BufferedReader.readline}, blocking the isolate. */
@@ -236,7 +239,9 @@ export class BufferedReader
   ): Promise<Uint8Array<ArrayBuffer>> {
     const buffer = this.#idle();
     const end = delimiterOf(delimiter, limit);
-    return buffer.takeUntil(end, limit) ?? await this.#run(buffer.readUntil(end, limit));
+    const frame = buffer.takeUntil(end, limit);
+    if (frame !== null && frame.length > 0) return frame;
+    return await this.#wait(frame ?? buffer.readUntil(end, limit));
   }
 
   /** Reads as {@linkcode BufferedReader.readUntil}, blocking the isolate. */
@@ -259,7 +264,7 @@ export class BufferedReader
    */
   async peek(size: number): Promise<Uint8Array<ArrayBuffer>> {
     const bytes = this.#idle().peek(size);
-    return bytes instanceof Uint8Array ? bytes : await this.#run(bytes);
+    return isThere(bytes) ? bytes : await this.#wait(bytes);
   }
 
   /** Looks ahead as {@linkcode BufferedReader.peek}, blocking the isolate. */
@@ -361,6 +366,16 @@ export class BufferedReader
     return this.#idle();
   }
 
+  /** Goes on with a read that has not got bytes at once. */
+  #wait(result: Result): Promise<Uint8Array<ArrayBuffer>> {
+    return result instanceof Uint8Array ? this.#waitAtEnd(result) : this.#run(result);
+  }
+
+  async #waitAtEnd(nothing: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+    await turnAtEnd(++this.#readsAtEnd);
+    return nothing;
+  }
+
   /** Drives a read that waits. */
   async #run<T>(steps: Steps<T>): Promise<T> {
     this.#reading = true;
@@ -406,6 +421,11 @@ export class BufferedReader
       this.#reading = false;
     }
   }
+}
+
+/** Whether a read has got bytes without waiting. */
+function isThere(result: Result): result is Uint8Array<ArrayBuffer> {
+  return result instanceof Uint8Array && result.length > 0;
 }
 
 /** Checks what `readUntil()` was given, and gives the delimiter as bytes. */

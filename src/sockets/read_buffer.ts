@@ -72,7 +72,8 @@ export class ReadBuffer {
   read1(size: number): Result {
     checkInteger("size", size, -1, Number.MAX_SAFE_INTEGER);
     const wanted = size === -1 ? this.#bufferSize || DEFAULT_BUFFER_SIZE : size;
-    return this.unread > 0 || wanted === 0 ? this.#take(wanted) : this.#readOnce(wanted);
+    const isThere = this.unread > 0 || wanted === 0 || this.#ended;
+    return isThere ? this.#take(wanted) : this.#readOnce(wanted);
   }
 
   /** Reads `size` bytes and no fewer. */

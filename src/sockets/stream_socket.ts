@@ -11,6 +11,7 @@ import { SocketReader } from "./socket_reader.ts";
 import { BufferPool } from "./buffer_pool.ts";
 import type { StreamTransport } from "./stream_transport.ts";
 import { streamOf } from "./web_streams.ts";
+import { turnAtEnd } from "../base/time.ts";
 import { toBytes } from "../base/bytes.ts";
 import { outlive } from "../base/unawaited.ts";
 import { Watchdog } from "../base/time.ts";
@@ -97,6 +98,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   #leftBehind: LeftBehind | null = null;
   #timeout: number | null = null;
   #closed = false;
+  #readsAtEnd = 0;
   #reader: SocketReader | null = null;
   #pool: BufferPool | null = null;
   /** How many writes have not settled, the end of the write side among them. */
@@ -169,8 +171,13 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
   async read(p: Uint8Array): Promise<number | null> {
     try {
       const reader = this.#reader;
-      if (reader !== null) return await reader.read(p);
-      return this.#closed ? null : await this.#transport.read(p);
+      const count = reader !== null
+        ? await reader.read(p)
+        : this.#closed
+        ? null
+        : await this.#transport.read(p);
+      if (count === null) await turnAtEnd(++this.#readsAtEnd);
+      return count;
     } catch (error) {
       this.#outlive(error, "read");
       throw error;

@@ -253,6 +253,28 @@ for (const family of FAMILIES) {
     assertEquals([accepted, active, completed, failed, cutOff], [2, 0, 1, 0, 1]);
   });
 
+  Deno.test(`${name}.requestTimeout frees the place of a handler that reads on at the end for ever`, async () => {
+    let isOver = false;
+    const handle = async (handler: Handler) => {
+      const line = await handler.rfile.readline();
+      if (text(line) === "read on\n") { while (!isOver) await handler.rfile.readline(); }
+      else await handler.wfile.write(line);
+    };
+    const server = family.make(handlerFor(family, { handle }), {
+      maxConnections: 1,
+      requestTimeout: 500,
+      logger: new ListLogger(),
+    });
+    const serving = server.serveForever();
+    await tell(family, server.serverAddress, "read on\n"); // and ends what it sends
+    assertEquals(await family.ask(server.serverAddress, "next\n"), "next\n");
+    isOver = true;
+    await server.drain();
+    await serving;
+    const { completed, aborted } = server.stats();
+    assertEquals([completed, aborted], [1, 1]);
+  });
+
   Deno.test(`${name}.requestTimeout is told once, and leaves nothing, when the handler heeds the signal`, async () => {
     const errors: unknown[] = [];
     const handle = async ({ signal }: Handler) => {

@@ -435,21 +435,24 @@ Deno.test("ThreadingMixIn.requestTimeout ends a handler that blocks in a read, w
   assertEquals(server.stats().workers!.poisoned, 0);
 });
 
-both(
-  "ThreadingMixIn.requestTimeout ends a Worker that does not heed it but awaits, which is not poisoned",
-  async (recording) => {
-    await using started = start(recording({ requestTimeout: 500, maxThreads: 1 }));
-    const { server } = started;
-    await until(() => server.stats().workers!.spare === 1);
-    using conn = await client(server.serverAddress, "stick", "sticking");
-    await hearEnd(conn);
-    assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
-    server.requestTimeout = null; // a new Worker may take long to start
-    await assertServes(server);
-    const { started: workers, poisoned } = server.stats().workers!;
-    assertEquals([workers, poisoned], [2, 0]);
-  },
-);
+for (const [command, answer] of [["stick", "sticking"], ["read-on", "reading"]] as const) {
+  both(
+    `ThreadingMixIn.requestTimeout ends a Worker that does not heed it but awaits, as after "${command}", which is not poisoned`,
+    async (recording) => {
+      await using started = start(recording({ requestTimeout: 500, maxThreads: 1 }));
+      const { server } = started;
+      await until(() => server.stats().workers!.spare === 1);
+      using conn = await client(server.serverAddress, command, answer);
+      await conn.closeWrite();
+      await hearEnd(conn);
+      assertInstanceOf(await server.nextError(), Deno.errors.TimedOut);
+      server.requestTimeout = null; // a new Worker may take long to start
+      await assertServes(server);
+      const { started: workers, poisoned } = server.stats().workers!;
+      assertEquals([workers, poisoned], [2, 0]);
+    },
+  );
+}
 
 Deno.test("ThreadingMixIn.requestTimeout cuts off the client of a handler that spins, and others are served", async () => {
   // In a process of its own, for such a Worker runs as long as that.

@@ -25,6 +25,7 @@ import {
 import {
   bytes,
   connect,
+  letsTurn,
   LOOPBACK,
   readAll,
   readExactly,
@@ -1020,4 +1021,22 @@ Deno.test("BufferedReader.readlineText() gives lines as text without their ends,
   assertEquals(await reader.readlineText("latin1"), "last");
   assertEquals([await reader.readlineText(), reader.readlineTextSync()], [null, null]);
   await assertRejects(() => reader.readlineText("utf-16le"), RangeError, "one byte");
+});
+
+Deno.test("BufferedReader's reads at the end let the event loop turn, however many there are", async () => {
+  const reads: Record<string, (reader: BufferedReader) => Promise<unknown>> = {
+    "read": (reader) => reader.read(),
+    "read of a size": (reader) => reader.read(5),
+    "read1": (reader) => reader.read1(),
+    "readline": (reader) => reader.readline(),
+    "readlineText": (reader) => reader.readlineText(),
+    "readUntil": (reader) => reader.readUntil("--"),
+    "peek": (reader) => reader.peek(2),
+    "lines": (reader) => reader.lines().next(),
+  };
+  for (const [name, read] of Object.entries(reads)) {
+    for (const reader of [readerOf(), BufferedReader.fromBytes(bytes(""))]) {
+      assert(await letsTurn(() => read(reader)), name);
+    }
+  }
 });

@@ -32,6 +32,7 @@ import {
   bytes,
   connectTLS,
   exchange,
+  letsTurn,
   LOOPBACK,
   pattern,
   readAll,
@@ -745,4 +746,17 @@ Deno.test("fault 3: StreamSocket.writable closes the connection at once when it 
     await aborted.promise; // it reads nothing before
     assertLess((await readAll(conn)).length, 64 * MIB);
   });
+});
+
+Deno.test("StreamSocket's reads at the end let the event loop turn, however many there are", async () => {
+  const ended = () => new StreamSocket(new RecordingTransport());
+  const [open, timed, closed, shut] = [ended(), ended(), ended(), ended()];
+  timed.timeout = 60_000;
+  closed.close();
+  await shut.shutdown("read");
+  for (const socket of [open, timed, closed, shut]) {
+    assert(await letsTurn(() => socket.read(new Uint8Array(1))));
+    assert(await letsTurn(() => socket.recv()));
+    socket.close();
+  }
 });
