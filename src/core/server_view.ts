@@ -48,7 +48,7 @@ export interface ServerView<Server extends AnyServer = BaseServer> {
   /** Whether requests are streams or datagrams; undefined for a server without a socket. */
   readonly socketType: SocketType | undefined;
   /** What the server's `requestContext()` gave; a copy of it, where the handler runs elsewhere. */
-  readonly context: ReturnType<Server["requestContext"]>;
+  readonly context: ContextOf<Server>;
 
   /**
    * Calls a method that the server names in its `calls`, as is said of {@linkcode BaseServer.call}.
@@ -62,6 +62,15 @@ export interface ServerView<Server extends AnyServer = BaseServer> {
     ...args: CallArguments<Server, Name>
   ): Promise<CallResult<Server, Name>>;
 }
+
+/**
+ * What `requestContext()` gives. Of a server with a mix-in that users wrote the method is their own and that of the base,
+ * as overloads, of which `ReturnType` knows the last alone, which is `unknown`.
+ *
+ * @internal
+ */
+type ContextOf<Server extends AnyServer> = Server["requestContext"] extends
+  { (): infer First; (): infer Second; (): infer Third } ? First & Second & Third : never;
 
 /**
  * A handler class, as servers take it that run handlers in Workers or subprocesses. It refuses one whose `server` is said

@@ -45,6 +45,16 @@ function withGuests<Base extends Constructor<TCPServer>>(Base: Base) {
 
 const context = { greeting: "Hello" };
 
+/** Gives a context, whatever the server is. */
+function withGreeting<Base extends Constructor<AnyServer>>(Base: Base) {
+  abstract class GreetingServer extends Base {
+    override requestContext(): { greeting: string } {
+      return context;
+    }
+  }
+  return GreetingServer;
+}
+
 export class PlainGuests extends withGuests(TCPServer) {
   override requestContext(): { greeting: string } {
     return context;
@@ -56,13 +66,15 @@ class ThreadingGuests extends withGuests(ThreadingTCPServer) {
   }
 }
 class ForkingGuests extends ForkingMixIn(PlainGuests) {}
+/** Has the context of a mix-in. */
+class GreetingGuests extends ThreadingMixIn(withGreeting(withGuests(TCPServer))) {}
 class PoolGuests extends withGuests(PoolTCPServer) {
   override requestContext() {
     return context;
   }
 }
 
-for (const Server of [PlainGuests, ThreadingGuests, ForkingGuests, PoolGuests]) {
+for (const Server of [PlainGuests, ThreadingGuests, GreetingGuests, ForkingGuests, PoolGuests]) {
   Deno.test(`ServerView has of ${Server.name} what its type says`, async () => {
     await using started = start<TCPServer>(new Server(LOOPBACK, GuestHandler));
     const { serverAddress } = started.server;
@@ -100,6 +112,20 @@ class ViewHandler extends StreamRequestHandler {
     await this.wfile.write(`${count} ${wrong}`);
   }
 }
+
+/** Has servers whose context is that of a mix-in, under and over another one. */
+class MixedHandler extends StreamRequestHandler {
+  declare readonly server: ServerView<GreetingGuests>;
+  override handle(): void {
+    const greeting: string = this.server.context.greeting;
+    const over = this.server as unknown as ServerView<OverGuests>;
+    const same: string = over.context.greeting;
+    // @ts-expect-error: nothing of that name in the context
+    this.server.context.other;
+    this.wfile.writeSync(greeting + same);
+  }
+}
+class OverGuests extends withGreeting(ForkingMixIn(withGreeting(withGuests(TCPServer)))) {}
 
 /** Says nothing of its server. */
 class SilentHandler extends StreamRequestHandler {
@@ -154,6 +180,7 @@ function _whereHandlersFit(Given: RequestHandlerClass<StreamSocket, TCPAddr>): A
     new ConcurrentTCPServer(LOOPBACK, WholeHandler, { maxConnections: 8 }),
     new ThreadingGuests(LOOPBACK, ViewHandler, { maxThreads: 8 }),
     new ThreadingTCPServer(LOOPBACK, SilentHandler),
+    new GreetingGuests(LOOPBACK, MixedHandler, { maxThreads: 8 }),
     new ThreadingTCPServer(LOOPBACK, FourthHandler),
     new ThreadingUDPServer(LOOPBACK, PacketViewHandler),
     new ForkingTCPServer(LOOPBACK, Given),
