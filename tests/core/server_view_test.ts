@@ -181,6 +181,7 @@ function _whereHandlersFit(Given: RequestHandlerClass<StreamSocket, TCPAddr>): A
     new ThreadingGuests(LOOPBACK, ViewHandler, { maxThreads: 8 }),
     new ThreadingTCPServer(LOOPBACK, SilentHandler),
     new GreetingGuests(LOOPBACK, MixedHandler, { maxThreads: 8 }),
+    new OverGuests(LOOPBACK, MixedHandler, { maxChildren: 8 }),
     new ThreadingTCPServer(LOOPBACK, FourthHandler),
     new ThreadingUDPServer(LOOPBACK, PacketViewHandler),
     new ForkingTCPServer(LOOPBACK, Given),
