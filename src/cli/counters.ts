@@ -3,8 +3,9 @@
  *
  * @module
  */
-import { isInstance, isOfClient, isPeerGone, TLSHandshakeError } from "../base/errors.ts";
+import { isInstance, isPeerGone, TLSHandshakeError } from "../base/errors.ts";
 import type { AnyServer } from "../core/base_server.ts";
+import { observeFaults } from "../core/faults.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
 /** What `stats()` says, but clients that went away are not among those whose request failed. */
@@ -18,12 +19,10 @@ export type Counters =
 /** Counts from now on which clients went away, and gives what reads the counters. */
 export function countersOf(server: AnyServer): () => Counters {
   let seen = 0;
-  const handleError = server.handleError.bind(server);
-  server.handleError = (error, request, clientAddress) => {
+  observeFaults(server, (error, isOfClient) => {
     const reason = isInstance(error, TLSHandshakeError) ? error.cause : error;
-    if (isPeerGone(reason) && isOfClient(error, request, clientAddress)) seen++;
-    return handleError(error, request, clientAddress);
-  };
+    if (isPeerGone(reason) && isOfClient) seen++;
+  });
   return () => {
     const { active, peak, completed, failed, aborted, rejected } = server.stats();
     const gone = Math.min(seen, failed); // a request counts a little later than its error

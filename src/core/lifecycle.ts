@@ -19,7 +19,8 @@
  */
 import { assertBound } from "./bind.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
-import { logTo, type ServerLogger } from "../base/log.ts";
+import { logOf } from "./faults.ts";
+import type { ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -253,7 +254,7 @@ export class Lifecycle {
   }
 
   #log(message: string, error: unknown): void {
-    logTo(this.#server.logger, "error", message, error);
+    logOf(this.#server, "error", message, error);
   }
 }
 

@@ -12,6 +12,7 @@
  */
 import { type SocketAddress, sourceOf } from "../base/address.ts";
 import { isInstance, noteSource, ServerExit } from "../base/errors.ts";
+import { handleFault, logOf } from "./faults.ts";
 import { logTo, type ServerLogger } from "../base/log.ts";
 import { ABORT_FAULT, abortSafely, outlive } from "../base/unawaited.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
@@ -47,7 +48,7 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
   constructor(server: PipelineHost<Request, Addr>, freed: () => void) {
     this.#server = server;
     this.#freed = freed;
-    const onAbortError = (error: unknown) => logTo(server.logger, "error", ABORT_FAULT, error);
+    const onAbortError = (error: unknown) => logOf(server, "error", ABORT_FAULT, error);
     this.requests = new RequestTracker(onAbortError);
   }
 
@@ -119,14 +120,14 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
       await this.#report(error, request, clientAddress);
     } catch (exit) {
       // The request has nobody to tell any more that handleError() wants the loop to end.
-      logTo(this.#server.logger, "error", "Cannot exit", exit);
+      logOf(this.#server, "error", "Cannot exit", exit);
     }
   }
 
   /** Calls `handleError()`, whose own errors end in the log. */
   async #report(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
     try {
-      await this.#server.handleError(error, request, clientAddress);
+      await handleFault(this.#server, error, request, clientAddress);
     } catch (second) {
       if (isInstance(second, ServerExit)) throw second;
       logTo(this.#server.logger, "error", "Cannot handle error: handleError() failed with", second);
@@ -138,7 +139,7 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     try {
       await this.#server.shutdownRequest(request);
     } catch (error) {
-      logTo(this.#server.logger, "error", "Cannot shut request down", error);
+      logOf(this.#server, "error", "Cannot shut request down", error);
       await this.cutOff(request);
     }
   }
@@ -148,7 +149,7 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     try {
       await this.#server.closeRequest(request);
     } catch (error) {
-      logTo(this.#server.logger, "error", "Cannot close request", error);
+      logOf(this.#server, "error", "Cannot close request", error);
     }
   }
 

@@ -16,7 +16,8 @@ import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
-import { logTo, RateLimit, type ServerLogger } from "../base/log.ts";
+import { logOf, tellFault } from "./faults.ts";
+import { RateLimit, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import {
   ABORT_GRACE,
@@ -266,6 +267,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
 
   #acceptFailed(error: unknown, pause: number): void {
     this.requests.countAcceptError(errorCode(error));
+    if (pause > 0) tellFault(this.#server, error); // another has used up a client, who was gone
     const held = this.#acceptErrorLines.take(performance.now());
     if (held === null) return;
     const reason = messageOf(error);
@@ -286,6 +288,6 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   }
 
   #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
-    logTo(this.#server.logger, level, message, ...errors);
+    logOf(this.#server, level, message, ...errors);
   }
 }

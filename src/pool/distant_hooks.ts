@@ -5,6 +5,7 @@
  */
 import type { TCPAddr } from "../base/address.ts";
 import { noteSource } from "../base/errors.ts";
+import { handleFault } from "../core/faults.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import { type Call, calls, type Run } from "../core/lifecycle.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
@@ -41,13 +42,13 @@ export class DistantHooks {
     }
     const thrown = fromErrorMessage(error!);
     if (ofClient) noteSource(thrown, request);
-    await this.#call(() => this.#server.handleError(thrown, request, clientAddress));
+    await this.#call(() => handleFault(this.#server, thrown, request, clientAddress));
   }
 
   /** Calls `handleError()` for a request of which its Worker cannot tell any more. */
   async tell(error: unknown, ends: ConnectionEnds): Promise<void> {
     const request = new StreamSocket(new DistantConnection(ends));
-    await this.#call(() => this.#server.handleError(error, request, ends.clientAddress));
+    await this.#call(() => handleFault(this.#server, error, request, ends.clientAddress));
   }
 
   async #call<T>(hook: () => T | Promise<T>): Promise<T> {

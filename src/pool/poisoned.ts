@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { logTo, type ServerLogger } from "../base/log.ts";
+import { logOf } from "../core/faults.ts";
+import type { ServerLogger } from "../base/log.ts";
 import { integerFrom, nullOr } from "../base/options.ts";
 import type { Settings } from "../base/settings.ts";
 
@@ -65,6 +66,6 @@ export class PoisonedBound {
     this.#isSaid = true;
     const line =
       `Workers that never awaited and were given up on, and may run for ever: ${this.#poisoned()}`;
-    logTo(this.#server.logger, "error", `${line}; no more are replaced ('maxPoisoned')`);
+    logOf(this.#server, "error", `${line}; no more are replaced ('maxPoisoned')`);
   }
 }

@@ -12,7 +12,8 @@
  */
 import { isBound } from "../core/bind.ts";
 import { formatAddress, type TCPAddr } from "../base/address.ts";
-import { KindLimit, logTo, passOn, type ServerLogger } from "../base/log.ts";
+import { logOf } from "../core/faults.ts";
+import { KindLimit, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
@@ -226,6 +227,6 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   }
 
   #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
-    logTo(this.#server.logger, level, message, ...errors);
+    logOf(this.#server, level, message, ...errors);
   }
 }

@@ -258,7 +258,9 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     this.remove(worker);
     const wasToEnd = this.mode === "drain" || this.mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
-    if (!wasToEnd && !worker.isLeaving && !worker.isGivenUp) this.died(worker, counts, end);
+    if (worker.isLeaving || worker.isGivenUp) return;
+    if (!wasToEnd) this.died(worker, counts, end);
+    else if (end.error !== undefined) this.#tellLoss(worker, end.error);
   }
 
   /** Judges a Worker that has ended though it was not to. */
@@ -268,8 +270,12 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
       this.wasUseless(worker, how);
       return;
     }
-    this.options.onLoss(`Worker "${worker.name}" died`, how);
+    this.#tellLoss(worker, how);
     if (this.isWanted) this.backoff.died();
+  }
+
+  #tellLoss(worker: PoolWorker, how: unknown): void {
+    this.options.onLoss(`Worker "${worker.name}" died`, how);
   }
 
   /** Those that are up and are to stay; those first that are to stay when there are to be fewer. */

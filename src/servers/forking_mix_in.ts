@@ -14,7 +14,7 @@ import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
 import { isInside } from "../core/lifecycle.ts";
 import { admitMore } from "../core/serve_loop.ts";
-import { logTo, type ServerLogger } from "../base/log.ts";
+import { logOf } from "../core/faults.ts";
 import { integerFrom, nullOr, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ProcessWorker } from "../workers/process_worker.ts";
@@ -183,8 +183,6 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       );
       super(...args);
       runElsewhere(this);
-      const log = (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) =>
-        logTo(this.logger, level, line, ...errors);
       this.#executor = new Executor({
         kind: "child",
         sharesMemory: false,
@@ -199,7 +197,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
             memoryLimit: this.childMemoryLimit,
             env: { ...defaultEnv(), ...this.childEnv },
             clearEnv: mayReadEnv(),
-            onLine: (line: string) => log("info", line),
+            onLine: (line: string) => logOf(this, "info", line),
           };
           return await handler.start(
             (init) => ProcessWorker.start(init, options),
@@ -211,7 +209,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
         idleTimeout: () => this.childIdleTimeout,
         maxRequests: () => this.maxRequestsPerChild,
         onExtra: () => admitMore(this),
-        log,
+        log: (...line) => logOf(this, ...line),
       });
     }
 

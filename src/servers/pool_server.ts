@@ -7,7 +7,7 @@ import { bindAndActivate } from "../core/bind.ts";
 import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import type { TLSIdentity } from "../sockets/tls/node_tls_conn.ts";
-import { logTo } from "../base/log.ts";
+import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { cloneContext } from "../workers/context.ts";
@@ -116,7 +116,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
         supervise: (options) => new PoolSupervisor(options),
         onLost: ({ name }) => {
           const why = "its requests had no end within 'requestTimeout', and it did not await";
-          logTo(this.logger, "error", `Worker "${name}" is given up on: ${why}`);
+          logOf(this, "error", `Worker "${name}" is given up on: ${why}`);
         },
         onPoisoned: () => bound.note(),
         init: () => ({

@@ -13,7 +13,7 @@ import {
 import { nameOf } from "../base/errors.ts";
 import { isInside } from "../core/lifecycle.ts";
 import { admitMore } from "../core/serve_loop.ts";
-import { logTo } from "../base/log.ts";
+import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ABORT_FAULT } from "../base/unawaited.ts";
@@ -196,7 +196,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         maxWaiting: MAX_WAITING,
         hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
         start: (conditions) => {
-          const onAbortFault = (error: unknown) => logTo(this.logger, "error", ABORT_FAULT, error);
+          const onAbortFault = (error: unknown) => logOf(this, "error", ABORT_FAULT, error);
           const reserve = () => Math.min(this.maxThreads - this.#executor.active.size, MAX_RESERVE);
           return handler.start(
             (init) => ThreadWorker.start(init, { ...conditions, reserve, onAbortFault }),
@@ -209,7 +209,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         maxRequests: () => this.maxRequestsPerThread,
         onExtra: () => admitMore(this),
         onPoisoned: () => this.#bound.note(),
-        log: (...line) => logTo(this.logger, ...line),
+        log: (...line) => logOf(this, ...line),
       });
       if (this instanceof TCPServer) this.#threads = this.#threadLoop(handler);
     }

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import { isOfClient } from "../base/errors.ts";
 import type { AnyServer } from "../core/base_server.ts";
+import { observeFaults } from "../core/faults.ts";
 
 /**
  * A server that serves until the end of a scope.
@@ -17,7 +17,8 @@ export interface TestRun<Server extends AnyServer> extends AsyncDisposable {
   /**
    * Drains the server and closes it.
    *
-   * @throws {unknown} What a handler or a hook has failed with, or the loop itself; an `AggregateError` for several.
+   * @throws {unknown} What a handler, a hook or a Worker has failed with, or the loop itself; an `AggregateError` for
+   * several.
    */
   [Symbol.asyncDispose](): Promise<void>;
 }
@@ -26,9 +27,9 @@ export interface TestRun<Server extends AnyServer> extends AsyncDisposable {
 const DRAIN_TIMEOUT = 1000;
 
 /**
- * Has a server serve until the end of a scope, and throws there what its handlers and hooks have failed with, which it only
- * logs otherwise: so a test fails whose handler does. What a client has caused, such as a reset, is no such failure. The
- * server's own `handleError()` is called as ever.
+ * Has a server serve until the end of a scope, and throws there what its handlers and hooks have failed with, and what has
+ * ended its Workers, which it only logs otherwise: so a test fails whose handler does. What a client has caused, such as a
+ * reset, is no such failure. The server's own `handleError()` is called as ever.
  *
  * @typeParam Server The server.
  * @param server A server of any class and mode, which does not serve yet.
@@ -57,11 +58,9 @@ const DRAIN_TIMEOUT = 1000;
  */
 export function serveInTest<Server extends AnyServer>(server: Server): TestRun<Server> {
   const faults: unknown[] = [];
-  const handleError = server.handleError.bind(server);
-  server.handleError = (error, request, clientAddress) => {
-    if (!isOfClient(error, request, clientAddress)) faults.push(error);
-    return handleError(error, request, clientAddress);
-  };
+  observeFaults(server, (error, isOfClient) => {
+    if (!isOfClient) faults.push(error);
+  });
   const serving = server.serveForever().catch((error) => void faults.push(error));
   return {
     server,
@@ -74,7 +73,9 @@ export function serveInTest<Server extends AnyServer>(server: Server): TestRun<S
         faults.push(error); // with it those of the handlers, which may be why
       }
       if (faults.length === 1) throw faults[0];
-      if (faults.length > 1) throw new AggregateError(faults, `${faults.length} requests failed`);
+      if (faults.length > 1) {
+        throw new AggregateError(faults, `${faults.length} errors of the server`);
+      }
     },
   };
 }

@@ -19,10 +19,12 @@ import {
   ThreadingUnixStreamServer,
   TLSServer,
   UDPServer,
+  WorkerDiedError,
 } from "@netkit/socketserver";
 import { MemoryMixIn, serveInTest } from "@netkit/socketserver/testing";
 import { AwaitingUnitCommandHandler } from "../handlers.ts";
-import { ListLogger, LOOPBACK, runProgram, text, TLS, until } from "../harness.ts";
+import { PoolCommandHandler } from "../servers/pool_handlers.ts";
+import { exchange, ListLogger, LOOPBACK, runProgram, text, TLS, until } from "../harness.ts";
 
 class EchoHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
@@ -242,6 +244,47 @@ Deno.test("serveInTest() throws what handlers have failed with also where the se
   }, AggregateError);
   assertEquals(error.errors.map(({ message }) => message), ["of the handler", "not to be closed"]);
 });
+
+Deno.test("serveInTest() throws what a hook has failed with, also where that only comes to the log", async () => {
+  const hooks = ["handleError", "getRequest", "shutdownRequest", "closeRequest"] as const;
+  for (const hook of hooks) {
+    const server = new MemoryConcurrentServer(LOOPBACK, EchoHandler, quiet());
+    let isFirst = true;
+    const original = server[hook].bind(server) as (...args: unknown[]) => void;
+    Object.assign(server, {
+      [hook]: (...args: unknown[]) => {
+        if (!isFirst) return original(...args);
+        isFirst = false;
+        throw new RangeError(`${hook} on demand`);
+      },
+    });
+    await assertRejects(
+      async () => {
+        await using run = serveInTest(server);
+        const client = run.server.connect();
+        await client.sendAll("half a line");
+        if (hook === "handleError") client.reset();
+        else await client.closeWrite();
+        await until(() => run.server.stats().accepted === 1 && run.server.stats().active === 0);
+        client.close();
+      },
+      RangeError,
+      `${hook} on demand`,
+    );
+  }
+});
+
+for (const Server of [PoolTCPServer, ThreadingTCPServer, ForkingTCPServer]) {
+  Deno.test(`serveInTest() throws what has ended the Worker of a handler of ${Server.name}`, async () => {
+    const server = new Server(LOOPBACK, PoolCommandHandler, quiet());
+    const error = await assertRejects(async () => {
+      await using run = serveInTest(server);
+      await exchange(run.server.serverAddress, "crash\n");
+    }, Error);
+    if (Server === PoolTCPServer) assertEquals(error.message, "crashed");
+    else assertInstanceOf(error, WorkerDiedError);
+  });
+}
 
 Deno.test("serveInTest() throws what has ended the loop", async () => {
   const server = new MemoryTCPServer(LOOPBACK, () => {
