@@ -189,6 +189,9 @@ export class UnitCommandHandler extends StreamRequestHandler {
     } else if (command === "read-on") {
       await wfile.write("reading");
       while (true) await this.rfile.readline(); // also at the end
+    } else if (command === "spin-until") {
+      await wfile.write("spinning");
+      while (Atomics.load(this.server.context as Int32Array, 0) === 0);
     } else if (command === "spin-later") {
       await wfile.write("left a timer");
       setTimeout(() => {

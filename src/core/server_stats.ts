@@ -46,7 +46,7 @@ export interface WorkerStats {
   busy: number;
   /** Those that are coming up. */
   starting: number;
-  /** Those that were given up on so far, each of which may still be running. */
+  /** Those that were given up on because they did not await in time, and still run. */
   poisoned: number;
   /** Those that have come up so far. */
   started: number;

@@ -13,59 +13,89 @@ export const POISONED_SETTING: Settings<{ maxPoisoned: number | null }> = {
   maxPoisoned: { default: null, check: nullOr(integerFrom(0, 4096)) },
 };
 
+/** How long a server waits for one of its Workers to end when it has no place left, in milliseconds. */
+const PATIENCE = 30_000;
+
 /** What a {@linkcode PoisonedBound} looks at. */
 export interface PoisonedHost {
   readonly maxPoisoned: number | null;
   readonly logger: ServerLogger;
 }
 
-/** Says when a server has as many poisoned Workers as it may, and how many places it has left. */
+/** What a {@linkcode PoisonedBound} is made with. */
+export interface PoisonedBoundOptions {
+  /** How many Workers there may be where none is poisoned. */
+  places: () => number;
+  /** How many are, and still run. */
+  poisoned: () => number;
+  /** Told why nobody can be served any more. */
+  onFailure: (error: Error) => void;
+  /** Instead of {@linkcode PATIENCE}. */
+  patience?: number;
+}
+
+/**
+ * Says when a server has as many poisoned Workers as it may, and how many places it has left.
+ *
+ * Without a place nobody is served until one of them has ended, as one does that only computes for long; where none
+ * does in time, the server has failed.
+ */
 export class PoisonedBound {
   readonly #server: PoisonedHost;
-  readonly #places: () => number;
-  readonly #poisoned: () => number;
+  readonly #options: PoisonedBoundOptions;
   #isSaid = false;
+  #failureTimer: ReturnType<typeof setTimeout> | undefined;
+  #hasFailed = false;
 
-  /**
-   * @param places How many Workers there may be where none is poisoned.
-   * @param poisoned How many are.
-   */
-  constructor(server: PoisonedHost, places: () => number, poisoned: () => number) {
+  constructor(server: PoisonedHost, options: PoisonedBoundOptions) {
     this.#server = server;
-    this.#places = places;
-    this.#poisoned = poisoned;
+    this.#options = options;
   }
 
   /** How many Workers there may be. */
   get left(): number {
-    return Math.max(0, this.#places() - Math.max(0, this.#poisoned() - this.#most));
+    const { places, poisoned } = this.#options;
+    return Math.max(0, places() - Math.max(0, poisoned() - this.#most));
   }
 
-  /** Why nobody can be served any more; null while there are places left. */
+  /** Why nobody can be served any more; null where that is not so, or not known yet. */
   get failure(): Error | null {
-    return this.left > 0 ? null : new Error(
-      `Cannot serve: ${this.#poisoned()} Workers never awaited and were given up on, and no more are started ('maxPoisoned')`,
+    if (!this.#hasFailed || this.left > 0) return null;
+    const count = this.#options.poisoned();
+    return new Error(
+      `Cannot serve: ${count} Workers never awaited, were given up on and still run, and no more are started ('maxPoisoned')`,
     );
   }
 
-  /**
-   * Notes that one more is poisoned, and says so when it is the last that is replaced.
-   *
-   * @returns What {@linkcode PoisonedBound.failure} says.
-   */
-  note(): Error | null {
-    if (this.#poisoned() >= this.#most && !this.#isSaid) this.#say();
-    return this.failure;
+  /** Notes that there are more that are poisoned and still run, or fewer. */
+  note(): void {
+    const count = this.#options.poisoned();
+    if (count === 0) this.#isSaid = false;
+    else if (count >= this.#most && !this.#isSaid) this.#say(count);
+    if (this.left > 0) {
+      clearTimeout(this.#failureTimer);
+      this.#failureTimer = undefined;
+      this.#hasFailed = false;
+    } else if (this.#failureTimer === undefined) {
+      this.#failureTimer = setTimeout(() => this.#fail(), this.#options.patience ?? PATIENCE);
+      Deno.unrefTimer(this.#failureTimer);
+    }
+  }
+
+  #fail(): void {
+    this.#hasFailed = true;
+    const { failure } = this; // null where a setting has made room meanwhile
+    if (failure !== null) this.#options.onFailure(failure);
   }
 
   get #most(): number {
-    return this.#server.maxPoisoned ?? this.#places();
+    return this.#server.maxPoisoned ?? this.#options.places();
   }
 
-  #say(): void {
+  #say(count: number): void {
     this.#isSaid = true;
-    const line =
-      `Workers that never awaited and were given up on, and may run for ever: ${this.#poisoned()}`;
-    logOf(this.#server, "error", `${line}; no more are replaced ('maxPoisoned')`);
+    const line = `Workers that never awaited, were given up on and still run: ${count}`;
+    const next = "while they do, no more are replaced ('maxPoisoned')";
+    logOf(this.#server, "error", `${line}; ${next}`);
   }
 }

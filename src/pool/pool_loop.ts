@@ -49,8 +49,8 @@ export interface PoolLoopOptions<Supervisor> {
   supervise: (options: PoolSupervisorOptions) => Supervisor;
   /** Tells of the requests of a Worker that is given up on because it does not await; it still has its record. */
   onLost: (worker: PoolWorker) => void;
-  /** Told that one was given up on; says why nobody can be served any more, if so. */
-  onPoisoned: () => Error | null;
+  /** Told that there are more Workers that were given up on and still run, or fewer. */
+  onPoisoned: () => void;
   /** Called when a Worker listens. */
   onReady?: () => void;
   /** Whether nobody listens any more; called when Deno may be late in letting go of the port. */
@@ -84,19 +84,14 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   constructor(server: PoolHost, options: PoolLoopOptions<Supervisor>) {
     this.#server = server;
     this.#options = options;
-    const { kind, size, settings, supervise, onReady = () => {} } = options;
+    const { kind, size, settings, supervise, onLost, onPoisoned, onReady = () => {} } = options;
     this.hooks = new DistantHooks(server);
     this.#gate = new AcceptGate({ kind, log: (line) => this.#log("warn", line) });
     this.supervisor = supervise({
-      ...{ size, settings, onReady },
+      ...{ size, settings, onLost, onPoisoned, onReady },
       start: (waiting, ending) => this.#startWorker(waiting, ending),
       onLoss: (line, ...errors) => this.#log("error", line, ...errors),
-      onFailure: (error) => this.#stopped.reject(error),
-      onPoisoned: (worker) => {
-        if (worker !== null) options.onLost(worker);
-        const error = options.onPoisoned();
-        if (error !== null) this.#stopped.reject(error);
-      },
+      onFailure: (error) => this.fail(error),
     });
   }
 
@@ -135,6 +130,11 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
 
   stop(): void {
     this.#stopped.resolve();
+  }
+
+  /** Ends the run, and with it `serveForever()`, by an error. */
+  fail(error: unknown): void {
+    this.#stopped.reject(error);
   }
 
   limitDrain(timeout: number): void {
@@ -211,7 +211,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
     const events: PoolWorkerEvents = {
       onQuestion: (question) => this.hooks.answer(question),
       onLog: (level, text) => this.#passOn(level, text),
-      onExit: (error) => this.#stopped.reject(error),
+      onExit: (error) => this.fail(error),
     };
     return handler.start(
       (handler) => PoolWorker.start({ ...init(), handler }, options, events),

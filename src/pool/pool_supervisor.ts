@@ -49,8 +49,10 @@ export interface PoolSupervisorOptions {
   onLoss: (line: string, ...errors: [error?: unknown]) => void;
   /** Told that three starts in a row have failed, with the first of their errors. */
   onFailure: (error: unknown) => void;
-  /** Told of one that was given up on because it does not await; null where it serves nobody. It still has its record. */
-  onPoisoned: (worker: PoolWorker | null) => void;
+  /** Told of one that is given up on because it does not await, with its client; it still has its record. */
+  onLost: (worker: PoolWorker) => void;
+  /** Told that there are more Workers that were given up on and still run, or fewer. */
+  onPoisoned: () => void;
 }
 
 /** What the Workers of a pool are all to do. */
@@ -90,11 +92,6 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   constructor(options: PoolSupervisorOptions) {
     super();
     this.options = options;
-  }
-
-  /** How many were given up on so far. */
-  get poisonedSoFar(): number {
-    return this.poisoned;
   }
 
   /** Whether a Worker listens. */
@@ -325,18 +322,24 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** Gives up on a Worker that does not await; another takes its place as long as that is allowed. */
   #poison(worker: PoolWorker, isIdle: boolean): void {
-    this.poisoned++;
     if (isIdle) {
       const why = "what a handler has left running there never awaits ('requestTimeout')";
       this.options.onLoss(`Worker "${worker.name}" is given up on: ${why}`);
+    } else {
+      this.options.onLost(worker);
     }
-    this.options.onPoisoned(isIdle ? null : worker);
+    this.notePoisoned(worker);
     worker.giveUp();
+  }
+
+  protected override poisonedChanged(): void {
+    this.options.onPoisoned();
   }
 
   protected setMode(mode: Mode): void {
     this.mode = mode;
     clearInterval(this.#lookTimer);
+    if (mode !== "none") this.endLooks();
     this.backoff.close();
   }
 
@@ -346,8 +349,10 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     if (this.#drainDue === Infinity) return;
     this.#drainTimer = setTimeout(() => {
       this.ending.abort();
-      this.poisoned += this.up.size;
-      for (const worker of this.up) worker.giveUp();
+      for (const worker of this.up) {
+        this.notePoisoned(worker);
+        worker.giveUp();
+      }
     }, this.#drainDue - performance.now());
   }
 

@@ -149,6 +149,10 @@ export class PoolWorker implements Supervised {
     return { looks: this.#asked.looks, time: now - this.#asked.since };
   }
 
+  hasExited(): Promise<boolean> {
+    return this.#isolate.hasExited();
+  }
+
   /** Ends it at once, as {@linkcode PoolWorker.terminate} does, because its request has taken too long. */
   giveUp(): void {
     this.isGivenUp = true;

@@ -109,9 +109,19 @@ export class ThreadLoop implements ServingLoop {
     return this.#supervisor.alive;
   }
 
-  /** How many of those were given up on so far. */
+  /** How many of those were given up on and still run. */
   get poisoned(): number {
-    return this.#supervisor.poisonedSoFar;
+    return this.#supervisor.poisoned;
+  }
+
+  /** Ends the run of Workers that accept by themselves, and with it `serveForever()`, by an error. */
+  fail(error: unknown): void {
+    this.#direct.fail(error);
+  }
+
+  /** To be called when there may be more Workers than before. */
+  limitChanged(): void {
+    this.#supervisor.limitChanged();
   }
 
   /** Has the Workers take over limits that have changed. */
@@ -229,7 +239,7 @@ export class ThreadLoop implements ServingLoop {
 
   async close(): Promise<void> {
     // They have let go of the port when nobody waits for clients any more.
-    if (this.#supervisor.alive > 0) await this.#supervisor.close();
+    await this.#supervisor.close();
     await this.#usual.close();
   }
 

@@ -105,11 +105,11 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
       this.#tls = this instanceof TLSServer
         ? { cert, key, ...(alpnProtocols === undefined ? {} : { alpnProtocols }) }
         : null;
-      const bound = this.#bound = new PoisonedBound(
-        this as unknown as PoisonedHost,
-        () => this.workers,
-        () => this.#loop.supervisor.poisonedSoFar,
-      );
+      const bound = this.#bound = new PoisonedBound(this as unknown as PoisonedHost, {
+        places: () => this.workers,
+        poisoned: () => this.#loop.supervisor.poisoned,
+        onFailure: (error) => this.#loop.fail(error),
+      });
       this.#loop = new PoolLoop(this, {
         ...{ kind: "Worker of pool", handler },
         size: () => bound.left,

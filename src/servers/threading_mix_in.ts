@@ -69,11 +69,12 @@ export interface ThreadingOptions extends Omit<ConcurrencyOptions, "maxConnectio
    */
   daemonThreads?: boolean;
   /**
-   * How many Workers are replaced whose handlers never await, or leave something running that never does, so that Deno can
-   * end neither the handler nor the Worker: each goes on computing beside those that serve. One more that does the same is
-   * given up on, too, but its place stays empty, which is said once in the log, as an error. With no place left
-   * `serveForever()` rejects. `null` for as many as there may be Workers. `stats().workers.poisoned` counts them. Without a
-   * `requestTimeout` no handler is given up on. A Worker that serves nobody has 5 seconds more than that to show that it awaits.
+   * How many Workers may run beside those that serve because their handlers never await, or leave something running that
+   * never does, so that Deno can end neither the handler nor the Worker: such a Worker is replaced, and goes on until it
+   * awaits, for ever if it does not. One more that does the same is given up on, too, but its place stays empty until one
+   * of them has ended, which is said in the log, as an error. Where there is no place left for 30 seconds,
+   * `serveForever()` rejects. `null` for as many as there may be Workers. `stats().workers.poisoned` counts those that
+   * still run. Without a `requestTimeout` no handler is given up on. A Worker that serves nobody has 5 seconds more than that to show that it awaits.
    *
    * @default {null}
    */
@@ -142,7 +143,7 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * failures of a server that has served are logged, and met by the clients that wait for a Worker.
  *
  * A Worker that does not end when its request is cut off is given up on: Deno cannot stop a loop that never awaits.
- * Its client is gone and its place is free; `stats()` counts it as poisoned.
+ * Its client is gone and its place is free; `stats()` counts it as poisoned for as long as it runs.
  *
  * @typeParam Base The server class to mix into.
  * @param Base A server class.
@@ -174,11 +175,14 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     readonly #executor: Executor<ThreadWorker>;
     /** How the server serves where its Workers accept by themselves. */
     #threads: ThreadLoop | null = null;
-    readonly #bound = new PoisonedBound(
-      this as PoisonedHost,
-      () => this.maxThreads,
-      () => this.#executor.poisoned + (this.#threads?.poisoned ?? 0),
-    );
+    readonly #bound = new PoisonedBound(this as PoisonedHost, {
+      places: () => this.maxThreads,
+      poisoned: () => this.#executor.poisoned + (this.#threads?.poisoned ?? 0),
+      onFailure: (error) => {
+        this.#executor.fail(error);
+        this.#threads?.fail(error);
+      },
+    });
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
@@ -208,7 +212,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
         onExtra: () => admitMore(this),
-        onPoisoned: () => this.#bound.note(),
+        onPoisoned: () => this.#poisonedChanged(),
         log: (...line) => logOf(this, ...line),
       });
       if (this instanceof TCPServer) this.#threads = this.#threadLoop(handler);
@@ -224,9 +228,15 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           relay: (loop) => this.#executor.handleOne(loop),
           size: () => this.#bound.left,
           onEnd: () => this.#executor.limitChanged(),
-          onPoisoned: () => this.#bound.note(),
+          onPoisoned: () => this.#poisonedChanged(),
         }));
       return loop!;
+    }
+
+    #poisonedChanged(): void {
+      this.#bound.note();
+      this.#executor.limitChanged();
+      this.#threads?.limitChanged();
     }
 
     static {

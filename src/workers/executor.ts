@@ -37,7 +37,7 @@ const NEVER = new AbortController().signal;
 
 /** What {@linkcode Executor} is made with; all settings are read each time, so that they may change. */
 export interface ExecutorOptions<W extends HandlerWorker>
-  extends Omit<WorkerPoolOptions<W>, "start" | "onStartError" | "onFailure"> {
+  extends Omit<WorkerPoolOptions<W>, "start" | "onStartError" | "onFailure" | "onPoisoned"> {
   /** What messages call a worker. */
   kind: string;
   /** Whether workers can have memory in common with the server. */
@@ -50,8 +50,8 @@ export interface ExecutorOptions<W extends HandlerWorker>
   hasRoom?: (ending: number) => boolean;
   /** Called when {@linkcode Executor.extra} has grown. */
   onExtra: () => void;
-  /** Called when a worker was given up on that cannot be ended; says why nobody can be served any more, if so. */
-  onPoisoned?: () => Error | null;
+  /** Told that there are more poisoned workers, or fewer; left out where all can be ended. */
+  onPoisoned?: () => void;
   /** Writes a line to the server's log. */
   log: (level: keyof ServerLogger, line: string, ...errors: [error?: unknown]) => void;
 }
@@ -79,7 +79,6 @@ export class Executor<W extends HandlerWorker> {
   readonly #mute = new Set<AbortController>();
   readonly #maxMute: () => number;
   readonly #onExtra: () => void;
-  readonly #onPoisoned: () => Error | null;
   /** Aborted when no worker is wanted any more. */
   readonly #closing = new AbortController();
   /** The loops of the server; aborted when no worker comes up. */
@@ -90,12 +89,11 @@ export class Executor<W extends HandlerWorker> {
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<W>) {
     const { kind, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...rest } = options;
-    const { onPoisoned = () => null, ...settings } = rest;
+    const { onPoisoned = () => {}, ...settings } = rest;
     this.#kind = kind;
     this.#contexts = new ContextSource(sharesMemory);
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
     this.#onExtra = onExtra;
-    this.#onPoisoned = onPoisoned;
     this.#log = log;
     this.#gate = new AcceptGate({
       kind,
@@ -119,7 +117,8 @@ export class Executor<W extends HandlerWorker> {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
         log("debug", `Why no ${kind} is ready`, error);
       },
-      onFailure: (error) => this.#fail(error),
+      onFailure: (error) => this.fail(error),
+      onPoisoned,
     });
   }
 
@@ -133,7 +132,7 @@ export class Executor<W extends HandlerWorker> {
     return this.#noneLeft.promise;
   }
 
-  /** How many workers were given up on so far that cannot be ended. */
+  /** How many workers were given up on that cannot be ended, and still run. */
   get poisoned(): number {
     return this.#pool.stats().poisoned;
   }
@@ -236,15 +235,13 @@ export class Executor<W extends HandlerWorker> {
         this.#active.delete(worker);
         if (relay.poisoned) {
           pool.poison(worker);
-          const error = this.#onPoisoned();
-          if (error !== null) this.#fail(error);
         } else pool.release(worker, relay.reusable);
       }
     }
   }
 
   /** Ends the loops of the server, which reject. */
-  #fail(error: unknown): void {
+  fail(error: unknown): void {
     this.#loops.forEach((loop) => loop.abort(error));
   }
 

@@ -28,6 +28,8 @@ export interface Talk {
 export interface Greeting<Init> {
   port: MessagePort;
   init: Init;
+  /** The name of a lock that it holds for as long as it runs. */
+  lock: string;
 }
 
 /** What comes by the port from the Worker: its part of the exchange, news, or that it ends itself, or by an error. */
@@ -36,6 +38,21 @@ export type FromIsolate =
   | { news: unknown }
   | { exitCode: number }
   | { uncaught: ErrorMessage };
+
+/** The locks that isolates have in common, which Deno's types do not show. */
+interface Locks {
+  request<T>(
+    name: string,
+    options: { ifAvailable?: boolean },
+    callback: (lock: object | null) => T | Promise<T>,
+  ): Promise<T>;
+}
+const { locks } = navigator as { locks?: Locks };
+
+/** Takes the lock by which {@linkcode Isolate.hasExited} knows a Worker; to be called in that. */
+export function holdWhileRunning(lock: string): void {
+  void locks?.request(lock, {}, () => new Promise(() => {})); // Deno lets go of it when the thread ends
+}
 
 /** Who has started a Worker. */
 export interface IsolateOwner<T extends Talk> {
@@ -54,6 +71,7 @@ export class Isolate<T extends Talk> {
   /** Resolves when it is no more; never rejects. */
   readonly ended: Promise<WorkerEnd>;
   readonly #worker: Worker;
+  readonly #lock = crypto.randomUUID();
   readonly #exchange: Exchange;
   readonly #end: (end: WorkerEnd) => void;
 
@@ -98,7 +116,8 @@ export class Isolate<T extends Talk> {
       const error = event.error ?? new Error(event.message);
       this.#end({ code: null, signal: null, error });
     };
-    worker.postMessage({ port: port2, init } satisfies Greeting<unknown>, [port2]);
+    const greeting: Greeting<unknown> = { port: port2, init, lock: this.#lock };
+    worker.postMessage(greeting, [port2]);
   }
 
   /**
@@ -115,6 +134,12 @@ export class Isolate<T extends Talk> {
   terminate(): void {
     this.#worker.terminate();
     this.#end({ code: null, signal: null });
+  }
+
+  /** Whether nothing of it runs any more, which may come long after `terminate()`, and of which Deno tells nobody. */
+  async hasExited(): Promise<boolean> {
+    if (locks === undefined) return false;
+    return await locks.request(this.#lock, { ifAvailable: true }, (lock) => lock !== null);
   }
 
   /** Ends it at once because of an error. */

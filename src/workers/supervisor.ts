@@ -6,7 +6,8 @@
  * - coming → up: its start has succeeded. The failures so far are forgotten.
  * - coming → gone: its start has failed. The next try comes after a pause of 5 ms, which doubles each time up to 1 s,
  *   and until one succeeds only one is coming at a time. After three in a row the user decides what justifies another.
- * - up → gone: it has ended, whoever wanted that, or it is given up on (poisoned) and may go on for ever.
+ * - up → gone: it has ended, whoever wanted that.
+ * - up → poisoned: it is given up on, and may go on for ever. poisoned → gone: nothing of it runs any more.
  *
  * @module
  */
@@ -16,7 +17,12 @@ import { Backoff } from "../base/time.ts";
 export interface Supervised {
   /** Resolves when the worker is no more, however that came. Never rejects. */
   readonly ended: Promise<unknown>;
+  /** Whether nothing of it runs any more, where it has ended because it was given up on. */
+  hasExited(): Promise<boolean>;
 }
+
+/** How often it is looked whether those that were given up on still run, in milliseconds. */
+const EXIT_LOOK_INTERVAL = 250;
 
 /**
  * Keeps as many workers as its user says are missing.
@@ -32,10 +38,12 @@ export abstract class Supervisor<Worker extends Supervised> {
   protected readonly backoff: StartBackoff = new StartBackoff(() => this.fill());
   /** How many have come up so far. */
   protected started = 0;
-  /** How many were given up on so far; each may still be running. */
-  protected poisoned = 0;
   /** How many starts in a row had failed before that of a worker. */
   readonly #failuresBefore = new WeakMap<Worker, number>();
+  /** Those that were given up on, and still run. */
+  readonly #poisoned = new Set<Worker>();
+  #exitTimer: ReturnType<typeof setTimeout> | undefined;
+  #isLooking = true;
   /** Called when none is left. */
   #whenGone: (() => void)[] = [];
 
@@ -55,10 +63,22 @@ export abstract class Supervisor<Worker extends Supervised> {
   protected abstract startFailed(error: unknown, isCounted: boolean): void;
   /** Told that a worker that is up has ended; to call `remove()`. */
   protected abstract hasEnded(worker: Worker, end: Awaited<Worker["ended"]>): void;
+  /** Told that there are more poisoned ones, or fewer. */
+  protected abstract poisonedChanged(): void;
+
+  /** How many were given up on and still run. */
+  get poisoned(): number {
+    return this.#poisoned.size;
+  }
 
   /** How many are coming up or up. */
   get alive(): number {
     return this.coming.size + this.up.size;
+  }
+
+  /** To be called when there may be more workers than before, so that who waits for one need not wait for another's end. */
+  limitChanged(): void {
+    this.fill();
   }
 
   /** Starts what is missing, as far as failures allow. To be called whenever there may be more to do. */
@@ -97,6 +117,37 @@ export abstract class Supervisor<Worker extends Supervised> {
   protected remove(worker: Worker): void {
     this.up.delete(worker);
     this.#checkGone();
+  }
+
+  /** Counts a worker as poisoned until nothing of it runs any more. */
+  protected notePoisoned(worker: Worker): void {
+    this.#poisoned.add(worker);
+    this.#lookLater();
+    this.poisonedChanged();
+  }
+
+  /** Looks no more whether those that were given up on still run. */
+  protected endLooks(): void {
+    this.#isLooking = false;
+    clearTimeout(this.#exitTimer);
+  }
+
+  #lookLater(): void {
+    if (!this.#isLooking || this.#exitTimer !== undefined || this.poisoned === 0) return;
+    this.#exitTimer = setTimeout(() => void this.#lookForExits(), EXIT_LOOK_INTERVAL); // never rejects
+    Deno.unrefTimer(this.#exitTimer);
+  }
+
+  async #lookForExits(): Promise<void> {
+    const before = this.poisoned;
+    for (const worker of this.#poisoned) {
+      if (await worker.hasExited()) this.#poisoned.delete(worker);
+    }
+    this.#exitTimer = undefined;
+    this.#lookLater();
+    if (this.poisoned === before) return;
+    this.poisonedChanged();
+    this.fill();
   }
 
   /** Resolves when none is coming up or up. */

@@ -88,6 +88,10 @@ export class ThreadWorker extends HandlerWorker {
     return this.#heard === this.count;
   }
 
+  override hasExited(): Promise<boolean> {
+    return this.#isolate.hasExited();
+  }
+
   override get unread(): number {
     return this.#channel.unread;
   }

@@ -102,6 +102,12 @@ export abstract class HandlerWorker {
     return await this.onCall(name, args);
   }
 
+  /** Whether nothing of it runs any more; of one that can be killed, its `ended` says so. */
+  async hasExited(): Promise<boolean> {
+    await this.ended;
+    return true;
+  }
+
   /** Lets the worker end by itself when it is idle. */
   abstract close(): void;
 

@@ -37,6 +37,8 @@ export interface WorkerPoolOptions<Pooled extends PooledWorker> {
   onStartError: (error: unknown) => void;
   /** Told that three starts in a row have failed, with the first of their errors, before any worker was of use. */
   onFailure: (error: unknown) => void;
+  /** Told that there are more poisoned workers, or fewer. */
+  onPoisoned: () => void;
 }
 
 /**
@@ -61,6 +63,10 @@ class Entry<Pooled extends PooledWorker> implements Supervised {
   constructor(worker: Pooled) {
     this.worker = worker;
     this.ended = worker.ended;
+  }
+
+  hasExited(): Promise<boolean> {
+    return this.worker.hasExited();
   }
 }
 
@@ -173,11 +179,6 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     return this.#spares.length > 0;
   }
 
-  /** To be called when `max` has been raised, so that leases that wait for it need not wait for a release. */
-  limitChanged(): void {
-    this.fill();
-  }
-
   /** Keeps `minSpare` workers ready from now on. */
   warm(): void {
     this.#use = "warm";
@@ -210,16 +211,16 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
 
   /**
    * Gives up on a leased worker that does not end when it is killed, such as a Worker in an endless loop: it is
-   * killed, takes no place of the `max` any more, and nobody waits for its end.
+   * killed, takes no place of the `max` any more, and nobody waits for its end, which is only looked for.
    *
    * @param worker What `lease()` gave.
    */
   poison(worker: Pooled): void {
     const entry = this.#entries.get(worker);
     if (entry?.state !== "busy") return;
-    this.poisoned++;
     worker.kill();
     this.remove(entry);
+    this.notePoisoned(entry);
     this.fill();
   }
 
@@ -243,6 +244,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     if (!this.#isClosed) {
       this.#isClosed = true;
       this.backoff.close();
+      this.endLooks();
       this.#spares.close();
       this.#rejectAll(closedError());
       while (this.#spares.length > 0) this.#retire(this.#spares.take()!);
@@ -313,6 +315,10 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     const timer = setTimeout(() => entry.worker.kill(), END_GRACE);
     Deno.unrefTimer(timer);
     void entry.worker.ended.then(() => clearTimeout(timer));
+  }
+
+  protected override poisonedChanged(): void {
+    this.#options.onPoisoned();
   }
 
   /** One that is busy keeps its place until it is released. */

@@ -27,6 +27,8 @@ class FakeWorker implements PooledWorker {
   readonly end: (value?: unknown) => void;
   readonly ended: Promise<unknown>;
   isAlive = true;
+  /** Whether it goes on when it has been killed. */
+  goesOn = false;
 
   constructor(id: number) {
     this.id = id;
@@ -36,6 +38,10 @@ class FakeWorker implements PooledWorker {
       this.isAlive = false;
       resolve(value);
     };
+  }
+
+  hasExited(): Promise<boolean> {
+    return Promise.resolve(!this.goesOn);
   }
 
   close(): void {
@@ -64,6 +70,8 @@ class Fixture implements AsyncDisposable {
   peak = 0;
   /** What `onFailure()` was told. */
   failures: unknown[] = [];
+  /** What the pool counted each time that `onPoisoned()` was called. */
+  readonly poisoned: number[] = [];
   #starting = 0;
   /** What becomes of a start: up at once, unless a test says otherwise. */
   onStart: (attempt: number) => void | Promise<void> = () => {};
@@ -96,6 +104,7 @@ class Fixture implements AsyncDisposable {
       maxRequests: () => this.maxRequests,
       onStartError: (error) => void this.errors.push(error),
       onFailure: (error) => void this.failures.push(error),
+      onPoisoned: () => void this.poisoned.push(this.pool.poisoned),
     };
   }
 
@@ -539,10 +548,11 @@ Deno.test("WorkerPool stops starting spares that come up and die three times in 
   assertEquals(fixture.startTimes.length, 3);
 });
 
-Deno.test("WorkerPool.poison() kills a worker and frees its place, whether or not it ends", async () => {
+Deno.test("WorkerPool.poison() kills a worker and frees its place, and counts it until it has ended", async () => {
   await using fixture = new Fixture({ max: 1 });
   const { pool } = fixture;
   const worker = await pool.lease();
+  worker.goesOn = true;
   worker.kill = () => void (worker.killed = true);
   const next = pool.lease();
   pool.poison(worker);
@@ -553,6 +563,10 @@ Deno.test("WorkerPool.poison() kills a worker and frees its place, whether or no
   pool.release(worker, true); // its place is another's
   assertEquals(pool.stats().busy, 1);
   pool.release(another, true);
+  assertEquals(fixture.poisoned, [1]);
+  worker.goesOn = false;
+  await until(() => pool.stats().poisoned === 0);
+  assertEquals(fixture.poisoned, [1, 0]);
 });
 
 Deno.test("WorkerPool.close() ends spares at once and busy workers when they are released", async () => {
@@ -687,6 +701,10 @@ class EchoWorker implements PooledWorker {
     return worker;
   }
 
+  hasExited(): Promise<boolean> {
+    return Promise.resolve(true);
+  }
+
   async ask(data: unknown): Promise<unknown> {
     this.answer = Promise.withResolvers();
     this.#worker.postMessage(data);
@@ -715,6 +733,7 @@ function workerPool(code: string, maxRequests = 0) {
     maxRequests: () => maxRequests,
     onStartError: (error) => void errors.push(error),
     onFailure: () => {},
+    onPoisoned: () => {},
   });
   return { pool, errors };
 }

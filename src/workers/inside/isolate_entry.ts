@@ -9,6 +9,7 @@ import {
   type ExchangeMessage,
   type FromIsolate,
   type Greeting,
+  holdWhileRunning,
   type Talk,
 } from "../isolate.ts";
 
@@ -69,7 +70,8 @@ export function inIsolate<T extends Talk>(
   const scope = globalThis as unknown as WorkerScope;
   const close = scope.close.bind(scope);
   const exit = Deno.exit;
-  const greet = ({ data: { port, init } }: MessageEvent<Greeting<T["init"]>>) => {
+  const greet = ({ data: { port, init, lock } }: MessageEvent<Greeting<T["init"]>>) => {
+    holdWhileRunning(lock);
     const post: (message: FromIsolate) => void = port.postMessage.bind(port);
     // Deno calls this of the port itself, and not of a prototype that a handler may have patched.
     port.dispatchEvent = EventTarget.prototype.dispatchEvent;
