@@ -394,6 +394,7 @@ export class BufferedReader
       return step.value;
     } catch (error) {
       internals.outlive(this.#source, error, "read");
+      await turnAtEnd(++this.#readsAtEnd); // one that wants more bytes than come fails at once there
       throw error;
     } finally {
       this.#reading = false;

@@ -1028,6 +1028,7 @@ Deno.test("BufferedReader's reads at the end let the event loop turn, however ma
     "read": (reader) => reader.read(),
     "read of a size": (reader) => reader.read(5),
     "read1": (reader) => reader.read1(),
+    "readExactly": (reader) => reader.readExactly(2).catch(() => {}),
     "readline": (reader) => reader.readline(),
     "readlineText": (reader) => reader.readlineText(),
     "readUntil": (reader) => reader.readUntil("--"),
