@@ -20,7 +20,7 @@ import {
   type UnixAddress,
 } from "../base/address.ts";
 import { listenerError } from "../core/accept_errors.ts";
-import { BaseServer } from "../core/base_server.ts";
+import { BaseServer, type RequestHandlerLike } from "../core/base_server.ts";
 import {
   assertBound,
   bindAndActivate,
@@ -30,7 +30,6 @@ import {
 } from "../core/bind.ts";
 import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
 import { defineSettings, noteBound, type Settings } from "../base/settings.ts";
-import type { RequestHandlerLike } from "../core/base_server.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 
 /** Options of {@linkcode TCPServer} and what is built on it. */
