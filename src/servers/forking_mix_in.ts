@@ -3,27 +3,19 @@
  *
  * @module
  */
-import type { SocketAddress } from "../base/address.ts";
-import {
-  type ConcurrencyOptions,
-  ConcurrentMixIn,
-  type Constructor,
-  type MixedIn,
-} from "../families/concurrent_mix_in.ts";
+import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
-import { isInside } from "../core/lifecycle.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logOf } from "../core/faults.ts";
-import { integerFrom, nullOr, type ServeOptions, timeFrom } from "../base/options.ts";
+import { integerFrom, nullOr, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ProcessWorker } from "../workers/process_worker.ts";
-import { handlerModule } from "../workers/handler_module.ts";
-import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
-import { Executor } from "../workers/executor.ts";
+import type { Executor } from "../workers/executor.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import type { RemoteHandlerClass } from "../core/server_view.ts";
-import type { ServerStats } from "../core/server_stats.ts";
+import { remoteMixIn } from "./remote_mix_in.ts";
+import type { SocketAddress } from "../base/address.ts";
 
 /** Options of the servers with {@linkcode ForkingMixIn}; the others refuse them. */
 export interface ForkingOptions extends Omit<ConcurrencyOptions, "maxConnections"> {
@@ -163,8 +155,11 @@ const ENV_NAMES = [
  * ```
  */
 export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Forking<Base> {
-  const Concurrent = ConcurrentMixIn(Base) as Constructor<AnyServer & Required<ForkingOptions>>;
-  abstract class ForkingServer extends Concurrent {
+  const [Remote, execute] = remoteMixIn<AnyServer & Required<ForkingOptions>, ProcessWorker>(
+    Base,
+    { mixIn: "ForkingMixIn", place: "subprocess", most: "maxChildren" },
+  );
+  abstract class ForkingServer extends Remote {
     static override readonly name: string = `Forking${Base.name}`;
     static timeout: number | null = 300_000;
     readonly #executor: Executor<ProcessWorker>;
@@ -173,43 +168,27 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
-      // Checked before the base binds, so that what is wrong leaves nothing open.
-      const handler = handlerModule(nameOf(new.target), args[1]);
       refuseWhenCompiled(nameOf(new.target));
-      checkFinishRequest(
-        new.target,
-        { name: "ForkingMixIn", prototype: ForkingServer.prototype },
-        "subprocess",
-      );
       super(...args);
-      runElsewhere(this);
-      this.#executor = new Executor({
+      this.#executor = execute(this, {
         kind: "child",
         sharesMemory: false,
         maxWaiting: MAX_WAITING,
-        start: async (conditions) => {
-          if (this.#executor.waiting(super.stats()) <= 0) {
-            await delay(SPARE_DELAY);
-          }
-          const options = {
+        start: async (init, conditions) => {
+          if (this.#executor.waiting(this.stats()) <= 0) await delay(SPARE_DELAY);
+          return await ProcessWorker.start(init, {
             ...conditions,
             flags: this.childPermissions,
             memoryLimit: this.childMemoryLimit,
             env: { ...defaultEnv(), ...this.childEnv },
             clearEnv: mayReadEnv(),
-            onLine: (line: string) => logOf(this, "info", line),
-          };
-          return await handler.start(
-            (init) => ProcessWorker.start(init, options),
-            (child) => child.kill(),
-          );
+            onLine: (line) => logOf(this, "info", line),
+          });
         },
         max: () => this.maxChildren,
         minSpare: () => this.minSpareChildren,
         idleTimeout: () => this.childIdleTimeout,
         maxRequests: () => this.maxRequestsPerChild,
-        onExtra: () => admitMore(this),
-        log: (...line) => logOf(this, ...line),
       });
     }
 
@@ -222,11 +201,6 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       });
     }
 
-    override get maxConnections(): number {
-      const extra = #executor in this ? this.#executor.extra : 0; // the base's constructor asks, too
-      return this.maxChildren + extra;
-    }
-
     get activeChildren(): ReadonlySet<number> {
       return new Set(Array.from(this.#executor.active, ({ pid }) => pid));
     }
@@ -236,37 +210,9 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
       await new Promise<void>((resolve) => this.#whenNoneActive.push(resolve));
     }
 
-    override get finished(): Promise<void> {
-      return super.finished.then(() => this.#executor.noneLeft);
-    }
-
-    override stats(): ServerStats {
-      return this.#executor.stats(super.stats());
-    }
-
-    override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
-      this.#executor.checkShortage(() => super.stats());
-      return (Base.prototype as AnyServer).getRequest.call(this);
-    }
-
-    override checkSettings(): void {
-      super.checkSettings();
-      checkOwnFinishRequest(this, "subprocess");
-    }
-
-    override async serveForever(options: ServeOptions = {}): Promise<void> {
-      this.checkSettings(); // before any worker starts
-      await this.#executor.serve(options, (options) => super.serveForever(options));
-    }
-
-    override async handleRequest(): Promise<void> {
-      this.checkSettings(); // before any worker starts
-      await this.#executor.handleOne(() => super.handleRequest());
-    }
-
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
       try {
-        await this.#executor.finish(this, request, clientAddress, (child) => child.ref());
+        await super.finishRequest(request, clientAddress);
       } catch (error) {
         nameSetting(error);
         throw error;
@@ -274,14 +220,6 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
         if (this.#executor.active.size === 0) {
           for (const resolve of this.#whenNoneActive.splice(0)) resolve();
         }
-      }
-    }
-
-    override async serverClose(): Promise<void> {
-      try {
-        await this.#executor.close(() => super.serverClose(), super.finished);
-      } finally {
-        if (this.blockOnClose && !isInside(this)) await this.#executor.noneLeft;
       }
     }
   }

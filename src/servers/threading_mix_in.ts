@@ -3,24 +3,14 @@
  *
  * @module
  */
-import type { SocketAddress } from "../base/address.ts";
-import {
-  type ConcurrencyOptions,
-  ConcurrentMixIn,
-  type Constructor,
-  type MixedIn,
-} from "../families/concurrent_mix_in.ts";
-import { nameOf } from "../base/errors.ts";
-import { isInside } from "../core/lifecycle.ts";
+import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { admitMore } from "../core/serve_loop.ts";
 import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ABORT_FAULT } from "../base/unawaited.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
-import { type HandlerModule, handlerModule } from "../workers/handler_module.ts";
-import { checkFinishRequest, checkOwnFinishRequest, runElsewhere } from "../workers/own_finish.ts";
-import { Executor } from "../workers/executor.ts";
+import type { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread_worker.ts";
 import { type AnyServer, serveBy } from "../core/base_server.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
@@ -29,7 +19,7 @@ import { TCPServer } from "../families/tcp_server.ts";
 import { type ThreadHost, ThreadLoop } from "../pool/thread_loop.ts";
 import { type ThreadingMode, whyRelay } from "../pool/threading_mode.ts";
 import type { RemoteHandlerClass } from "../core/server_view.ts";
-import type { ServerStats } from "../core/server_stats.ts";
+import { remoteMixIn } from "./remote_mix_in.ts";
 
 /** How many descriptors a Worker that starts leaves for clients that come meanwhile, at the most. */
 const MAX_RESERVE = 24;
@@ -169,8 +159,11 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * ```
  */
 export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Threading<Base> {
-  const Concurrent = ConcurrentMixIn(Base) as Constructor<AnyServer & Required<ThreadingOptions>>;
-  abstract class ThreadingServer extends Concurrent {
+  const [Remote, execute] = remoteMixIn<AnyServer & Required<ThreadingOptions>, ThreadWorker>(
+    Base,
+    { mixIn: "ThreadingMixIn", place: "Worker", most: "maxThreads" },
+  );
+  abstract class ThreadingServer extends Remote {
     static override readonly name: string = `Threading${Base.name}`;
     readonly #executor: Executor<ThreadWorker>;
     /** How the server serves where its Workers accept by themselves. */
@@ -186,51 +179,35 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
-      // Checked before the base binds, so that what is wrong leaves nothing open.
-      const handler = handlerModule(nameOf(new.target), args[1]);
-      checkFinishRequest(new.target, {
-        name: "ThreadingMixIn",
-        prototype: ThreadingServer.prototype,
-      }, "Worker");
       super(...args);
-      runElsewhere(this);
-      this.#executor = new Executor({
+      const onAbortFault = (error: unknown) => logOf(this, "error", ABORT_FAULT, error);
+      const onPoisoned = () => this.#poisonedChanged();
+      this.#executor = execute(this, {
         kind: "Worker",
         sharesMemory: true,
         maxWaiting: MAX_WAITING,
-        hasRoom: (ending) => hasRoomForClient(handler.init.moduleUrl, ending),
-        start: (conditions) => {
-          const onAbortFault = (error: unknown) => logOf(this, "error", ABORT_FAULT, error);
+        hasRoom: hasRoomForClient,
+        start: (init, conditions) => {
           const reserve = () => Math.min(this.maxThreads - this.#executor.active.size, MAX_RESERVE);
-          return handler.start(
-            (init) => ThreadWorker.start(init, { ...conditions, reserve, onAbortFault }),
-            (worker) => worker.kill(),
-          );
+          return ThreadWorker.start(init, { ...conditions, reserve, onAbortFault });
         },
         max: () => Math.max(0, this.#bound.left - (this.#threads?.alive ?? 0)),
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
-        onExtra: () => admitMore(this),
-        onPoisoned: () => this.#poisonedChanged(),
-        log: (...line) => logOf(this, ...line),
+        onPoisoned,
       });
-      if (this instanceof TCPServer) this.#threads = this.#threadLoop(handler);
-    }
-
-    #threadLoop(handler: HandlerModule): ThreadLoop {
-      let loop: ThreadLoop;
+      if (!(this instanceof TCPServer)) return;
+      const host = this as unknown as ThreadHost;
       serveBy(this, (usual) =>
-        loop = new ThreadLoop(this as unknown as ThreadHost, usual, {
-          handler,
-          whyRelay: () =>
-            whyRelay(this as unknown as ThreadHost, ThreadingServer.prototype, Base.prototype),
+        this.#threads = new ThreadLoop(host, usual, {
+          handler: this.#executor.handler,
+          whyRelay: () => whyRelay(host, ThreadingServer.prototype, Base.prototype),
           relay: (loop) => this.#executor.handleOne(loop),
           size: () => this.#bound.left,
           onEnd: () => this.#executor.limitChanged(),
-          onPoisoned: () => this.#poisonedChanged(),
+          onPoisoned,
         }));
-      return loop!;
     }
 
     #poisonedChanged(): void {
@@ -247,11 +224,6 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           admitMore(server);
         },
       });
-    }
-
-    override get maxConnections(): number {
-      const extra = #executor in this ? this.#executor.extra : 0; // the base's constructor asks, too
-      return this.maxThreads + extra;
     }
 
     get threadingMode(): ThreadingMode {
@@ -276,20 +248,6 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       super.blockOnClose = value;
     }
 
-    override get finished(): Promise<void> {
-      return super.finished.then(() => this.#executor.noneLeft);
-    }
-
-    override stats(): ServerStats {
-      const stats = super.stats();
-      return this.#executor.stats(stats);
-    }
-
-    override getRequest(): [unknown, SocketAddress] | Promise<[unknown, SocketAddress]> {
-      this.#executor.checkShortage(() => super.stats());
-      return (Base.prototype as AnyServer).getRequest.call(this);
-    }
-
     /** Opens one that Workers can join in, where it would be an ordinary one on TCP. */
     openListener(): Deno.Listener {
       const server = this as unknown as TCPServer;
@@ -299,39 +257,29 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
       return isPlain ? openShared(server, usual) : usual();
     }
 
-    override checkSettings(): void {
-      super.checkSettings();
-      checkOwnFinishRequest(this, "Worker");
-    }
-
     override async serveForever(options: ServeOptions = {}): Promise<void> {
       this.checkSettings(); // before any worker starts
       const failure = this.#bound.failure;
       if (failure !== null) throw failure;
-      if (this.#threads?.decide()) await super.serveForever(options);
-      else await this.#executor.serve(options, (options) => super.serveForever(options));
+      if (!this.#threads?.decide()) await super.serveForever(options);
+      else await (Base.prototype as AnyServer).serveForever.call(this, options);
     }
 
     override async handleRequest(): Promise<void> {
-      this.checkSettings(); // before any worker starts
+      this.checkSettings();
       this.#threads?.noteRelay();
-      await this.#executor.handleOne(() => super.handleRequest());
-    }
-
-    override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {
-      await this.#executor.finish(this, request, clientAddress);
+      await super.handleRequest();
     }
 
     override async serverClose(): Promise<void> {
       try {
-        await this.#executor.close(() => super.serverClose(), super.finished);
+        await super.serverClose();
       } finally {
         if (this.daemonThreads) {
           this.#executor.end();
           for (const worker of this.#executor.active) worker.kill();
           this.#threads?.terminate();
         }
-        if (this.blockOnClose && !isInside(this)) await this.#executor.noneLeft;
       }
     }
   }

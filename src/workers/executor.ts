@@ -19,6 +19,8 @@ import { Relay, type RemoteRequest } from "./relay.ts";
 import { AcceptGate, type ShortageListener } from "./descriptor_gate.ts";
 import type { HandlerWorker } from "./worker.ts";
 import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";
+import type { HandlerModule } from "./handler_module.ts";
+import type { Init } from "../channel/messages.ts";
 
 /** How long workers may go on starting for requests under way when the server closes, in milliseconds. */
 const CLOSE_GRACE = 5000;
@@ -44,10 +46,14 @@ export interface ExecutorOptions<W extends HandlerWorker>
   sharesMemory: boolean;
   /** How many requests may wait for workers for which there are no descriptors; the next client is not accepted. */
   maxWaiting: number;
+  handler: HandlerModule;
   /** Starts a worker. */
-  start: (conditions: StartConditions) => Promise<W>;
-  /** Whether there is room for a client beside what the next worker needs, when so many will end; where that is known. */
-  hasRoom?: (ending: number) => boolean;
+  start: (init: Init, conditions: StartConditions) => Promise<W>;
+  /**
+   * Whether there is room for a client beside what the next worker needs, when so many will end; where that is known. The
+   * URL is that of a file that the worker reads.
+   */
+  hasRoom?: (url: string, ending: number) => boolean;
   /** Called when {@linkcode Executor.extra} has grown. */
   onExtra: () => void;
   /** Told that there are more poisoned workers, or fewer; left out where all can be ended. */
@@ -68,6 +74,7 @@ export interface StartConditions {
 
 /** Serves a server's requests in the workers of a pool of its own. */
 export class Executor<W extends HandlerWorker> {
+  readonly handler: HandlerModule;
   readonly #pool: WorkerPool<W>;
   readonly #gate: AcceptGate;
   readonly #kind: string;
@@ -88,8 +95,10 @@ export class Executor<W extends HandlerWorker> {
 
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<W>) {
-    const { kind, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...rest } = options;
+    const { kind, handler, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...rest } =
+      options;
     const { onPoisoned = () => {}, ...settings } = rest;
+    this.handler = handler;
     this.#kind = kind;
     this.#contexts = new ContextSource(sharesMemory);
     this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
@@ -101,7 +110,7 @@ export class Executor<W extends HandlerWorker> {
       hasRoom: () => {
         const { spare, busy } = this.#pool.stats();
         const staying = settings.maxRequests() === 0 ? spare + busy : 0; // they serve who waits, one after the other
-        return hasRoom === undefined || staying > 0 || hasRoom(busy);
+        return hasRoom === undefined || staying > 0 || hasRoom(handler.init.moduleUrl, busy);
       },
       log: (line) => log("warn", line),
     });
@@ -112,7 +121,10 @@ export class Executor<W extends HandlerWorker> {
     };
     this.#pool = new WorkerPool({
       ...settings,
-      start: () => start({ signal, isFirst, shortage: this.#gate.listener() }),
+      start: () => {
+        const conditions = { signal, isFirst, shortage: this.#gate.listener() };
+        return handler.start((init) => start(init, conditions), (worker) => worker.kill());
+      },
       onStartError: (error) => {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
         log("debug", `Why no ${kind} is ready`, error);
@@ -160,8 +172,8 @@ export class Executor<W extends HandlerWorker> {
   }
 
   /** How many of the server's requests wait for a worker. */
-  waiting(server: ServerStats): number {
-    return server.active - this.#pool.stats().busy;
+  waiting({ active }: ServerStats): number {
+    return active - this.#pool.stats().busy;
   }
 
   /**
@@ -204,14 +216,12 @@ export class Executor<W extends HandlerWorker> {
   /**
    * Makes and runs the handler of one request in a worker, waiting for that if need be.
    *
-   * @param begun Told of the worker; of another one where the one before had ended when it was to begin.
    * @throws {unknown} What the handler threw, or why there is no worker.
    */
   async finish(
     server: AnyServer,
     request: unknown,
     clientAddress: SocketAddress,
-    begun?: (worker: W) => void,
   ): Promise<void> {
     const pool = this.#pool;
     // All that may fail comes before the lease, which must be given back.
@@ -223,7 +233,7 @@ export class Executor<W extends HandlerWorker> {
     for (let left = MAX_WORKERS - 1;; left--) {
       const worker = await this.#lease(remote);
       this.#active.add(worker);
-      begun?.(worker);
+      worker.ref();
       const relay = new Relay(worker, remote);
       try {
         return await relay.run();

@@ -135,7 +135,7 @@ export class ProcessWorker extends HandlerWorker {
   }
 
   /** Makes the child keep the program alive, as it does while it starts, serves, and ends. */
-  ref(): void {
+  override ref(): void {
     this.#tell((child) => child.ref());
   }
 

@@ -108,6 +108,9 @@ export abstract class HandlerWorker {
     return true;
   }
 
+  /** Makes the worker keep the program alive, where it did not so far. */
+  ref(): void {}
+
   /** Lets the worker end by itself when it is idle. */
   abstract close(): void;
 
