@@ -226,7 +226,7 @@ export {
 } from "./src/base/errors.ts";
 export { type Forking, ForkingMixIn, type ForkingOptions } from "./src/servers/forking_mix_in.ts";
 export type { ServerSocket } from "./src/core/bind.ts";
-export type { ServerLogger } from "./src/base/log.ts";
+export { formatText, type ServerLogger } from "./src/base/log.ts";
 export type { DrainOptions, DrainResult, ServeOptions, ServerOptions } from "./src/base/options.ts";
 export type {
   Pooled,

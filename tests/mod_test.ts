@@ -52,6 +52,7 @@ const VALUES = [
   "UnixStreamServer",
   "formatAddress",
   "formatBytes",
+  "formatText",
   "runHandler",
 ];
 

@@ -66,10 +66,21 @@ const UNSAFE = /[\p{Cc}\p{Zl}\p{Zp}\p{Cs}\p{Bidi_Control}]/gu;
 const ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /**
- * Makes text fit to be one line of a log, whoever it comes from: control characters are written as in a program, and
- * what is longer than 4 KiB is cut.
+ * Writes text of anybody as one line for a log or a terminal: line ends and control characters as in a program (`\n`,
+ * `\x1b`), and so what turns the direction of writing around and halves of characters. What is longer than 4 KiB is cut.
+ *
+ * @param text What to write.
+ * @returns The line, with how many characters there are where those are more.
+ *
+ * @example Log what a client said
+ * ```ts
+ * import { formatText } from "@netkit/socketserver";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(formatText("Grüße\nforged \x1b[2J"), String.raw`Grüße\nforged \x1b[2J`);
+ * ```
  */
-export function oneLineOf(text: string): string {
+export function formatText(text: string): string {
   const start = text.slice(0, MAX_LINE).replace(UNSAFE, escaped);
   const { read } = encoder.encodeInto(start, lineBytes);
   if (read === start.length && text.length <= MAX_LINE) return start;
@@ -83,7 +94,7 @@ function escaped(character: string): string {
 }
 
 /**
- * Writes a log line, made safe by {@linkcode oneLineOf}.
+ * Writes a log line, made safe by {@linkcode formatText}.
  *
  * @param errors What was thrown, if anything; its stack and its causes follow in lines of their own.
  */
@@ -93,7 +104,7 @@ export function logTo(
   message: string,
   ...errors: [error?: unknown]
 ): void {
-  if (errors.length === 0) return write(logger, level, oneLineOf(message));
+  if (errors.length === 0) return write(logger, level, formatText(message));
   const [first = "", ...more] = errorLines(errors[0]);
   write(logger, level, paragraph([`${message}: ${first}`, ...more]));
 }
@@ -105,8 +116,8 @@ export function passOn(logger: ServerLogger, level: keyof ServerLogger, text: st
 
 /** Makes text of lines of which only the first stands where a line of the log begins. */
 export function paragraph([first = "", ...more]: string[]): string {
-  const indented = more.slice(0, MAX_LINES).map((line) => INDENT + oneLineOf(line.trimStart()));
-  return [oneLineOf(first), ...indented].join("\n");
+  const indented = more.slice(0, MAX_LINES).map((line) => INDENT + formatText(line.trimStart()));
+  return [formatText(first), ...indented].join("\n");
 }
 
 /** A logger that fails, now or later, must not harm the service. */

@@ -54,7 +54,7 @@ import { countersOf } from "./counters.ts";
 import { type Handler, loadHandler } from "./handler.ts";
 import { Output } from "./output.ts";
 import { isInstance, messageOf } from "../base/errors.ts";
-import { oneLineOf } from "../base/log.ts";
+import { formatText } from "../base/log.ts";
 import { stderr } from "../base/default_logger.ts";
 
 /** The version of the package; a test compares it with `deno.json`. */
@@ -101,7 +101,7 @@ export async function main(args: readonly string[]): Promise<number> {
     else return await run(command);
     return 0;
   } catch (error) {
-    stderr.write(`${oneLineOf(messageOf(error).replace(/\s+/g, " "))}\n`);
+    stderr.write(`${formatText(messageOf(error).replace(/\s+/g, " "))}\n`);
     return isInstance(error, UsageError) ? 2 : 1;
   } finally {
     await stderr.flush();

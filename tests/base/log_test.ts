@@ -20,7 +20,7 @@ import {
 } from "@netkit/socketserver";
 import { connect as connectNode } from "node:net";
 import { connect as connectNodeTLS } from "node:tls";
-import { KindLimit, logTo, oneLineOf, passOn, RateLimit } from "../../src/base/log.ts";
+import { formatText, KindLimit, logTo, passOn, RateLimit } from "../../src/base/log.ts";
 import {
   bytes,
   connect,
@@ -366,13 +366,13 @@ Deno.test("fault 31: the default logger escapes what a program logs by itself", 
   assertEquals(err, ["ERROR a", "    b\\x1b[2J\\u{d800}"]);
 });
 
-Deno.test("fault 31: oneLineOf() escapes what is no character to be shown, and cuts at 4 KiB", () => {
-  assertEquals(oneLineOf("Grüße 🎉 C:\\new"), "Grüße 🎉 C:\\new");
-  assertEquals(oneLineOf("\n\r\t\0\x1b\x7f\x9b"), "\\n\\r\\t\\x00\\x1b\\x7f\\x9b");
-  assertEquals(oneLineOf("\u2029\u200f\u2066\udc00"), "\\u{2029}\\u{200f}\\u{2066}\\u{dc00}");
-  assertEquals(oneLineOf("x".repeat(4096)), "x".repeat(4096));
-  assertEquals(oneLineOf("x".repeat(4097)), `${"x".repeat(4096)}... (of 4097 characters)`);
-  assertEquals(oneLineOf("ü".repeat(4096)), `${"ü".repeat(2048)}... (of 4096 characters)`);
+Deno.test("fault 31: formatText() escapes what is no character to be shown, and cuts at 4 KiB", () => {
+  assertEquals(formatText("Grüße 🎉 C:\\new"), "Grüße 🎉 C:\\new");
+  assertEquals(formatText("\n\r\t\0\x1b\x7f\x9b"), "\\n\\r\\t\\x00\\x1b\\x7f\\x9b");
+  assertEquals(formatText("\u2029\u200f\u2066\udc00"), "\\u{2029}\\u{200f}\\u{2066}\\u{dc00}");
+  assertEquals(formatText("x".repeat(4096)), "x".repeat(4096));
+  assertEquals(formatText("x".repeat(4097)), `${"x".repeat(4096)}... (of 4097 characters)`);
+  assertEquals(formatText("ü".repeat(4096)), `${"ü".repeat(2048)}... (of 4096 characters)`);
 });
 
 Deno.test("fault 31: logTo() shows the stack of an error whose message looks like one without that", () => {
