@@ -257,22 +257,21 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     if (!wasToEnd || end.code !== 0) this.crashed = true;
     if (worker.isLeaving || worker.isGivenUp) return;
     if (!wasToEnd) this.died(worker, counts, end);
-    else if (end.error !== undefined) this.#tellLoss(worker, end.error);
+    else if (end.error !== undefined || (end.code ?? 0) !== 0) this.#tellLoss(worker, end);
   }
 
   /** Judges a Worker that has ended though it was not to. */
   protected died(worker: PoolWorker, counts: Counts, end: WorkerEnd): void {
-    const how = end.error ?? new Error(`it exited with code ${end.code}`);
     if (counts.accepted === 0 && performance.now() - worker.since < MIN_LIFE) {
-      this.wasUseless(worker, how);
+      this.wasUseless(worker, howOf(end));
       return;
     }
-    this.#tellLoss(worker, how);
+    this.#tellLoss(worker, end);
     if (this.isWanted) this.backoff.died();
   }
 
-  #tellLoss(worker: PoolWorker, how: unknown): void {
-    this.options.onLoss(`Worker "${worker.name}" died`, how);
+  #tellLoss(worker: PoolWorker, end: WorkerEnd): void {
+    this.options.onLoss(`Worker "${worker.name}" died`, howOf(end));
   }
 
   /** Those that are up and are to stay; those first that are to stay when there are to be fewer. */
@@ -375,4 +374,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 /** Adds numbers by name. */
 export function addCounts(sum: Record<string, number>, more: Record<string, number>): void {
   for (const [name, count] of Object.entries(more)) sum[name] = (sum[name] ?? 0) + count;
+}
+
+function howOf({ error, code }: WorkerEnd): unknown {
+  return error ?? new Error(`it exited with code ${code}`);
 }

@@ -23,7 +23,11 @@ export class PoolCommandHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
 
   override async handle(): Promise<void> {
-    const command = decoder.decode(await this.rfile.readline()).trimEnd();
+    let command = decoder.decode(await this.rfile.readline()).trimEnd();
+    if (command === "next") { // goes on when the client says with what
+      await this.wfile.write("ready");
+      command = decoder.decode(await this.rfile.readline()).trimEnd();
+    }
     const { rfile, wfile, server, signal } = this;
     switch (command) {
       case "echo":

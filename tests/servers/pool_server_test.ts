@@ -69,8 +69,8 @@ class Client implements Disposable {
   }
 
   /** Lets a handler that holds go on, and gives the rest of its answer. */
-  async release(): Promise<string> {
-    await this.conn.write(bytes("\n"));
+  async release(command = ""): Promise<string> {
+    await this.conn.write(bytes(`${command}\n`));
     return await this.rest();
   }
 
@@ -645,6 +645,21 @@ Deno.test("PoolTCPServer.handleRequest() and getRequest() say what to do instead
   await assertRejects(() => server.handleRequest(), Deno.errors.NotSupported, "use serveForever()");
   await assertRejects(() => server.getRequest(), Deno.errors.NotSupported, "Workers");
 });
+
+for (const [command, how] of [["crash", "crashed"], ["exit", "it exited with code 3"]] as const) {
+  Deno.test(`PoolTCPServer tells of a Worker that dies while it drains, as by "${command}"`, async () => {
+    const logger = new ListLogger();
+    await using server = makePool({ workers: 1, logger });
+    const serving = server.serveForever();
+    using client = await Client.start(server.serverAddress, "next");
+    const drained = server.drain();
+    assertEquals(server.state, "draining");
+    await client.release(command);
+    await drained;
+    await serving;
+    assertMatch(logger.lines.join("\n"), new RegExp(`error: Worker "Pool-\\d+" died: .*${how}`));
+  });
+}
 
 Deno.test("PoolTCPServer replaces a Worker that dies, and its clients see the end", async () => {
   const logger = new ListLogger();
