@@ -113,6 +113,8 @@ const MAX_TEXT = 8 * 1024;
 /** How many other properties go along, and how much of the text in each, in characters. */
 const MAX_MORE = 16;
 const MAX_MORE_TEXT = 1024;
+/** What names of errors look like: they stand at the beginning of lines, where nobody expects more. */
+const NAME = /^[\p{ID_Start}$_][\p{ID_Continue}$ .-]{0,99}$/u;
 /** Of an error that is too long with these, an eighth of each text goes along; that has room in any case. */
 const SHORTER = 8;
 
@@ -170,12 +172,14 @@ function fromError(error: Error, causes: number, room: number): ErrorMessage {
  */
 export function fromErrorMessage(sent: ErrorMessage, causes = MAX_CAUSES): unknown {
   const { thrown, className, name, message, stack, cause } = sent ?? {};
-  if (isPlain(thrown)) return thrown;
+  if (isPlain(thrown)) return typeof thrown === "string" ? cut(thrown) : thrown;
   const error = new Error(isPlain(message) ? cut(String(message)) : "");
   const known = KNOWN.get(className);
   if (known !== undefined) Object.setPrototypeOf(error, known.prototype);
-  if (typeof name === "string" && error.name !== name) define(error, "name", name);
-  if (typeof stack === "string") define(error, "stack", stack);
+  if (typeof name === "string" && error.name !== name && NAME.test(name)) {
+    define(error, "name", name);
+  }
+  if (typeof stack === "string") define(error, "stack", cut(stack));
   for (const [key, value] of moreOf(sent?.more ?? {})) define(error, key, value, true);
   if (cause !== undefined && causes > 0) {
     define(error, "cause", fromErrorMessage(cause, causes - 1));

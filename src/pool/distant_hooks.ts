@@ -5,6 +5,7 @@
  */
 import type { TCPAddr } from "../base/address.ts";
 import { noteSource } from "../base/errors.ts";
+import type { ServerLogger } from "../base/log.ts";
 import { handleFault } from "../core/faults.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import { type Call, calls, type Run } from "../core/lifecycle.ts";
@@ -16,6 +17,7 @@ import type { ConnectionEnds } from "./worker_record.ts";
 
 /** The hooks that a server may have of its own although its Workers have the connections. */
 export interface HookHost extends Callable {
+  readonly logger: ServerLogger;
   verifyRequest(request: StreamSocket, clientAddress: TCPAddr): boolean | Promise<boolean>;
   handleError(error: unknown, request: StreamSocket, clientAddress: TCPAddr): void | Promise<void>;
 }
@@ -36,7 +38,8 @@ export class DistantHooks {
       return await this.#call(() => callServer(this.#server, question.call, question.args));
     }
     const { hook, clientAddress, error, ofClient = false } = question;
-    const request = new StreamSocket(new DistantConnection(question));
+    const request = new StreamSocket(new DistantConnection(question), this.#server.logger);
+    if (question.closed) request.close();
     if (hook === "verifyRequest") {
       return await this.#call(() => this.#server.verifyRequest(request, clientAddress));
     }
@@ -45,9 +48,14 @@ export class DistantHooks {
     await this.#call(() => handleFault(this.#server, thrown, request, clientAddress));
   }
 
-  /** Calls `handleError()` for a request of which its Worker cannot tell any more. */
-  async tell(error: unknown, ends: ConnectionEnds): Promise<void> {
-    const request = new StreamSocket(new DistantConnection(ends));
+  /**
+   * Calls `handleError()` for a request of which its Worker cannot tell any more.
+   *
+   * @param ofClient Whether the error is the client's.
+   */
+  async tell(error: unknown, ends: ConnectionEnds, ofClient = false): Promise<void> {
+    const request = new StreamSocket(new DistantConnection(ends), this.#server.logger);
+    if (ofClient) noteSource(error, request);
     await this.#call(() => handleFault(this.#server, error, request, ends.clientAddress));
   }
 

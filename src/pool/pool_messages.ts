@@ -74,6 +74,8 @@ export interface PoolQuestion {
   error?: ErrorMessage;
   /** Whether the error is the client's. */
   ofClient?: boolean;
+  /** Whether the connection has been closed. */
+  closed?: boolean;
 }
 
 /** What a Worker says without being asked. */

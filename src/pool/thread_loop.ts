@@ -73,7 +73,7 @@ export class ThreadLoop implements ServingLoop {
       onLost: (worker) => {
         const limit = `no end within ${server.requestTimeout} ms ('requestTimeout')`;
         const error = new Deno.errors.TimedOut(`${limit}, and it never awaits`);
-        void this.#tell(error, worker);
+        void this.#tell(error, worker, true); // a client can cause it: one line of the log, not a stack
       },
       supervise: (common) =>
         new ThreadSupervisor({
@@ -253,9 +253,9 @@ export class ThreadLoop implements ServingLoop {
   }
 
   /** Tells of a request whose Worker cannot do that any more. */
-  async #tell(error: unknown, worker: PoolWorker): Promise<void> {
+  async #tell(error: unknown, worker: PoolWorker, ofClient = false): Promise<void> {
     try {
-      await this.#direct.hooks.tell(error, worker.record.ends());
+      await this.#direct.hooks.tell(error, worker.record.ends(), ofClient);
     } catch (second) {
       logTo(this.#server.logger, "error", "Cannot handle error: handleError() failed with", second);
     }

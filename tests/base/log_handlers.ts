@@ -29,6 +29,11 @@ export class FailingHandler extends StreamRequestHandler {
         return void await this.rfile.readExactly(100);
       case "long":
         return void await this.rfile.readline(4);
+      case "close": {
+        const reading = this.rfile.readline();
+        this.request.close();
+        return void await reading;
+      }
       case "silent":
         this.request.timeout = 20;
         return void await this.rfile.readline();

@@ -308,7 +308,11 @@ for (const [mode, make] of Object.entries(MODES)) {
       await fail(say("forge\n")),
       /^error: Cannot serve client C: ConnectionReset: Connection reset by peer\n {4}at .*log_handlers/,
     );
-    assertEquals(logger.lines.length, 6);
+    assertMatch(
+      await fail(say("close\n")),
+      /^debug: Connection of client C was closed here: (operation canceled|.*connection is closed)$/,
+    );
+    assertEquals(logger.lines.length, 7);
   });
 
   Deno.test(`fault 31: ${mode} logs what a client says in a line that it cannot break`, async () => {

@@ -82,6 +82,29 @@ Deno.test("fromErrorMessage() makes an own error one of the nearest class that b
   assertEquals([made.name, made.message], ["OwnError", "mine"]);
 });
 
+Deno.test("fromErrorMessage() keeps a name that looks like one, and no line in its place", () => {
+  const named = (name: string) => {
+    const error = Object.assign(new RangeError("no"), { name });
+    return (fromErrorMessage(toErrorMessage(error)) as Error).name;
+  };
+  for (const name of ["ZugFehler", "Überlauf", "$_1", "node.Error", "HTTP Error"]) {
+    assertEquals(named(name), name);
+  }
+  for (const name of ["Error\n10.0.0.1: served", "\x1b[2J", "Error\u2028", "", "E".repeat(101)]) {
+    assertEquals(named(name), "RangeError");
+  }
+});
+
+Deno.test("fromErrorMessage() takes no more of a text than goes along", () => {
+  const long = "x".repeat(1 << 20);
+  const sent: ErrorMessage = {
+    ...{ className: "Error", name: "Error", message: long, stack: long, more: {} },
+  };
+  const { message, stack } = fromErrorMessage(sent) as Error;
+  assertEquals([message.length, stack!.length], [8193, 8193]);
+  assertEquals((fromErrorMessage({ ...sent, thrown: long }) as string).length, 8193);
+});
+
 Deno.test("fromErrorMessage() gives what is plain and no error as it was", () => {
   for (const thrown of ["text", "", 0, 7, true, false, null]) {
     assertEquals(roundTrip(thrown), thrown);

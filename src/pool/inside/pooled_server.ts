@@ -106,11 +106,11 @@ export function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
       request: StreamSocket,
       clientAddress: TCPAddr,
     ): Promise<void> {
-      const { localAddr } = request;
+      const { localAddr, closed } = request;
       const ofClient = isOfClient(error, request, clientAddress);
       const sent = toErrorMessage(error);
       await worker.main.ask({
-        ...{ hook: "handleError", clientAddress, localAddr, error: sent, ofClient },
+        ...{ hook: "handleError", clientAddress, localAddr, error: sent, ofClient, closed },
       });
     }
   }
