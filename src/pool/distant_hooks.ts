@@ -73,22 +73,13 @@ export class DistantHooks {
 class DistantConnection implements StreamTransport {
   readonly localAddr: Deno.Addr;
   readonly remoteAddr: Deno.Addr;
+  readonly read = refuse;
+  readonly write = refuse;
+  readonly closeWrite = refuse;
 
   constructor({ localAddr, clientAddress }: Pick<PoolQuestion, "localAddr" | "clientAddress">) {
     this.localAddr = localAddr;
     this.remoteAddr = clientAddress;
-  }
-
-  read(): Promise<never> {
-    return Promise.reject(distant());
-  }
-
-  write(): Promise<never> {
-    return Promise.reject(distant());
-  }
-
-  closeWrite(): Promise<never> {
-    return Promise.reject(distant());
   }
 
   close(): void {}
@@ -98,8 +89,10 @@ class DistantConnection implements StreamTransport {
   unref(): void {}
 }
 
-function distant(): Error {
-  return new Deno.errors.NotSupported(
-    "Cannot use connection in this hook: a Worker has it; the addresses are here",
+function refuse(): Promise<never> {
+  return Promise.reject(
+    new Deno.errors.NotSupported(
+      "Cannot use connection in this hook: a Worker has it; the addresses are here",
+    ),
   );
 }

@@ -1,5 +1,5 @@
 /**
- * How many Workers that never await a server gives up on and replaces.
+ * Workers that never await: which those are, and how many of them a server gives up on and replaces.
  *
  * @module
  */
@@ -7,11 +7,80 @@ import { logOf } from "../core/faults.ts";
 import type { ServerLogger } from "../base/log.ts";
 import { integerFrom, nullOr } from "../base/options.ts";
 import type { Settings } from "../base/settings.ts";
+import type { PoolWorker } from "./pool_worker.ts";
 
 /** The setting `maxPoisoned`. */
 export const POISONED_SETTING: Settings<{ maxPoisoned: number | null }> = {
   maxPoisoned: { default: null, check: nullOr(integerFrom(0, 4096)) },
 };
+
+/** How often it is looked whether Workers await, where requests have a time limit, in milliseconds. */
+const LOOK_INTERVAL = 250;
+/** How much longer than a request may take a Worker may not have awaited, in milliseconds. */
+const STUCK_GRACE = 2000;
+/** The same for one that serves nobody, and may only wait for a processor that others use, in milliseconds. */
+const IDLE_GRACE = 5000;
+/** How long one that serves nobody is left alone after it has answered, in milliseconds. */
+const IDLE_REST = 1000;
+/** In how many looks at least: while the machine or this isolate is too busy to look, time passes that says nothing. */
+const STUCK_LOOKS = 6;
+
+/** Looks for Workers that do not await. */
+export class StuckWatch {
+  readonly #workers: () => Iterable<PoolWorker>;
+  readonly #onStuck: (worker: PoolWorker, isIdle: boolean) => void;
+  /** What each has not answered yet, and when it was asked, by the clock of `performance.now()`. */
+  readonly #asked = new WeakMap<PoolWorker, { looks: number; since: number }>();
+  /** When each answered last, by the same clock. */
+  readonly #answered = new WeakMap<PoolWorker, number>();
+  #timer: ReturnType<typeof setInterval> | undefined;
+
+  /**
+   * @param workers Those that are looked at.
+   * @param onStuck Told of one that does not await, and whether it serves nobody.
+   */
+  constructor(
+    workers: () => Iterable<PoolWorker>,
+    onStuck: (worker: PoolWorker, isIdle: boolean) => void,
+  ) {
+    this.#workers = workers;
+    this.#onStuck = onStuck;
+  }
+
+  /**
+   * Looks from now on.
+   *
+   * @param limit How long a request may take, in milliseconds.
+   */
+  start(limit: number): void {
+    this.#timer = setInterval(() => {
+      for (const worker of this.#workers()) this.#look(worker, limit);
+    }, LOOK_INTERVAL);
+    Deno.unrefTimer(this.#timer);
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Asks it for an answer, which takes one that awaits no more than a turn of its event loop, or how long that takes. */
+  #look(worker: PoolWorker, limit: number): void {
+    const now = performance.now();
+    const isIdle = worker.counts().active === 0; // what a handler has left behind may run all the same
+    const asked = this.#asked.get(worker);
+    if (asked === undefined) {
+      if (isIdle && now - (this.#answered.get(worker) ?? -Infinity) < IDLE_REST) return;
+      this.#asked.set(worker, { looks: 0, since: now });
+      void worker.order({ name: "ping" }).then(() => {
+        this.#asked.delete(worker);
+        this.#answered.set(worker, performance.now());
+      });
+      return;
+    }
+    const most = limit + (isIdle ? IDLE_GRACE : STUCK_GRACE);
+    if (++asked.looks >= STUCK_LOOKS && now - asked.since > most) this.#onStuck(worker, isIdle);
+  }
+}
 
 /** How long a server waits for one of its Workers to end when it has no place left, in milliseconds. */
 const PATIENCE = 30_000;

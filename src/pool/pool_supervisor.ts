@@ -12,21 +12,12 @@ import { PoolWorker } from "./pool_worker.ts";
 import { type Counts, TURN, zeroCounts } from "./worker_record.ts";
 import { Supervisor } from "../workers/supervisor.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
+import { StuckWatch } from "./poisoned.ts";
 
 /** One that ends so soon without having served anybody has not come up, in milliseconds. */
 const MIN_LIFE = 1000;
 /** How long a Worker may take to close its listener, in milliseconds: one that computes does not hear us. */
 export const CLOSE_LIMIT = 1000;
-/** How often it is looked whether Workers await, where requests have a time limit, in milliseconds. */
-const LOOK_INTERVAL = 250;
-/** How much longer than a request may take a Worker may not have awaited, in milliseconds. */
-const STUCK_GRACE = 2000;
-/** The same for one that serves nobody, and may only wait for a processor that others use, in milliseconds. */
-const IDLE_GRACE = 5000;
-/** How long one that serves nobody is left alone after it has answered, in milliseconds. */
-const IDLE_REST = 1000;
-/** In how many looks at least: while the machine or this isolate is too busy to look, time passes that says nothing. */
-const STUCK_LOOKS = 6;
 /** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
 const DRAIN_GRACE = 500;
 
@@ -83,7 +74,10 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   /** Whether a drain is under way, which `close()` may have overtaken. */
   #isDraining = false;
   #drainTimer: ReturnType<typeof setTimeout> | undefined;
-  #lookTimer: ReturnType<typeof setInterval> | undefined;
+  readonly #stuckWatch = new StuckWatch(
+    () => this.up,
+    (worker, isIdle) => this.#poison(worker, isIdle),
+  );
   /** Whether its Workers serve those who wait in the queue when it drains. */
   protected readonly drainsQueue: boolean = true;
   /** Whether one has ended without closing its listener, of which Deno lets go a little later. */
@@ -169,13 +163,9 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));
     this.#isDraining = false;
     void this.gone().then(() => clearTimeout(this.#drainTimer)); // one may have drained and not end
-    return results.reduce(
-      (sum, result) => ({
-        completed: sum.completed + result.completed,
-        aborted: sum.aborted + result.aborted,
-      }),
-      { completed: 0, aborted: 0 },
-    );
+    const sum = { completed: 0, aborted: 0 };
+    for (const result of results) addCounts(sum, { ...result });
+    return sum;
   }
 
   /** Sees to it that a drain, under way or about to begin, ends soon after `timeout` milliseconds from now. */
@@ -304,19 +294,9 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** Looks for Workers that do not await, while they serve and requests have a time limit. */
   #watch(): void {
-    clearInterval(this.#lookTimer);
-    if (this.mode !== "serve" || this.settings!.requestTimeout === null) return;
-    this.#lookTimer = setInterval(() => this.#look(this.settings!.requestTimeout!), LOOK_INTERVAL);
-    Deno.unrefTimer(this.#lookTimer);
-  }
-
-  #look(limit: number): void {
-    for (const worker of this.up) {
-      const isIdle = worker.counts().active === 0; // what a handler has left behind may run all the same
-      const { looks, time } = worker.look(isIdle ? IDLE_REST : 0);
-      const most = limit + (isIdle ? IDLE_GRACE : STUCK_GRACE);
-      if (looks >= STUCK_LOOKS && time > most) this.#poison(worker, isIdle);
-    }
+    this.#stuckWatch.stop();
+    const { requestTimeout } = this.settings!;
+    if (this.mode === "serve" && requestTimeout !== null) this.#stuckWatch.start(requestTimeout);
   }
 
   /** Gives up on a Worker that does not await; another takes its place as long as that is allowed. */
@@ -337,7 +317,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   protected setMode(mode: Mode): void {
     this.mode = mode;
-    clearInterval(this.#lookTimer);
+    this.#stuckWatch.stop();
     if (mode !== "none") this.endLooks();
     this.backoff.close();
   }

@@ -61,10 +61,6 @@ export class PoolWorker implements Supervised {
   /** What it has written down. */
   readonly record: WorkerRecord = new WorkerRecord();
   readonly #events: PoolWorkerEvents;
-  /** What it has not answered yet; null for nothing. */
-  #asked: { looks: number; since: number } | null = null;
-  /** When it answered last, by the clock of `performance.now()`. */
-  #answered = -Infinity;
   readonly #unlistened = Promise.withResolvers<void>();
 
   /**
@@ -126,27 +122,6 @@ export class PoolWorker implements Supervised {
       this.#isolate.fail(error); // it would neither do as the others nor end
       return null;
     }
-  }
-
-  /**
-   * Looks whether it awaits: asks it for an answer, which takes one that does no more than a turn of its event loop.
-   *
-   * @param rest How long it is left alone after an answer, in milliseconds.
-   * @returns For how many looks in a row it has not answered, and for how long, in milliseconds.
-   */
-  look(rest: number): { looks: number; time: number } {
-    const now = performance.now();
-    if (this.#asked === null) {
-      if (now - this.#answered < rest) return { looks: 0, time: 0 };
-      this.#asked = { looks: 0, since: now };
-      void this.order({ name: "ping" }).then(() => {
-        this.#asked = null;
-        this.#answered = performance.now();
-      });
-      return { looks: 0, time: 0 };
-    }
-    this.#asked.looks++;
-    return { looks: this.#asked.looks, time: now - this.#asked.since };
   }
 
   hasExited(): Promise<boolean> {

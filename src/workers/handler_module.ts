@@ -61,7 +61,12 @@ export class HandlerModule {
     // The look goes on beside it: clients who come meanwhile could take the descriptors of a later start.
     let worker: Started | undefined;
     try {
-      worker = await this.#startFound(start);
+      try {
+        worker = await start(this.#init);
+      } catch (error) {
+        if (!await this.#mend(error)) throw error;
+        worker = await start(this.#init);
+      }
     } finally {
       await seen;
       if (this.#isHidden && worker !== undefined) {
@@ -81,16 +86,6 @@ export class HandlerModule {
     throw new HandlerLoadError(moduleUrl, className, reason);
   }
 
-  /** Starts a worker, and once more where it could not tell which class is meant and we can. */
-  async #startFound<Started>(start: (init: Init) => Promise<Started>): Promise<Started> {
-    try {
-      return await start(this.#init);
-    } catch (error) {
-      if (!await this.mend(error)) throw error;
-      return await start(this.#init);
-    }
-  }
-
   /**
    * Looks for the export that is the handler class, after a start has failed.
    *
@@ -100,7 +95,7 @@ export class HandlerModule {
    * @param error Why the start failed.
    * @returns Whether there is reason to start again.
    */
-  async mend(error: unknown): Promise<boolean> {
+  async #mend(error: unknown): Promise<boolean> {
     if (errorCode(error) !== AMBIGUOUS) return false;
     if (this.#init.exportName === undefined) await settlesWithin(this.#findExport(), LOOK_LIMIT);
     return this.#init.exportName !== undefined;
