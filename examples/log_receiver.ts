@@ -6,7 +6,12 @@
  * can make Python run anything; what reads them here knows plain data only, and refuses all else.
  */
 import { parseArgs } from "@std/cli";
-import { BufferedReader, ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
+import {
+  BufferedReader,
+  ConcurrentTCPServer,
+  formatText,
+  StreamRequestHandler,
+} from "@netkit/socketserver";
 
 const MAX_RECORD = 65536; // bytes
 
@@ -18,7 +23,7 @@ class RecordHandler extends StreamRequestHandler {
       const record = unpickle(await this.rfile.readExactly(length));
       if (!(record instanceof Map)) return this.refuse("something else than records of plain data");
       const [level, name, text] = ["levelname", "name", "msg"].map((key) => show(record.get(key)));
-      console.log(`${when(record.get("created"))} ${level} ${name}: ${text}`);
+      console.log(formatText(`${when(record.get("created"))} ${level} ${name}: ${text}`));
     }
   }
 
@@ -27,11 +32,8 @@ class RecordHandler extends StreamRequestHandler {
   }
 }
 
-/** Text as it is, or in quotes where it could forge a line or do things to a terminal. */
-function show(value: unknown): string {
-  if (typeof value !== "string") return "?";
-  return /\p{Cc}/u.test(value) ? Deno.inspect(value) : value;
-}
+/** What is no text is not printed: it may be nested without an end. */
+const show = (value: unknown) => typeof value === "string" ? value : "?";
 
 function when(seconds: unknown): string {
   const date = new Date(typeof seconds === "number" ? seconds * 1000 : NaN);

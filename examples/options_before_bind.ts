@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import { BaseRequestHandler, TCPServer } from "@netkit/socketserver";
+import { BaseRequestHandler, formatBytes, TCPServer } from "@netkit/socketserver";
 
 const handler = new ConsoleHandler("DEBUG", {
   formatter: ({ msg }) => `[MainProcess (${Deno.pid})] ${msg}`,
@@ -27,12 +27,13 @@ class MyTCPHandler extends BaseRequestHandler {
     log.debug(`connected from ${this.clientAddress}`);
 
     // this.request is the TCP socket connected to the client
-    const data = new TextDecoder().decode(await this.request.recv(1024));
-    log.debug(`recv: ${JSON.stringify(data)}`);
+    const data = await this.request.recv(1024);
+    log.debug(`recv: ${formatBytes(data)}`);
 
     // just send back the same data, but upper-cased
-    await this.request.sendAll(data.toUpperCase());
-    log.debug(`sent: ${JSON.stringify(data.toUpperCase())}`);
+    const answer = new TextEncoder().encode(new TextDecoder().decode(data).toUpperCase());
+    await this.request.sendAll(answer);
+    log.debug(`sent: ${formatBytes(answer)}`);
   }
 }
 

@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "@std/cli";
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import { StreamRequestHandler, TCPServer } from "@netkit/socketserver";
+import { formatBytes, StreamRequestHandler, TCPServer } from "@netkit/socketserver";
 
 const handler = new ConsoleHandler("DEBUG", {
   formatter: ({ msg }) => `[MainProcess (${Deno.pid})] ${msg}`,
@@ -29,12 +29,13 @@ class MyTCPHandler extends StreamRequestHandler {
 
     // this.rfile is a file-like object created by the handler;
     // we can now use e.g. readline() instead of raw recv() calls
-    const data = new TextDecoder().decode(await this.rfile.readline());
-    log.debug(`recv: ${JSON.stringify(data)}`);
+    const data = await this.rfile.readline();
+    log.debug(`recv: ${formatBytes(data)}`);
 
     // Likewise, this.wfile is a file-like object used to write back to the client
-    await this.wfile.write(data.toUpperCase());
-    log.debug(`sent: ${JSON.stringify(data.toUpperCase())}`);
+    const answer = new TextEncoder().encode(new TextDecoder().decode(data).toUpperCase());
+    await this.wfile.write(answer);
+    log.debug(`sent: ${formatBytes(answer)}`);
   }
 }
 

@@ -55,7 +55,9 @@ class SMTPHandler extends StreamRequestHandler {
     }
     this.mail = null;
     if (data.length > MAX_MESSAGE) return "552 That is too much";
-    console.log(JSON.stringify({ ...mail, data }).replace(/[\x7f-\x9f]/g, "?")); // nothing for a terminal
+    const json = JSON.stringify({ ...mail, data });
+    const escaped = (char: string) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;
+    console.log(json.replace(/[^ -~]/g, escaped)); // ASCII alone steers no terminal, and stays JSON
     return "250 OK";
   }
 

@@ -6,7 +6,12 @@
  * clients can reach. It knows CONNECT only, and no passwords.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, StreamRequestHandler, StreamSocket } from "@netkit/socketserver";
+import {
+  ConcurrentTCPServer,
+  formatText,
+  StreamRequestHandler,
+  StreamSocket,
+} from "@netkit/socketserver";
 
 class SOCKSHandler extends StreamRequestHandler {
   override timeout = 10_000; // of the greeting and the request
@@ -28,7 +33,7 @@ class SOCKSHandler extends StreamRequestHandler {
       const signal = AbortSignal.any([this.signal, AbortSignal.timeout(this.timeout)]);
       upstream = new StreamSocket(await Deno.connect({ hostname, port, signal }));
     } catch (error) {
-      console.log(`${this.clientAddress} cannot reach ${JSON.stringify(hostname)}`);
+      console.log(formatText(`${this.clientAddress} cannot reach "${hostname}"`));
       if (error instanceof Deno.errors.NotCapable) return this.reply(2); // not allowed
       return this.reply(error instanceof Deno.errors.ConnectionRefused ? 5 : 4); // else unreachable
     }

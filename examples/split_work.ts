@@ -6,7 +6,7 @@
  * explicit fork in the handler's handle().
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, formatText, StreamRequestHandler } from "@netkit/socketserver";
 
 class SplitHandler extends StreamRequestHandler {
   override timeout = 10_000;
@@ -14,7 +14,7 @@ class SplitHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     // The first line says what is to be done, and is handled at once
     const command = new TextDecoder().decode(await this.rfile.readline()).trim();
-    console.log(`${this.clientAddress} asked for ${JSON.stringify(command)}`);
+    console.log(formatText(`${this.clientAddress} asked for "${command}"`));
     if (command === "count") await this.count();
     else if (command === "sort") await this.sort();
     else await this.wfile.write("Cannot do that: expected count or sort\n");

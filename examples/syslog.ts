@@ -10,6 +10,7 @@ import { parseArgs } from "@std/cli";
 import {
   ConcurrentTCPServer,
   DatagramRequestHandler,
+  formatText,
   type SocketAddress,
   StreamRequestHandler,
   UDPServer,
@@ -55,12 +56,11 @@ class SyslogHandler extends StreamRequestHandler {
   }
 }
 
-/** Prints a message in one line: control characters, which anybody may send, could forge others, or steer a terminal. */
+/** Prints a message in one line: what anybody may send could forge others, or steer a terminal. */
 function show(message: Uint8Array, sender: SocketAddress): void {
   const text = new TextDecoder().decode(message).replace(/[\0\n]$/, "");
   const line = format(text, `${sender}`) ?? `? ${sender} ${text}`;
-  const octal = (char: string) => `#${char.charCodeAt(0).toString(8).padStart(3, "0")}`;
-  console.log(line.trimEnd().replace(/\p{Cc}/gu, octal));
+  console.log(formatText(line.trimEnd()));
 }
 
 /** What is printed of a message; null when it is none of either RFC. */

@@ -6,6 +6,7 @@
 import { parseArgs } from "@std/cli";
 import {
   BaseRequestHandler,
+  formatText,
   type StreamSocket,
   type TCPAddr,
   TCPServer,
@@ -26,7 +27,7 @@ class MyTCPHandler extends BaseRequestHandler<StreamSocket, TCPAddr> {
       data += decoder.decode(piece, { stream: true });
     }
     console.log(`${this.clientAddress.hostname} wrote:`);
-    console.log(data.trimEnd());
+    console.log(formatText(data.trimEnd())); // one line, and nothing in it that steers a terminal
     // just send back the same data, but upper-cased
     await this.request.sendAll(data.toUpperCase());
     // after we return, the socket will be closed

@@ -5,7 +5,12 @@
  * on a free port, is its clients, and ends. In Python: `setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)`.
  */
 import { ConsoleHandler, getLogger, setup } from "@std/log";
-import { BaseRequestHandler, type TCPAddr, ThreadingTCPServer } from "@netkit/socketserver";
+import {
+  BaseRequestHandler,
+  formatBytes,
+  type TCPAddr,
+  ThreadingTCPServer,
+} from "@netkit/socketserver";
 
 /** The thread that runs this: Workers have names, and Deno gives no ids of threads. */
 const THREAD = (globalThis as { name?: string }).name || "MainThread";
@@ -21,10 +26,6 @@ setup({ // in each Worker as well, which loads this module
 });
 const log = getLogger("upper");
 
-function inspect(data: Uint8Array): string {
-  return JSON.stringify(new TextDecoder().decode(data));
-}
-
 export class ThreadingTCPRequestHandler extends BaseRequestHandler {
   static override readonly moduleUrl = import.meta.url; // where a Worker finds it
 
@@ -34,12 +35,12 @@ export class ThreadingTCPRequestHandler extends BaseRequestHandler {
 
     // this.request is the TCP socket connected to the client
     const data = await this.request.recv(1024);
-    log.debug(`recv: ${inspect(data)}`);
+    log.debug(`recv: ${formatBytes(data)}`);
 
     // just send back the same data, but upper-cased
     const answer = new TextEncoder().encode(new TextDecoder().decode(data).toUpperCase());
     await this.request.sendAll(answer);
-    log.debug(`sent: ${inspect(answer)}`);
+    log.debug(`sent: ${formatBytes(answer)}`);
   }
 }
 
@@ -47,7 +48,7 @@ async function client(address: TCPAddr, message: string): Promise<void> {
   using conn = await Deno.connect(address);
   conn.setNoDelay(); // TCP_NODELAY
   await conn.write(new TextEncoder().encode(message));
-  log.debug(`recv: ${inspect(await new Response(conn.readable).bytes())}`);
+  log.debug(`recv: ${formatBytes(await new Response(conn.readable).bytes())}`);
 }
 
 if (import.meta.main) {

@@ -7,14 +7,19 @@
  * permissions of the client's path, too, to answer. In Python: `UnixDatagramServer('/tmp/upper.sock', UpperHandler)`.
  */
 import { parseArgs } from "@std/cli";
-import { BaseRequestHandler, type DatagramRequest, UnixDatagramServer } from "@netkit/socketserver";
+import {
+  BaseRequestHandler,
+  type DatagramRequest,
+  formatText,
+  UnixDatagramServer,
+} from "@netkit/socketserver";
 
 class UpperHandler extends BaseRequestHandler<DatagramRequest> {
   override async handle(): Promise<void> {
     const [packet, socket] = this.request;
     const data = new TextDecoder().decode(packet).trim();
-    console.log(`${this.clientAddress} wrote:`);
-    console.log(data);
+    console.log(formatText(`${this.clientAddress} wrote:`)); // clients choose their paths, too
+    console.log(formatText(data));
     await socket.sendTo(new TextEncoder().encode(data.toUpperCase()), this.clientAddress);
   }
 }

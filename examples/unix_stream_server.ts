@@ -7,13 +7,13 @@
  * left is replaced.
  */
 import { parseArgs } from "@std/cli";
-import { StreamRequestHandler, UnixStreamServer } from "@netkit/socketserver";
+import { formatText, StreamRequestHandler, UnixStreamServer } from "@netkit/socketserver";
 
 class UpperHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     const data = new TextDecoder().decode(await this.rfile.readline(10_000)).trimEnd();
     console.log("A client wrote:"); // its socket has no name
-    console.log(data);
+    console.log(formatText(data));
     await this.wfile.write(data.toUpperCase());
   }
 }

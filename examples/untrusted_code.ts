@@ -9,6 +9,7 @@
 import { parseArgs } from "@std/cli";
 import {
   ForkingTCPServer,
+  formatText,
   StreamRequestHandler,
   type StreamSocket,
   type TCPAddr,
@@ -38,7 +39,8 @@ class CodeServer extends ForkingTCPServer {
   static override maxConnectionsPerSource = 4;
 
   override handleError(error: unknown, _request: StreamSocket, clientAddress: TCPAddr): void {
-    console.log(`${clientAddress} got no answer: ${(error as Error).name}`);
+    const name = error instanceof Error ? error.name : "?"; // what its code throws and names
+    console.log(formatText(`${clientAddress} got no answer: ${name}`));
   }
 }
 

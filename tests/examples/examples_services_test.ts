@@ -354,7 +354,7 @@ handler.close()
     const time = String.raw`20\d\d-\d\d-\d\dT[\d:.]+Z`;
     const line = async (rest: string) => await server.line(new RegExp(`^${time} ${rest}$`));
     await line("WARNING app\\.db: hello wörld");
-    await line(String.raw`DEBUG app\.db: "two\\nlines\\x1b\[2J\\x9b"`);
+    await line(String.raw`DEBUG app\.db: two\\nlines\\x1b\[2J\\x9b`);
     await line("ERROR app\\.db: failed");
     await server.line(
       /^127\.0\.0\.1:\d+ was cut off: it sent something else than records of plain/,
@@ -486,6 +486,9 @@ Deno.test("untrusted_code.ts answers what code gives, and limits its rights and 
   await server.line(/got no answer: WorkerDiedError$/);
   assertEquals(await runCode(port, "Deno.exit(3)"), "");
   await server.line(/got no answer: WorkerDiedError$/);
+  const odd = "throw { [Symbol.toPrimitive]() { throw null; } }";
+  assertEquals(await runCode(port, odd), "");
+  await server.line(/got no answer: \?$/);
   await server.leave(/^/); // what V8 says about the memory goes to the log
 });
 
