@@ -92,7 +92,8 @@
  * A subprocess may load cached modules and answer its client, and what `childPermissions` say. Imports
  * from elsewhere, `caches` (but its own, in Workers) and `localStorage` are refused without `-A`,
  * datagrams to others without `--allow-net=…`. No flag bounds time, memory or the log: set
- * `requestTimeout` and `childMemoryLimit` (MiB of heap, for each Worker again, without typed arrays).
+ * `requestTimeout` and `childMemoryLimit` (MiB of heap, for each Worker again, without typed arrays: to
+ * limit those, start the server by `prlimit --data=800000000`, of which Deno reserves 570 MB).
  * Another user than the server's takes a service with systemd's `User=` and `MemoryMax=`.
  *
  * `deno compile` embeds what Workers run, and the handler's module if the program imports it (with

@@ -1,6 +1,8 @@
 /**
  * A service for code of strangers: each client sends JavaScript, which runs in a subprocess without any permission, for
- * 2 seconds and in 64 MiB at the most.
+ * 2 seconds and with a heap of 64 MiB at the most. What typed arrays and WebAssembly hold is not in the heap and has no
+ * limit, unless the system sets one: on Linux, put `prlimit --data=800000000` before the command. Each process may take
+ * 800 MB then, of which Deno reserves 570 and does not use them.
  *
  * Run `deno run --allow-net=127.0.0.1:9999 --allow-run examples/untrusted_code.ts`, then
  * `echo '[3, 1, 2].sort()' | nc -N 127.0.0.1 9999` in another terminal. In Python, a `ForkingTCPServer` has no such

@@ -21,6 +21,7 @@ import { dial, freePort, Recipe, say, sourceOf } from "./recipe.ts";
 
 const curl = onPath("curl");
 const python = onPath("python3");
+const prlimit = onPath("prlimit");
 
 /** The name of a test that needs a program which may be missing. */
 function needing(program: string | undefined, what: string, name: string): string {
@@ -490,6 +491,24 @@ Deno.test("untrusted_code.ts answers what code gives, and limits its rights and 
   assertEquals(await runCode(port, odd), "");
   await server.line(/got no answer: \?$/);
   await server.leave(/^/); // what V8 says about the memory goes to the log
+});
+
+Deno.test({
+  name: needing(prlimit, "prlimit", "untrusted_code.ts limits all memory as its header says"),
+  ignore: prlimit === undefined,
+  async fn() {
+    const [, command] = /`(prlimit [^`]+)`/.exec(sourceOf("untrusted_code.ts")) ?? [];
+    const runner = command!.split(" ");
+    const args = ["--limit", "30000"];
+    await using server = new Recipe("untrusted_code.ts", { port: 0, runner, args });
+    const port = await server.port();
+    const buffers = "const all = []; for (;;) all.push(new Uint8Array(1e8).fill(1))";
+    assertEquals(await runCode(port, buffers), "RangeError: Array buffer allocation failed\n");
+    const wasm = "const all = []; for (;;) all.push(new WebAssembly.Memory({ initial: 1600 }))";
+    assertMatch(await runCode(port, wasm), /^RangeError: .* could not allocate memory\n$/);
+    assertEquals(await runCode(port, "1 + 1"), "2\n");
+    await server.leave();
+  },
 });
 
 Deno.test("untrusted_code.ts ends code that has no end, and the next is served", async () => {

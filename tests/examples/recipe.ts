@@ -16,6 +16,8 @@ export interface RecipeOptions {
   port?: number;
   /** What else to put in the place of what: paths, mostly. */
   replace?: Record<string, string>;
+  /** What runs Deno, such as `prlimit` with its flags. */
+  runner?: string[];
   /** What comes after the program, in the place of the header's arguments. */
   args?: string[];
 }
@@ -31,7 +33,9 @@ export class Recipe extends Program {
    */
   constructor(name: string, options: RecipeOptions = {}) {
     const { flags, args } = commandOf(name, options);
-    super(runArgs(fileURLToPath(new URL(name, FOLDER)), flags, args));
+    const run = runArgs(fileURLToPath(new URL(name, FOLDER)), flags, args);
+    const [command, ...words] = [...options.runner ?? [], Deno.execPath()];
+    super([...words, ...run], { command: command! });
     this.name = name;
   }
 
