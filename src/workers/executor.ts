@@ -74,18 +74,14 @@ export interface StartConditions {
 
 /** Serves a server's requests in the workers of a pool of its own. */
 export class Executor<W extends HandlerWorker> {
-  readonly handler: HandlerModule;
+  readonly #options: ExecutorOptions<W>;
   readonly #pool: WorkerPool<W>;
   readonly #gate: AcceptGate;
-  readonly #kind: string;
-  readonly #log: ExecutorOptions<W>["log"];
   readonly #exitLines = new KindLimit();
   readonly #contexts: ContextSource;
   readonly #active = new Set<W>();
   /** The clients that wait for a worker though they have ended their streams without a word, the first in front. */
   readonly #mute = new Set<AbortController>();
-  readonly #maxMute: () => number;
-  readonly #onExtra: () => void;
   /** Aborted when no worker is wanted any more. */
   readonly #closing = new AbortController();
   /** The loops of the server; aborted when no worker comes up. */
@@ -95,23 +91,11 @@ export class Executor<W extends HandlerWorker> {
 
   /** @param options How to start a worker, and the settings. */
   constructor(options: ExecutorOptions<W>) {
-    const { kind, handler, sharesMemory, maxWaiting, hasRoom, start, log, onExtra, ...rest } =
-      options;
-    const { onPoisoned = () => {}, ...settings } = rest;
-    this.handler = handler;
-    this.#kind = kind;
-    this.#contexts = new ContextSource(sharesMemory);
-    this.#maxMute = () => Math.max(MIN_MUTE, settings.max());
-    this.#onExtra = onExtra;
-    this.#log = log;
+    this.#options = options;
+    const { kind, handler, maxWaiting, log, onPoisoned = () => {} } = options;
+    this.#contexts = new ContextSource(options.sharesMemory);
     this.#gate = new AcceptGate({
-      kind,
-      maxWaiting,
-      hasRoom: () => {
-        const { spare, busy } = this.#pool.stats();
-        const staying = settings.maxRequests() === 0 ? spare + busy : 0; // they serve who waits, one after the other
-        return hasRoom === undefined || staying > 0 || hasRoom(handler.init.moduleUrl, busy);
-      },
+      ...{ kind, maxWaiting, hasRoom: () => this.#hasRoom() },
       log: (line) => log("warn", line),
     });
     const { signal } = this.#closing;
@@ -120,10 +104,10 @@ export class Executor<W extends HandlerWorker> {
       return spare + busy === 0;
     };
     this.#pool = new WorkerPool({
-      ...settings,
+      ...options,
       start: () => {
         const conditions = { signal, isFirst, shortage: this.#gate.listener() };
-        return handler.start((init) => start(init, conditions), (worker) => worker.kill());
+        return handler.start((init) => options.start(init, conditions), (worker) => worker.kill());
       },
       onStartError: (error) => {
         log("error", `Cannot keep ${kind} ready: ${oneLine(error)}`);
@@ -132,6 +116,11 @@ export class Executor<W extends HandlerWorker> {
       onFailure: (error) => this.fail(error),
       onPoisoned,
     });
+  }
+
+  /** What workers run. */
+  get handler(): HandlerModule {
+    return this.#options.handler;
   }
 
   /** The workers that serve a request. */
@@ -268,9 +257,9 @@ export class Executor<W extends HandlerWorker> {
       if (gone.signal.aborted) return; // it waits no more
       this.#mute.add(gone);
       const [first] = this.#mute;
-      const max = this.#maxMute();
-      if (this.#mute.size > max) first!.abort(muteError(this.#kind, max));
-      this.#onExtra();
+      const max = Math.max(MIN_MUTE, this.#options.max());
+      if (this.#mute.size > max) first!.abort(muteError(this.#options.kind, max));
+      this.#options.onExtra();
     });
     remote.look.catch((error) => gone.abort(error));
     try {
@@ -287,10 +276,16 @@ export class Executor<W extends HandlerWorker> {
   #noteExit(exit: ServerExit): void {
     const more = this.#exitLines.take("exit");
     if (more === null) return;
-    this.#log(
-      "warn",
-      `${exit.message} ends only its request: it was thrown in a ${this.#kind}${more}`,
-    );
+    const { kind, log } = this.#options;
+    log("warn", `${exit.message} ends only its request: it was thrown in a ${kind}${more}`);
+  }
+
+  /** Whether a client may be accepted beside what the next worker needs. */
+  #hasRoom(): boolean {
+    const { hasRoom, maxRequests, handler } = this.#options;
+    const { spare, busy } = this.#pool.stats();
+    const staying = maxRequests() === 0 ? spare + busy : 0; // they serve who waits, one after the other
+    return hasRoom === undefined || staying > 0 || hasRoom(handler.init.moduleUrl, busy);
   }
 
   /**
