@@ -12,6 +12,10 @@ const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /** Writes log lines, and counters that do not get into their way. */
 export class Output implements ServerLogger, Disposable {
+  readonly debug: ServerLogger["debug"] = (message) => this.#log("debug", message);
+  readonly info: ServerLogger["info"] = (message) => this.#log("info", message);
+  readonly warn: ServerLogger["warn"] = (message) => this.#log("warn", message);
+  readonly error: ServerLogger["error"] = (message) => this.#log("error", message);
   readonly #level: number;
   readonly #isTerminal: boolean;
   #timer: ReturnType<typeof setInterval> | undefined;
@@ -30,22 +34,6 @@ export class Output implements ServerLogger, Disposable {
   constructor(level: Level | null, isTerminal: boolean = Deno.stderr.isTerminal()) {
     this.#level = level === null ? -1 : LEVELS.findIndex((each) => each === level.toLowerCase());
     this.#isTerminal = isTerminal;
-  }
-
-  debug(message: string): void {
-    this.#log("debug", message);
-  }
-
-  info(message: string): void {
-    this.#log("info", message);
-  }
-
-  warn(message: string): void {
-    this.#log("warn", message);
-  }
-
-  error(message: string): void {
-    this.#log("error", message);
   }
 
   /** Shows counters each `interval` milliseconds, as long as the program lives. */

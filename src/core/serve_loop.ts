@@ -17,7 +17,7 @@ import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "./bind.
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
 import { logOf, tellFault } from "./faults.ts";
-import { RateLimit, type ServerLogger } from "../base/log.ts";
+import { RateLimit } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import {
   ABORT_GRACE,
@@ -135,8 +135,9 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
 
   /** Ends the run for a request beside it. */
   #exit(exit: ServerExit, run: Run): void {
-    if (run.over) this.#log("warn", `${exit.message} ends nothing: the loop has ended before`);
-    else run.exit ??= exit;
+    if (run.over) {
+      logOf(this.#server, "warn", `${exit.message} ends nothing: the loop has ended before`);
+    } else run.exit ??= exit;
     this.#stopRun(run);
   }
 
@@ -228,7 +229,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     try {
       await runAgain((run) => this.serve(run, null, null));
     } catch (error) {
-      this.#log("debug", `Server stops while it drains: ${messageOf(error)}`);
+      logOf(this.#server, "debug", `Server stops while it drains: ${messageOf(error)}`);
     }
   }
 
@@ -258,10 +259,10 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
       const line = `Server on "${
         formatAddress(serverAddress)
       }" closes: its listener was closed by others`;
-      this.#log(socket === undefined ? "debug" : "warn", line); // without a socket that is how it ends
+      logOf(this.#server, socket === undefined ? "debug" : "warn", line); // without a socket that is how it ends
     }
     this.#server.serverClose().catch((error) => {
-      this.#log("error", "Cannot close server", error);
+      logOf(this.#server, "error", "Cannot close server", error);
     });
   }
 
@@ -274,7 +275,8 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     const next = pause === 0 ? "" : `; trying again in ${pause} ms`;
     const more = held === 0 ? "" : ` (and ${held} errors since the last line)`;
     const address = formatAddress(this.#server.serverAddress);
-    this.#log(
+    logOf(
+      this.#server,
       pause === 0 ? "debug" : "warn",
       `Cannot get request on "${address}": ${reason}${next}${more}`,
     );
@@ -285,9 +287,5 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     if (socket === undefined || !("ref" in socket)) return;
     if (ref) socket.ref();
     else socket.unref();
-  }
-
-  #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
-    logOf(this.#server, level, message, ...errors);
   }
 }

@@ -86,11 +86,11 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
     this.#options = options;
     const { kind, size, settings, supervise, onLost, onPoisoned, onReady = () => {} } = options;
     this.hooks = new DistantHooks(server);
-    this.#gate = new AcceptGate({ kind, log: (line) => this.#log("warn", line) });
+    this.#gate = new AcceptGate({ kind, log: (line) => logOf(this.#server, "warn", line) });
     this.supervisor = supervise({
       ...{ size, settings, onLost, onPoisoned, onReady },
       start: (waiting, ending) => this.#startWorker(waiting, ending),
-      onLoss: (line, ...errors) => this.#log("error", line, ...errors),
+      onLoss: (line, ...errors) => logOf(this.#server, "error", line, ...errors),
       onFailure: (error) => this.fail(error),
     });
   }
@@ -201,7 +201,11 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
 
   #warnOfPort(who: string): void {
     const address = formatAddress(this.#server.serverAddress);
-    this.#log("warn", `Cannot free "${address}" yet: ${who} not pause, which is needed for that`);
+    logOf(
+      this.#server,
+      "warn",
+      `Cannot free "${address}" yet: ${who} not pause, which is needed for that`,
+    );
   }
 
   #startWorker(signal: AbortSignal, ending: AbortSignal): Promise<PoolWorker> {
@@ -224,9 +228,5 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
     const [kind = ""] = text.split('"', 1);
     const more = this.#lines.take(kind);
     if (more !== null) passOn(this.#server.logger, level, text + more);
-  }
-
-  #log(level: keyof ServerLogger, message: string, ...errors: [error?: unknown]): void {
-    logOf(this.#server, level, message, ...errors);
   }
 }

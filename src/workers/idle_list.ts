@@ -8,14 +8,11 @@
 export interface Spare {
   /** How many requests it has served. */
   readonly served: number;
-  /** Since when it is idle, by the clock of `performance.now()`. */
-  readonly idleSince: number;
 }
 
 /** The idle workers of a pool, in the order in which they became idle. */
 export class IdleList<Entry extends Spare> {
-  readonly #used: Entry[] = [];
-  readonly #unused: Entry[] = [];
+  readonly #entries: Entry[] = [];
   readonly #dueOf: (longest: Entry) => number;
   readonly #end: (entry: Entry) => void;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -32,36 +29,28 @@ export class IdleList<Entry extends Spare> {
   }
 
   get length(): number {
-    return this.#used.length + this.#unused.length;
-  }
-
-  /** The one that has been idle for longest. */
-  get longest(): Entry | undefined {
-    const [used] = this.#used;
-    const [unused] = this.#unused;
-    if (used === undefined || unused === undefined) return used ?? unused;
-    return used.idleSince < unused.idleSince ? used : unused;
+    return this.#entries.length;
   }
 
   /** Adds one that has become idle now. */
   add(entry: Entry): void {
-    this.#listOf(entry).push(entry);
+    this.#entries.push(entry);
   }
 
-  /** Takes the one that was used last: it is the warmest. */
+  /** Takes the one that was used last, which is the warmest; one that never was only where there is no other. */
   take(): Entry | undefined {
-    return this.#used.pop() ?? this.#unused.pop();
+    const at = this.#entries.findLastIndex(({ served }) => served > 0);
+    return at < 0 ? this.#entries.pop() : this.#entries.splice(at, 1)[0];
   }
 
   /** Takes one out. */
   remove(entry: Entry): void {
-    const list = this.#listOf(entry);
-    list.splice(list.indexOf(entry), 1);
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
   }
 
   /** Ends those that have been idle for too long, now and when it is time. */
   endDue(): void {
-    for (let { longest } = this; longest !== undefined; { longest } = this) {
+    for (let [longest] = this.#entries; longest !== undefined; [longest] = this.#entries) {
       const due = this.#dueOf(longest);
       const left = due - performance.now();
       if (left === Infinity) return;
@@ -88,9 +77,5 @@ export class IdleList<Entry extends Spare> {
       this.endDue();
     }, Math.ceil(left));
     Deno.unrefTimer(this.#timer);
-  }
-
-  #listOf({ served }: Entry): Entry[] {
-    return served > 0 ? this.#used : this.#unused;
   }
 }
