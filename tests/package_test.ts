@@ -210,7 +210,7 @@ Deno.test("no modules import each other in a circle", () => {
 });
 
 Deno.test("what runs in subprocesses imports nothing of the import map, which theirs need not have", async () => {
-  const entry = new URL("src/workers/inside/process_main.ts", root).href;
+  const entry = new URL("src/workers/process/process_main.ts", root).href;
   const { stdout } = await new Deno.Command(Deno.execPath(), { args: ["info", "--json", entry] })
     .output();
   const { modules } = JSON.parse(text(stdout)) as { modules: Module[] };

@@ -29,7 +29,7 @@ import {
   UDPServer,
   WorkerDiedError,
 } from "@netkit/socketserver";
-import { ProcessWorker } from "../../src/workers/process_worker.ts";
+import { ProcessWorker } from "../../src/workers/process/process_worker.ts";
 import { delay } from "../../src/base/time.ts";
 import { reset, resettable } from "../conversation.ts";
 import {

@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals, assertNotEquals } from "@std/assert";
-import { ProcessWorker } from "../../src/workers/process_worker.ts";
+import { ProcessWorker } from "../../src/workers/process/process_worker.ts";
 import type { Init, Start } from "../../src/channel/messages.ts";
 import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";

@@ -1,8 +1,8 @@
 /**
  * The handler side: loads a handler in a Worker or a subprocess and serves one request after the other with it.
  *
- * This folder is what runs in workers. `thread_main.ts` and `process_main.ts` are started by the main side and call the
- * `Runner`; nothing else imports them. What is loaded in a subprocess may use no package of the import map.
+ * This folder is what runs in workers. `thread_main.ts` and `../process/process_main.ts` are started by the main side and
+ * call the `Runner`; nothing else imports them. What is loaded in a subprocess may use no package of the import map.
  *
  * The runner waits for INIT, answers READY or ERROR, and then for each START runs the handler and answers DONE, until the
  * channel is closed. Between two requests it drops what is still sent for the last one.
@@ -25,7 +25,8 @@ import { FrameReader } from "../../channel/frame_reader.ts";
 import { FrameWriter } from "../../channel/frame_writer.ts";
 import { FRAME, TO_WORKER } from "../../channel/frames.ts";
 import { pack, unpack } from "../../channel/payload.ts";
-import { RemoteDatagramConn, RemoteTransport, type WorkerFrames } from "./remote_sockets.ts";
+import { RemoteDatagramConn } from "./remote_datagram_conn.ts";
+import { RemoteTransport, type WorkerFrames } from "./remote_transport.ts";
 import { RemoteCalls } from "./remote_calls.ts";
 import { type ServerCall, ServerStub } from "./server_stub.ts";
 

@@ -11,7 +11,7 @@ import { Console } from "node:console";
 import { closeSync } from "node:fs";
 import process from "node:process";
 import { Readable } from "node:stream";
-import { CHILD_MARK } from "../process_contract.ts";
+import { CHILD_MARK } from "./process_contract.ts";
 import { type Descriptors, moveDescriptors } from "./process_descriptors.ts";
 import { setImporting } from "../../base/startup.ts";
 

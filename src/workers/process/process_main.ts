@@ -6,12 +6,12 @@
  *
  * @module
  */
-import { ABORT_SIGNAL, closedMark } from "../process_contract.ts";
+import { ABORT_SIGNAL, closedMark } from "./process_contract.ts";
 import { descriptors, exit, isChild, stderr } from "./process_setup.ts";
 import { describeThrown } from "../../base/errors.ts";
 import { ABORT_FAULT } from "../../base/unawaited.ts";
 import { StdioChannel } from "../../channel/stdio.ts";
-import { Runner } from "./runner.ts";
+import { Runner } from "../inside/runner.ts";
 
 const encoder = new TextEncoder();
 

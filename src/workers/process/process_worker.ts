@@ -1,10 +1,13 @@
 /**
  * A subprocess that runs a handler.
  *
+ * This folder is what only subprocesses need: this is the main side of one, and the others but `process_contract.ts` are
+ * what it runs: `process_setup.ts`, the handler's module, and `process_main.ts`, which uses `inside/`.
+ *
  * @module
  */
-import { errorCode, WorkerDiedError } from "../base/errors.ts";
-import { Backoff, delay, settlesWithin } from "../base/time.ts";
+import { errorCode, WorkerDiedError } from "../../base/errors.ts";
+import { Backoff, delay, settlesWithin } from "../../base/time.ts";
 import {
   ABORT_SIGNAL,
   allowsNet,
@@ -13,14 +16,14 @@ import {
   closedMark,
   keptPaths,
 } from "./process_contract.ts";
-import type { ShortageListener } from "./descriptor_gate.ts";
-import type { Init } from "../channel/messages.ts";
-import { PipeChannel } from "../channel/pipe.ts";
-import { FRAME, newKey } from "../channel/frames.ts";
-import { HandlerWorker, type WorkerEnd } from "./worker.ts";
+import type { ShortageListener } from "../descriptor_gate.ts";
+import type { Init } from "../../channel/messages.ts";
+import { PipeChannel } from "../../channel/pipe.ts";
+import { FRAME, newKey } from "../../channel/frames.ts";
+import { HandlerWorker, type WorkerEnd } from "../worker.ts";
 
 /** Never called: puts what a child runs into the module graph, for `deno cache`. */
-export const entryModules = (): Promise<unknown>[] => [import("./inside/process_main.ts")];
+export const entryModules = (): Promise<unknown>[] => [import("./process_main.ts")];
 
 /** How long a child has to load its handler, in milliseconds; then it gets SIGKILL. */
 const START_TIMEOUT = 30_000;
@@ -269,9 +272,9 @@ async function spawn(
         ...childFlags(options.flags, options.memoryLimit ?? null),
       ],
       // Loaded before, the module needs no permission to be imported.
-      ...preload("./inside/process_setup.ts"),
+      ...preload("./process_setup.ts"),
       ...["--preload", init.moduleUrl],
-      ...preload("./inside/process_main.ts"),
+      ...preload("./process_main.ts"),
       ...[init.moduleUrl, CHILD_MARK, ...keptPaths(options.flags)],
     ],
     env: { NO_COLOR: "1", ...options.env }, // what it prints is for a log
