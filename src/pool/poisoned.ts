@@ -99,8 +99,6 @@ export interface PoisonedBoundOptions {
   poisoned: () => number;
   /** Told why nobody can be served any more. */
   onFailure: (error: Error) => void;
-  /** Instead of {@linkcode PATIENCE}. */
-  patience?: number;
 }
 
 /**
@@ -114,7 +112,8 @@ export class PoisonedBound {
   readonly #options: PoisonedBoundOptions;
   #isSaid = false;
   #failureTimer: ReturnType<typeof setTimeout> | undefined;
-  #hasFailed = false;
+  /** Why nobody can be served any more; null where that is not so, or not known yet. */
+  #failure: Error | null = null;
 
   constructor(server: PoisonedHost, options: PoisonedBoundOptions) {
     this.#server = server;
@@ -127,16 +126,16 @@ export class PoisonedBound {
     return Math.max(0, places() - Math.max(0, poisoned() - this.#most));
   }
 
-  /** Why nobody can be served any more; null where that is not so, or not known yet. */
-  get failure(): Error | null {
-    if (!this.#hasFailed || this.left > 0) return null;
-    const count = this.#options.poisoned();
-    return new Error(
-      `Cannot serve: ${count} Workers never awaited, were given up on and still run, and no more are started ('maxPoisoned')`,
-    );
+  /**
+   * Throws where nobody can be served any more.
+   *
+   * @throws {Error} That says why.
+   */
+  check(): void {
+    if (this.#failure !== null) throw this.#failure;
   }
 
-  /** Notes that there are more that are poisoned and still run, or fewer. */
+  /** Notes that there are more that are poisoned and still run, or fewer, or other settings. */
   note(): void {
     const count = this.#options.poisoned();
     if (count === 0) this.#isSaid = false;
@@ -144,17 +143,19 @@ export class PoisonedBound {
     if (this.left > 0) {
       clearTimeout(this.#failureTimer);
       this.#failureTimer = undefined;
-      this.#hasFailed = false;
+      this.#failure = null;
     } else if (this.#failureTimer === undefined) {
-      this.#failureTimer = setTimeout(() => this.#fail(), this.#options.patience ?? PATIENCE);
+      this.#failureTimer = setTimeout(() => this.#fail(), PATIENCE);
       Deno.unrefTimer(this.#failureTimer);
     }
   }
 
   #fail(): void {
-    this.#hasFailed = true;
-    const { failure } = this; // null where a setting has made room meanwhile
-    if (failure !== null) this.#options.onFailure(failure);
+    const count = this.#options.poisoned();
+    this.#failure = new Error(
+      `Cannot serve: ${count} Workers never awaited, were given up on and still run, and no more are started ('maxPoisoned')`,
+    );
+    this.#options.onFailure(this.#failure);
   }
 
   get #most(): number {

@@ -72,8 +72,8 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   readonly #gate: AcceptGate;
   /** For the lines of Workers, of which each has its own limits. */
   readonly #lines = new KindLimit();
-  /** Resolves when the run under way is to end; rejects with what ends it. */
-  #stopped = Promise.withResolvers<void>();
+  /** Resolves when the run under way is to end, and rejects with what ends it; null without one. */
+  #stopped: PromiseWithResolvers<void> | null = null;
   /** Resolves when the Workers have drained; null before that begins. */
   #drained: Promise<DrainResult> | null = null;
   /** Resolves when a drain has closed the listener; null before one begins. */
@@ -116,25 +116,26 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   ): Promise<void> {
     this.hooks.run = run;
     const { promise: stopped } = this.#stopped = Promise.withResolvers<void>();
-    stopped.catch(() => {}); // when it rejects, a tick may be under way
+    stopped.catch(() => {}); // when it rejects, a tick may be under way, or the Workers stop already
     try {
       if (run.stopping) return;
       this.supervisor.serve();
       if (tick === null || limit === null) await stopped;
       else while (!await settlesWithin(stopped, limit)) await tick();
     } finally {
+      this.#stopped = null;
       // Whoever drains or closes says to the Workers what to do.
       await (this.#drained ?? this.#closing ?? this.supervisor.stop());
     }
   }
 
   stop(): void {
-    this.#stopped.resolve();
+    this.#stopped?.resolve();
   }
 
-  /** Ends the run, and with it `serveForever()`, by an error. */
+  /** Ends the run under way, if any, and with it `serveForever()`, by an error. */
   fail(error: unknown): void {
-    this.#stopped.reject(error);
+    this.#stopped?.reject(error);
   }
 
   limitDrain(timeout: number): void {

@@ -140,7 +140,10 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
 
     static {
       defineSettings<PoolOptions, PoolServer>(this, SETTINGS, {
-        onSet: (server) => server.#loop.limit(server.#limits()),
+        onSet(server) {
+          server.#bound.note();
+          server.#loop.limit(server.#limits());
+        },
       });
     }
 
@@ -150,8 +153,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
 
     override async serveForever(options?: ServeOptions): Promise<void> {
       this.checkSettings();
-      const { failure } = this.#bound;
-      if (failure !== null) throw failure;
+      this.#bound.check();
       await super.serveForever(options);
     }
 

@@ -93,7 +93,7 @@ export function remoteMixIn<Server extends AnyServer, Worker extends HandlerWork
 
     override async handleRequest(): Promise<void> {
       this.checkSettings(); // before any worker starts
-      await this.#executor.handleOne(() => super.handleRequest());
+      await this.#executor.handleOne(() => super.handleRequest(), () => void this.shutdown());
     }
 
     override async finishRequest(request: unknown, clientAddress: SocketAddress): Promise<void> {

@@ -203,7 +203,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         this.#threads = new ThreadLoop(host, usual, {
           handler: this.#executor.handler,
           whyRelay: () => whyRelay(host, ThreadingServer.prototype, Base.prototype),
-          relay: (loop) => this.#executor.handleOne(loop),
+          relay: (loop) => this.#executor.handleOne(loop, () => void this.shutdown()),
           size: () => this.#bound.left,
           onEnd: () => this.#executor.limitChanged(),
           onPoisoned,
@@ -219,7 +219,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     static {
       defineSettings<OwnOptions, ThreadingServer>(this, SETTINGS, {
         onSet(server) {
-          server.#executor.limitChanged();
+          server.#poisonedChanged();
           server.#threads?.limit();
           admitMore(server);
         },
@@ -259,14 +259,14 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
       this.checkSettings(); // before any worker starts
-      const failure = this.#bound.failure;
-      if (failure !== null) throw failure;
+      this.#bound.check();
       if (!this.#threads?.decide()) await super.serveForever(options);
       else await (Base.prototype as AnyServer).serveForever.call(this, options);
     }
 
     override async handleRequest(): Promise<void> {
       this.checkSettings();
+      this.#bound.check();
       this.#threads?.noteRelay();
       await super.handleRequest();
     }

@@ -184,22 +184,35 @@ export class Executor<W extends HandlerWorker> {
     options: ServeOptions,
     loop: (options: ServeOptions) => Promise<void>,
   ): Promise<void> {
-    const failure = new AbortController();
     const { signal } = options;
-    const signals = signal === undefined ? [failure.signal] : [failure.signal, signal];
+    await this.#run(true, (failure) => {
+      const signals = signal === undefined ? [failure] : [failure, signal];
+      return loop({ ...options, signal: AbortSignal.any(signals) });
+    });
+  }
+
+  /**
+   * Runs a loop of the server that serves one request.
+   *
+   * @param stop Ends it.
+   * @throws {unknown} Why nobody can be served any more, where that comes out meanwhile.
+   */
+  async handleOne(loop: () => Promise<void>, stop: () => void): Promise<void> {
+    await this.#run(false, (failure) => {
+      failure.addEventListener("abort", stop);
+      return loop();
+    });
+  }
+
+  async #run(forever: boolean, loop: (failure: AbortSignal) => Promise<void>): Promise<void> {
+    const failure = new AbortController();
     this.#loops.add(failure);
     try {
-      const forLoop = { ...options, signal: AbortSignal.any(signals) };
-      await this.#pool.during(true, () => loop(forLoop));
+      await this.#pool.during(forever, () => loop(failure.signal));
     } finally {
       this.#loops.delete(failure);
     }
     failure.signal.throwIfAborted();
-  }
-
-  /** Runs a loop of the server that serves one request. */
-  async handleOne(loop: () => Promise<void>): Promise<void> {
-    await this.#pool.during(false, loop);
   }
 
   /**

@@ -139,13 +139,13 @@ export abstract class Supervisor<Worker extends Supervised> {
   }
 
   async #lookForExits(): Promise<void> {
-    const before = this.poisoned;
+    let hasExited = false;
     for (const worker of this.#poisoned) {
-      if (await worker.hasExited()) this.#poisoned.delete(worker);
+      if (await worker.hasExited()) hasExited = this.#poisoned.delete(worker);
     }
     this.#exitTimer = undefined;
     this.#lookLater();
-    if (this.poisoned === before) return;
+    if (!hasExited) return;
     this.poisonedChanged();
     this.fill();
   }

@@ -512,6 +512,23 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
   ]);
 });
 
+/** Has the time in which a server without a place waits for one pass at once, or after `gate`, and tells when it has. */
+const WITHOUT_PATIENCE = `
+  const { setTimeout: later } = globalThis;
+  const passed = Promise.withResolvers<void>();
+  let gate = Promise.resolve();
+  globalThis.setTimeout = (callback, time, ...args) => {
+    if (time !== 30_000) return later(callback, time, ...args);
+    return later(() => gate.then(() => {
+      callback();
+      passed.resolve();
+    }));
+  };
+`;
+/** What it says then. */
+const NOBODY = "Cannot serve: 1 Workers never awaited, were given up on and still run, " +
+  "and no more are started ('maxPoisoned')";
+
 /** Each with one Worker. */
 const MADE = {
   "threads that accept":
@@ -570,9 +587,7 @@ for (const [how, made] of Object.entries(MADE)) {
   Deno.test(`serveForever() of ${how} rejects when all Workers there may be are given up on and go on, and does not begin again`, async () => {
     const lines = await poison(`
       const options = { maxPoisoned: 0, requestTimeout: 300, logger: { ...logger, error() {} } };
-      // The time that the server waits for one of them to end passes at once.
-      const { setTimeout: later } = globalThis;
-      globalThis.setTimeout = (callback, time, ...args) => later(callback, time === 30_000 ? 0 : time, ...args);
+      ${WITHOUT_PATIENCE}
       const server = ${made};
       server.handleError = () => {};
       const serving = server.serveForever();
@@ -582,8 +597,62 @@ for (const [how, made] of Object.entries(MADE)) {
         console.log(await served.then(() => "served", (error) => error.message));
       }
     `);
-    const message =
-      "Cannot serve: 1 Workers never awaited, were given up on and still run, and no more are started ('maxPoisoned')";
-    assertEquals(lines, [message, message]);
+    assertEquals(lines, [NOBODY, NOBODY]);
+  });
+
+  Deno.test(`a program goes on when ${how} have no place left after their server has drained`, async () => {
+    const lines = await poison(`
+      const options = { maxPoisoned: 0, requestTimeout: 300, logger: { ...logger, error() {} } };
+      ${WITHOUT_PATIENCE}
+      const server = ${made};
+      server.handleError = () => {};
+      const drained = Promise.withResolvers<void>();
+      gate = drained.promise;
+      const serving = server.serveForever();
+      void ask("spin", 8).catch(() => {});
+      await until(() => server.stats().workers!.poisoned === 1);
+      await server.drain({ timeout: 100 });
+      await serving;
+      drained.resolve();
+      await passed.promise;
+      console.log(server.state, await new Promise((resolve) => setTimeout(resolve, 20, "goes on")));
+    `);
+    assertEquals(lines, ["closed goes on"]);
+  });
+
+  Deno.test(`a server with ${how} rejects, too, when it has fewer places than are poisoned`, async () => {
+    const lines = await poison(`
+      const options = { maxPoisoned: 2, requestTimeout: 300, logger: { ...logger, error() {} } };
+      ${WITHOUT_PATIENCE}
+      const server = ${made};
+      const places = "workers" in server ? "workers" : "maxThreads";
+      server[places] = 2;
+      server.handleError = () => {};
+      const serving = server.serveForever();
+      while (server.stats().workers!.poisoned < 2) await ask("spin", 8).catch(() => {});
+      server.maxPoisoned = 1; // one place is left
+      console.log(await Promise.race([serving, new Promise((resolve) => setTimeout(resolve, 50, "goes on"))]));
+      server[places] = 1;
+      console.log(await serving.catch((error) => error.message));
+    `);
+    assertEquals(lines, ["goes on", NOBODY.replace("1", "2")]);
   });
 }
+
+Deno.test("ThreadingMixIn.handleRequest() rejects when all Workers there may be are given up on and go on", async () => {
+  const lines = await poison(`
+    const options = { maxPoisoned: 0, requestTimeout: 300, logger: { ...logger, error() {} } };
+    ${WITHOUT_PATIENCE}
+    const server = new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 });
+    server.handleError = () => {};
+    void ask("spin", 8).catch(() => {});
+    for (let n = 0; n < 2; n++) {
+      try {
+        while (true) await server.handleRequest();
+      } catch (error) {
+        console.log(error.message);
+      }
+    }
+  `);
+  assertEquals(lines, [NOBODY, NOBODY]);
+});
