@@ -11,7 +11,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { type StreamSocket, TCPServer } from "@netkit/socketserver";
+import { StreamSocket, TCPServer } from "@netkit/socketserver";
 import { assertSame, child, converse, RecordingServer } from "../conversation.ts";
 import {
   bytes,
@@ -231,6 +231,27 @@ Deno.test("StreamSocket.timeout that a write ran into fails all later writes at 
     }
     done.resolve();
   }, () => done.promise);
+});
+
+Deno.test("fault 1: StreamSocket.timeout gives the bytes of a write back when the system has let go of them", async () => {
+  using listener = Deno.listen(LOOPBACK);
+  using _client = await Deno.connect({ ...LOOPBACK, port: listener.addr.port });
+  const conn = await listener.accept();
+  const { write } = conn;
+  let held = 0;
+  conn.write = async (p) => {
+    held++;
+    try {
+      return await write.call(conn, p);
+    } finally {
+      held--;
+    }
+  };
+  using socket = new StreamSocket(conn);
+  socket.timeout = 20;
+  const failed = await socket.sendAll(new Uint8Array(64 * MIB)).catch((error) => [error, held]);
+  assertInstanceOf(failed![0], Deno.errors.TimedOut);
+  assertEquals(failed![1], 0);
 });
 
 Deno.test("StreamSocket.timeout that a write ran into lets the server close the connection", async () => {
