@@ -5,6 +5,7 @@
  * another terminal.
  */
 import { parseArgs } from "@std/cli";
+import { formatBytes } from "@netkit/socketserver";
 
 if (import.meta.main) {
   const { port, _: words } = parseArgs(Deno.args, {
@@ -18,8 +19,8 @@ if (import.meta.main) {
   await conn.write(new TextEncoder().encode(`${data}\n`));
 
   // Receive all that the server sends until it closes the connection
-  const received = await new Response(conn.readable).text();
+  const received = await new Response(conn.readable).bytes();
 
   console.log("Sent:    ", data);
-  console.log("Received:", received);
+  console.log("Received:", formatBytes(received));
 }

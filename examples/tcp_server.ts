@@ -6,7 +6,7 @@
 import { parseArgs } from "@std/cli";
 import {
   BaseRequestHandler,
-  formatText,
+  formatBytes,
   type StreamSocket,
   type TCPAddr,
   TCPServer,
@@ -26,8 +26,9 @@ class MyTCPHandler extends BaseRequestHandler<StreamSocket, TCPAddr> {
       if (piece.length === 0) break; // the client says no more
       data += decoder.decode(piece, { stream: true });
     }
+    data = data.trimEnd();
     console.log(`${this.clientAddress.hostname} wrote:`);
-    console.log(formatText(data.trimEnd())); // one line, and nothing in it that steers a terminal
+    console.log(formatBytes(new TextEncoder().encode(data))); // as Python prints b'…'
     // just send back the same data, but upper-cased
     await this.request.sendAll(data.toUpperCase());
     // after we return, the socket will be closed

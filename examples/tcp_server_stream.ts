@@ -5,7 +5,7 @@
  * terminal.
  */
 import { parseArgs } from "@std/cli";
-import { formatText, StreamRequestHandler, type TCPAddr, TCPServer } from "@netkit/socketserver";
+import { formatBytes, StreamRequestHandler, type TCPAddr, TCPServer } from "@netkit/socketserver";
 
 class MyTCPHandler extends StreamRequestHandler<TCPAddr> {
   override async handle(): Promise<void> {
@@ -14,7 +14,7 @@ class MyTCPHandler extends StreamRequestHandler<TCPAddr> {
     // We limit ourselves to 10000 bytes to avoid abuse by the sender.
     const data = new TextDecoder().decode(await this.rfile.readline(10_000)).trimEnd();
     console.log(`${this.clientAddress.hostname} wrote:`);
-    console.log(formatText(data)); // one line, and nothing in it that steers a terminal
+    console.log(formatBytes(new TextEncoder().encode(data))); // as Python prints b'…'
     // Likewise, this.wfile is a file-like object used to write back to the client
     await this.wfile.write(data.toUpperCase());
   }

@@ -5,6 +5,7 @@
  * runs in another terminal.
  */
 import { parseArgs } from "@std/cli";
+import { formatBytes } from "@netkit/socketserver";
 
 if (import.meta.main) {
   const { port, _: words } = parseArgs(Deno.args, {
@@ -22,5 +23,5 @@ if (import.meta.main) {
   socket.close();
 
   console.log("Sent:    ", data);
-  console.log("Received:", new TextDecoder().decode(received));
+  console.log("Received:", formatBytes(received));
 }

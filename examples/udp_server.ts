@@ -8,7 +8,7 @@ import { parseArgs } from "@std/cli";
 import {
   BaseRequestHandler,
   type DatagramRequest,
-  formatText,
+  formatBytes,
   type UDPAddr,
   UDPServer,
 } from "@netkit/socketserver";
@@ -19,7 +19,7 @@ class MyUDPHandler extends BaseRequestHandler<DatagramRequest, UDPAddr> {
     const [packet, socket] = this.request;
     const data = new TextDecoder().decode(packet).trim();
     console.log(`${this.clientAddress.hostname} wrote:`);
-    console.log(formatText(data)); // one line, and nothing in it that steers a terminal
+    console.log(formatBytes(new TextEncoder().encode(data))); // as Python prints b'…'
     // The client's address must be given explicitly, for there is no connection
     await socket.sendTo(new TextEncoder().encode(data.toUpperCase()), this.clientAddress);
   }

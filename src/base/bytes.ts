@@ -34,7 +34,7 @@ function typeName(value: unknown): string {
 
 /** How many bytes are written when nobody says. */
 const MAX_BYTES = 200;
-const NAMED = new Map([[9, "\\t"], [10, "\\n"], [13, "\\r"], [34, '\\"'], [92, "\\\\"]]);
+const NAMED = new Map([[9, "\\t"], [10, "\\n"], [13, "\\r"], [92, "\\\\"]]);
 
 /**
  * Writes bytes for a log or a message, as Python prints them: printable ASCII as it is, line ends and the like as `\n`,
@@ -42,7 +42,7 @@ const NAMED = new Map([[9, "\\t"], [10, "\\n"], [13, "\\r"], [34, '\\"'], [92, "
  *
  * @param bytes What to write.
  * @param max How many of them are written at the most.
- * @returns `b"…"`, and how many bytes there are where those are more than `max`.
+ * @returns `b'…'`, and how many bytes there are where those are more than `max`.
  *
  * @example Log what a client sent
  * ```ts
@@ -50,16 +50,19 @@ const NAMED = new Map([[9, "\\t"], [10, "\\n"], [13, "\\r"], [34, '\\"'], [92, "
  * import { assertEquals } from "@std/assert";
  *
  * const data = new TextEncoder().encode("Hello\n\x1b[2J");
- * assertEquals(formatBytes(data), String.raw`b"Hello\n\x1b[2J"`);
- * assertEquals(formatBytes(data, 5), 'b"Hello"… (10 bytes)');
+ * assertEquals(formatBytes(data), String.raw`b'Hello\n\x1b[2J'`);
+ * assertEquals(formatBytes(data, 5), "b'Hello'… (10 bytes)");
  * ```
  */
 export function formatBytes(bytes: Uint8Array, max: number = MAX_BYTES): string {
-  const shown = Array.from(bytes.subarray(0, max), (byte) => {
-    const isPrintable = byte >= 32 && byte < 127;
+  const shown = bytes.subarray(0, max);
+  const quote = shown.includes(39) && !shown.includes(34) ? '"' : "'";
+  const text = Array.from(shown, (byte) => {
+    const character = String.fromCharCode(byte);
+    if (character === quote) return `\\${quote}`;
     return NAMED.get(byte) ??
-      (isPrintable ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, "0")}`);
+      (byte >= 32 && byte < 127 ? character : `\\x${byte.toString(16).padStart(2, "0")}`);
   });
   const more = bytes.length > max ? `… (${bytes.length} bytes)` : "";
-  return `b"${shown.join("")}"${more}`;
+  return `b${quote}${text.join("")}${quote}${more}`;
 }

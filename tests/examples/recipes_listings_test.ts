@@ -192,10 +192,9 @@ const documentation: Listing[] = [
   },
 ];
 
-/** Makes output comparable: quotes, addresses, and what differs from run to run. */
+/** Makes output comparable: addresses, and what differs from run to run. */
 function normal(output: string): string[] {
   return output
-    .replace(/\bb'([^']*)'|(?:\bb)?"([^"]*)"/g, "$1$2")
     .replace(/\('(127\.0\.0\.1)', \d+\)/g, "$1:46923")
     .replace(/127\.0\.0\.1:\d+/g, "127.0.0.1:46923")
     .replace(/\b(?:Main)?Thread(?:-\d+)?\b/g, "THREAD")
