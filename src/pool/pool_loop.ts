@@ -21,7 +21,7 @@ import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { AcceptGate } from "../workers/descriptor_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
 import { DistantHooks, type HookHost } from "./distant_hooks.ts";
-import type { PoolInit, PoolLimits, PoolSettings } from "./pool_messages.ts";
+import type { PoolInit, PoolSettings } from "./pool_messages.ts";
 import type { PoolSupervisor, PoolSupervisorOptions } from "./pool_supervisor.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 
@@ -102,11 +102,6 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
 
   stats(state: ServerState): ServerStats {
     return { state, ...this.supervisor.stats() };
-  }
-
-  /** Has the Workers take over limits that have changed. */
-  limit(limits: PoolLimits): void {
-    this.supervisor.limit(limits);
   }
 
   async serve(

@@ -44,12 +44,13 @@ export interface ThreadLoopOptions
 
 /** Has the Workers of a threading server accept, or else leaves that to the usual loop. */
 export class ThreadLoop implements ServingLoop {
+  /** Has Workers serve that accept by themselves. */
+  readonly direct: PoolLoop<ThreadSupervisor>;
   /** How this run is served, or the last one was. */
   #mode: ThreadingMode = { way: "relay", reason: "it has not served yet" };
   readonly #server: ThreadHost;
   readonly #options: ThreadLoopOptions;
   readonly #usual: ServingLoop;
-  readonly #direct: PoolLoop<ThreadSupervisor>;
   /** Why no Worker can be started. */
   #failure: { error: unknown } | null = null;
   /** Whether the usual loop has ever accepted. */
@@ -61,7 +62,7 @@ export class ThreadLoop implements ServingLoop {
     this.#usual = usual;
     const { handler, size, onPoisoned, onEnd } = options;
     const turns = new AcceptTurns();
-    this.#direct = new PoolLoop(server, {
+    this.direct = new PoolLoop(server, {
       ...{ kind: "Worker", handler, size, onPoisoned },
       init: () => ({
         address: sharedAddresses.get(server.socket)!,
@@ -81,19 +82,20 @@ export class ThreadLoop implements ServingLoop {
           spare: () => Math.min(server.minSpareThreads, server.maxThreads),
           onFailure: (error) => {
             this.#failure = { error };
-            this.#direct.stop();
+            this.direct.stop();
           },
           onDeath: (worker, end) => void this.#tell(diedError(worker, end), worker),
         }),
     });
   }
 
-  get #supervisor(): ThreadSupervisor {
-    return this.#direct.supervisor;
+  /** What keeps the Workers that accept by themselves. */
+  get supervisor(): ThreadSupervisor {
+    return this.direct.supervisor;
   }
 
   get busy(): boolean {
-    return this.#direct.busy || this.#usual.busy;
+    return this.direct.busy || this.#usual.busy;
   }
 
   get stopsAtOnce(): boolean {
@@ -104,29 +106,9 @@ export class ThreadLoop implements ServingLoop {
     return this.#usual.closesLast;
   }
 
-  /** How many Workers there are that accept by themselves. */
-  get alive(): number {
-    return this.#supervisor.alive;
-  }
-
-  /** How many of those were given up on and still run. */
-  get poisoned(): number {
-    return this.#supervisor.poisoned;
-  }
-
-  /** Ends the run of Workers that accept by themselves, and with it `serveForever()`, by an error. */
-  fail(error: unknown): void {
-    this.#direct.fail(error);
-  }
-
-  /** To be called when there may be more Workers than before. */
-  limitChanged(): void {
-    this.#supervisor.limitChanged();
-  }
-
   /** Has the Workers take over limits that have changed. */
   limit(): void {
-    this.#supervisor.limit(this.#limits());
+    this.supervisor.limit(this.#limits());
   }
 
   /** How the server serves, or would. */
@@ -169,7 +151,7 @@ export class ThreadLoop implements ServingLoop {
 
   #limits(): PoolLimits {
     const { requestTimeout, maxRequestsPerThread: maxRequests, threadIdleTimeout } = this.#server;
-    const { run } = this.#supervisor;
+    const { run } = this.supervisor;
     const thread = { run, maxRequests, idleTimeout: threadIdleTimeout };
     return { maxConnections: 1, requestTimeout, thread };
   }
@@ -190,10 +172,10 @@ export class ThreadLoop implements ServingLoop {
   ): Promise<void> {
     if (!this.#isDirect) return await this.#usual.serve(run, limit, tick);
     this.#failure = null;
-    await this.#direct.serve(run, limit, tick);
+    await this.direct.serve(run, limit, tick);
     if (this.#failure === null || run.stopping) return;
     const { error } = this.#failure;
-    if (!this.#supervisor.isProven) throw error;
+    if (!this.supervisor.isProven) throw error;
     // Clients are told then, who would wait in the queue; and who comes may make another try.
     this.#note({ way: "relay", reason: `no Worker can be started: ${oneLine(error)}` });
     await this.#options.relay(() => this.#usual.serve(run, limit, tick));
@@ -201,7 +183,7 @@ export class ThreadLoop implements ServingLoop {
 
   stats(state: ServerState): ServerStats {
     const usual = this.#usual.stats(state);
-    const direct = this.#supervisor.stats();
+    const direct = this.supervisor.stats();
     const sum = { ...usual, acceptErrors: { ...usual.acceptErrors }, workers: direct.workers! };
     for (
       const name of ["accepted", "active", "completed", "failed", "rejected", "aborted"] as const
@@ -214,18 +196,18 @@ export class ThreadLoop implements ServingLoop {
   }
 
   stop(run: Run): void {
-    this.#direct.stop();
+    this.direct.stop();
     this.#usual.stop(run);
   }
 
   limitDrain(timeout: number): void {
-    this.#direct.limitDrain(timeout);
+    this.direct.limitDrain(timeout);
     this.#usual.limitDrain(timeout);
   }
 
   /** The Workers serve what they have; what waits in the queue is for the usual loop. */
   async drain(drain: Drain): Promise<DrainResult> {
-    const drained = this.#supervisor.drain();
+    const drained = this.supervisor.drain();
     if (this.#isDirect && drain.run !== null) {
       drain.run.stopping = true;
       this.stop(drain.run);
@@ -239,23 +221,18 @@ export class ThreadLoop implements ServingLoop {
 
   async close(): Promise<void> {
     // They have let go of the port when nobody waits for clients any more.
-    await this.#supervisor.close();
+    await this.supervisor.close();
     await this.#usual.close();
   }
 
   async idle(): Promise<void> {
-    await Promise.all([this.#direct.idle(), this.#usual.idle()]);
-  }
-
-  /** Ends the Workers that accept by themselves, and with them what they serve. */
-  terminate(): void {
-    this.#supervisor.terminate();
+    await Promise.all([this.direct.idle(), this.#usual.idle()]);
   }
 
   /** Tells of a request whose Worker cannot do that any more. */
   async #tell(error: unknown, worker: PoolWorker, ofClient = false): Promise<void> {
     try {
-      await this.#direct.hooks.tell(error, worker.record.ends(), ofClient);
+      await this.direct.hooks.tell(error, worker.record.ends(), ofClient);
     } catch (second) {
       logTo(this.#server.logger, "error", "Cannot handle error: handleError() failed with", second);
     }

@@ -197,7 +197,7 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
     static {
       defineSettings<OwnOptions, ForkingServer>(this, SETTINGS, {
         onSet(server) {
-          server.#executor.limitChanged();
+          server.#executor.pool.fill();
           admitMore(server);
         },
       });

@@ -142,7 +142,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
       defineSettings<PoolOptions, PoolServer>(this, SETTINGS, {
         onSet(server) {
           server.#bound.note();
-          server.#loop.limit(server.#limits());
+          server.#loop.supervisor.limit(server.#limits());
         },
       });
     }

@@ -170,10 +170,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
     #threads: ThreadLoop | null = null;
     readonly #bound = new PoisonedBound(this as PoisonedHost, {
       places: () => this.maxThreads,
-      poisoned: () => this.#executor.poisoned + (this.#threads?.poisoned ?? 0),
+      poisoned: () => this.#executor.pool.poisoned + (this.#threads?.supervisor.poisoned ?? 0),
       onFailure: (error) => {
         this.#executor.fail(error);
-        this.#threads?.fail(error);
+        this.#threads?.direct.fail(error);
       },
     });
 
@@ -191,7 +191,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           const reserve = () => Math.min(this.maxThreads - this.#executor.active.size, MAX_RESERVE);
           return ThreadWorker.start(init, { ...conditions, reserve, onAbortFault });
         },
-        max: () => Math.max(0, this.#bound.left - (this.#threads?.alive ?? 0)),
+        max: () => Math.max(0, this.#bound.left - (this.#threads?.supervisor.alive ?? 0)),
         minSpare: () => this.minSpareThreads,
         idleTimeout: () => this.threadIdleTimeout,
         maxRequests: () => this.maxRequestsPerThread,
@@ -205,15 +205,15 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           whyRelay: () => whyRelay(host, ThreadingServer.prototype, Base.prototype),
           relay: (loop) => this.#executor.handleOne(loop, () => void this.shutdown()),
           size: () => this.#bound.left,
-          onEnd: () => this.#executor.limitChanged(),
+          onEnd: () => this.#executor.pool.fill(),
           onPoisoned,
         }));
     }
 
     #poisonedChanged(): void {
       this.#bound.note();
-      this.#executor.limitChanged();
-      this.#threads?.limitChanged();
+      this.#executor.pool.fill();
+      this.#threads?.supervisor.fill();
     }
 
     static {
@@ -278,7 +278,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         if (this.daemonThreads) {
           this.#executor.end();
           for (const worker of this.#executor.active) worker.kill();
-          this.#threads?.terminate();
+          this.#threads?.supervisor.terminate();
         }
       }
     }

@@ -75,7 +75,8 @@ export interface StartConditions {
 /** Serves a server's requests in the workers of a pool of its own. */
 export class Executor<W extends HandlerWorker> {
   readonly #options: ExecutorOptions<W>;
-  readonly #pool: WorkerPool<W>;
+  /** The workers. */
+  readonly pool: WorkerPool<W>;
   readonly #gate: AcceptGate;
   readonly #exitLines = new KindLimit();
   readonly #contexts: ContextSource;
@@ -100,10 +101,10 @@ export class Executor<W extends HandlerWorker> {
     });
     const { signal } = this.#closing;
     const isFirst = () => {
-      const { spare, busy } = this.#pool.stats();
+      const { spare, busy } = this.pool.stats();
       return spare + busy === 0;
     };
-    this.#pool = new WorkerPool({
+    this.pool = new WorkerPool({
       ...options,
       start: () => {
         const conditions = { signal, isFirst, shortage: this.#gate.listener() };
@@ -133,23 +134,13 @@ export class Executor<W extends HandlerWorker> {
     return this.#noneLeft.promise;
   }
 
-  /** How many workers were given up on that cannot be ended, and still run. */
-  get poisoned(): number {
-    return this.#pool.stats().poisoned;
-  }
-
   /** What a server with these workers has as its `stats()`. */
   stats(server: ServerStats): ServerStats {
-    const workers = this.#pool.stats();
+    const workers = this.pool.stats();
     for (const [name, count] of Object.entries(server.workers ?? {})) {
       workers[name as keyof WorkerStats] += count;
     }
     return { ...server, workers };
-  }
-
-  /** To be called when there may be more workers than before, for the requests that wait for one. */
-  limitChanged(): void {
-    this.#pool.limitChanged();
   }
 
   /**
@@ -162,7 +153,7 @@ export class Executor<W extends HandlerWorker> {
 
   /** How many of the server's requests wait for a worker. */
   waiting({ active }: ServerStats): number {
-    return active - this.#pool.stats().busy;
+    return active - this.pool.stats().busy;
   }
 
   /**
@@ -208,7 +199,7 @@ export class Executor<W extends HandlerWorker> {
     const failure = new AbortController();
     this.#loops.add(failure);
     try {
-      await this.#pool.during(forever, () => loop(failure.signal));
+      await this.pool.during(forever, () => loop(failure.signal));
     } finally {
       this.#loops.delete(failure);
     }
@@ -225,7 +216,6 @@ export class Executor<W extends HandlerWorker> {
     request: unknown,
     clientAddress: SocketAddress,
   ): Promise<void> {
-    const pool = this.#pool;
     // All that may fail comes before the lease, which must be given back.
     const remote = await describe(server, this.#contexts, request, clientAddress);
     if (remote.signal === ENDED) {
@@ -245,9 +235,8 @@ export class Executor<W extends HandlerWorker> {
         if (!relay.untaken || left === 0) throw error;
       } finally {
         this.#active.delete(worker);
-        if (relay.poisoned) {
-          pool.poison(worker);
-        } else pool.release(worker, relay.reusable);
+        if (relay.poisoned) this.pool.poison(worker);
+        else this.pool.release(worker, relay.reusable);
       }
     }
   }
@@ -260,7 +249,7 @@ export class Executor<W extends HandlerWorker> {
   /** Waits for a worker, but not for longer than the client is there. */
   async #lease(remote: RemoteRequest): Promise<W> {
     const { client, signal } = remote;
-    if ("packet" in client || this.#pool.hasSpare) return await this.#pool.lease(signal);
+    if ("packet" in client || this.pool.hasSpare) return await this.pool.lease(signal);
     const gone = new AbortController();
     const reads = internals.reads(client);
     const bytes = new Uint8Array(LOOK_BYTES);
@@ -277,7 +266,7 @@ export class Executor<W extends HandlerWorker> {
     remote.look.catch((error) => gone.abort(error));
     try {
       const either = AbortSignal.any([signal, gone.signal]);
-      return await this.#pool.lease(either, () => this.#mute.has(gone));
+      return await this.pool.lease(either, () => this.#mute.has(gone));
     } catch (error) {
       throw error === gone.signal.reason ? noteSource(error, client) : error;
     } finally {
@@ -296,7 +285,7 @@ export class Executor<W extends HandlerWorker> {
   /** Whether a client may be accepted beside what the next worker needs. */
   #hasRoom(): boolean {
     const { hasRoom, maxRequests, handler } = this.#options;
-    const { spare, busy } = this.#pool.stats();
+    const { spare, busy } = this.pool.stats();
     const staying = maxRequests() === 0 ? spare + busy : 0; // they serve who waits, one after the other
     return hasRoom === undefined || staying > 0 || hasRoom(handler.init.moduleUrl, busy);
   }
@@ -317,7 +306,7 @@ export class Executor<W extends HandlerWorker> {
   /** Gives no workers any more: ends the idle ones at once, the others when their requests have ended. */
   end(): void {
     clearTimeout(this.#closeTimer);
-    void this.#pool.close().then(this.#noneLeft.resolve); // it never rejects
+    void this.pool.close().then(this.#noneLeft.resolve); // it never rejects
     this.#closing.abort();
   }
 }

@@ -76,13 +76,8 @@ export abstract class Supervisor<Worker extends Supervised> {
     return this.coming.size + this.up.size;
   }
 
-  /** To be called when there may be more workers than before, so that who waits for one need not wait for another's end. */
-  limitChanged(): void {
-    this.fill();
-  }
-
   /** Starts what is missing, as far as failures allow. To be called whenever there may be more to do. */
-  protected fill(): void {
+  fill(): void {
     while (this.isWanted && !this.backoff.pausing) {
       const missing = this.missing();
       const most = this.backoff.failures > 0 ? Math.min(missing, 1) : missing;
