@@ -4,20 +4,21 @@
  * @module
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { WorkerDiedError } from "@netkit/socketserver";
+import { StreamSocket, WorkerDiedError } from "@netkit/socketserver";
 import { formatAddress } from "../../src/base/address.ts";
 import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
 import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
 import type { Wait } from "../../src/channel/messages.ts";
 import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
-import { FRAME, TO_WORKER } from "../../src/channel/frames.ts";
+import { FRAME, HEADER_BYTES, TO_WORKER } from "../../src/channel/frames.ts";
 import { pack } from "../../src/channel/payload.ts";
+import { PipeChannel } from "../../src/channel/pipe.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { HandlerWorker, type WorkerEnd } from "../../src/workers/worker.ts";
 import { DatagramCommandHandler } from "../handlers.ts";
-import { bytes, text, until } from "../harness.ts";
+import { bytes, LOOPBACK, text, until } from "../harness.ts";
 
 const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
 
@@ -182,6 +183,61 @@ class RawUnit extends LocalWorker {
     return this.others;
   }
 }
+
+/** A worker whose pipe takes the request, and keeps the first that comes of the client. */
+class KeepingWorker extends HandlerWorker {
+  readonly name = "keeping worker";
+  readonly reusableAfterAbort = false;
+  readonly canKill = true;
+  readonly ended: Promise<WorkerEnd>;
+  readonly kept: Promise<Uint8Array>;
+  readonly kill: () => void;
+
+  constructor() {
+    const ended = Promise.withResolvers<WorkerEnd>();
+    const kept = Promise.withResolvers<Uint8Array>();
+    const stdin = new WritableStream<Uint8Array>({
+      write(frame) {
+        if (frame[0] !== FRAME.DATA) return;
+        kept.resolve(frame);
+        return new Promise(() => {});
+      },
+    });
+    const channel = new PipeChannel({ stdin, stdout: new ReadableStream({ type: "bytes" }) });
+    super(channel);
+    this.ended = ended.promise;
+    this.kept = kept.promise;
+    this.kill = () => {
+      channel.close();
+      ended.resolve({ code: null, signal: "SIGKILL" });
+    };
+  }
+
+  abort(): void {}
+  clearAbort(): void {}
+  close(): void {}
+}
+
+Deno.test("fault 3: Relay.run() leaves bytes alone that a worker's pipe may still hold", async () => {
+  using listener = Deno.listen(LOOPBACK);
+  const kept: Uint8Array[] = [];
+  for (const said of ["of the first client", "of the second one"]) {
+    using conn = await Deno.connect({ ...LOOPBACK, port: listener.addr.port });
+    using client = new StreamSocket(await listener.accept());
+    await conn.write(bytes(said));
+    const { localAddr, remoteAddr } = client;
+    const worker = new KeepingWorker();
+    const cut = new AbortController();
+    const asked = request("", () => Promise.resolve(0), cut.signal);
+    const connection = { localAddr, remoteAddr, alpnProtocol: null };
+    const start = { ...asked.start, connection };
+    const running = new Relay(worker, { ...asked, start, client }).run();
+    kept.push(await worker.kept);
+    cut.abort();
+    await assertRejects(() => running, WorkerDiedError);
+    assertEquals(text(kept[0]!.subarray(HEADER_BYTES)), "of the first client");
+  }
+});
 
 Deno.test("fault 5: Relay.run() keeps the time of the last WAIT only", async () => {
   await using worker = new RawUnit();
