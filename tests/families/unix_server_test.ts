@@ -649,7 +649,7 @@ Deno.test("fault 30: a relative path is removed, and answered from, after Deno.c
   const [home, elsewhere] = [tempFolder(), tempFolder()];
   const { code, stdout, stderr } = await runProgram(
     `
-import { UnixDatagramServer, UnixStreamServer } from "@netkit/socketserver";
+import { ConcurrentUnixDatagramServer, UnixStreamServer } from "@netkit/socketserver";
 const [home, elsewhere] = Deno.args;
 const names = () => Array.from(Deno.readDirSync(home), ({ name }) => name).sort().join();
 Deno.chdir(home);
@@ -658,7 +658,7 @@ const answer = async ([data, socket], address) => {
   await new Promise((resolve) => setTimeout(resolve)); // so that the server receives again
   await socket.sendTo(data, address);
 };
-const datagram = new UnixDatagramServer({ path: "datagram" }, answer);
+const datagram = new ConcurrentUnixDatagramServer({ path: "datagram" }, answer);
 const serving = datagram.serveForever();
 Deno.chdir(elsewhere);
 for (const name of ["stream", "datagram"]) Deno.writeTextFileSync(name, "precious");
