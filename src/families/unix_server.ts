@@ -3,11 +3,9 @@
  *
  * @module
  */
-import { listenerError } from "../core/accept_errors.ts";
 import {
   checkUnixAddress,
   type InetAddress,
-  printable,
   type SocketAddress,
   type UnixAddress,
   type UnixDatagramAddr,
@@ -18,7 +16,7 @@ import type { DatagramRequest } from "../sockets/datagram_socket.ts";
 import { integerFrom, nullOr } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
-import { StreamSocket } from "../sockets/stream_socket.ts";
+import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { UDPServer, type UDPServerOptions } from "./udp_server.ts";
 import { UnixDatagramConn } from "../sockets/unix/unix_datagram_conn.ts";
@@ -147,23 +145,10 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
     this.#file = file;
     // The system knows it by the name that was bound, which is not the one that clients use.
     Object.defineProperty(socket, "addr", { value: { transport: "unix", path } });
+    const accept = socket.accept.bind(socket);
+    socket.accept = async () =>
+      Object.defineProperty(await accept(), "localAddr", { value: this.serverAddress });
     return socket;
-  }
-
-  /**
-   * Accepts the next client.
-   *
-   * @returns The connection and the client's address.
-   */
-  override async getRequest(): Promise<[StreamSocket, UnixStreamAddr]> {
-    let conn: Deno.Conn;
-    try {
-      conn = await this.socket.accept();
-    } catch (error) {
-      throw listenerError(error);
-    }
-    Object.defineProperty(conn, "localAddr", { value: this.serverAddress });
-    return [new StreamSocket(conn, this.logger), printable(conn.remoteAddr as UnixStreamAddr)];
   }
 
   /** Removes the file, unless that is another server's by now, then closes the listener, if it is open. */
