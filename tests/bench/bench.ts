@@ -4,8 +4,8 @@
  * Contenders take turns; each has a process of its own, and each answer is checked. The ratios hold better than the
  * figures, and those by processor time (of all processes of the server, for each answer) on a busy machine, too.
  *
- * The complete run takes about half an hour and writes `results.json` and `results.svg` here; `picture.ts` draws the
- * latter anew. How a server grows with the cores: `taskset -c 0 deno task bench …`, and then on more of them.
+ * The complete run takes about half an hour and writes `results.json` and two pictures here; `picture.ts` draws them
+ * anew. How a server grows with the cores: `taskset -c 0 deno task bench …`, and then on more of them.
  *
  * A load more is an entry of `loads.ts`; a contender more is one of `contenders.ts`, with a program in `servers/`.
  *
@@ -17,7 +17,7 @@ import { parseArgs } from "@std/cli";
 import { type Contender, CONTENDERS, findTools, pathOf } from "./contenders.ts";
 import { type Load, LOADS } from "./loads.ts";
 import { measure, type Plan } from "./measure.ts";
-import { draw } from "./picture.ts";
+import { writePictures } from "./picture.ts";
 import { killAll } from "./process.ts";
 import { describeMachine, goalsOf, type Report, tableOf, versionsOf } from "./report.ts";
 
@@ -28,7 +28,7 @@ const HELP = `Usage: deno task bench [options]
   --rounds N         how often each contender has its turn (5)
   --seconds N        how long a turn takes (1; with --quick 0.1)
   --generator WHICH  the load generator: c, or deno, which is used where no C compiler is
-  --output FOLDER    where results.json and results.svg go; without it, the complete run
+  --output FOLDER    where results.json and its pictures go; without it, the complete run
                      writes tests/bench/, and others write nothing
   --list             print the names of loads and contenders
   --help             print this`;
@@ -157,7 +157,7 @@ if (import.meta.main) {
         `${options.output}/results.json`,
         JSON.stringify(report, null, 2) + "\n",
       );
-      await Deno.writeTextFile(`${options.output}/results.svg`, draw(report));
+      await writePictures(options.output, report);
     }
     if (report.loads.some(({ failed }) => failed.length > 0)) Deno.exitCode = 1;
   } finally {

@@ -1,5 +1,6 @@
 /**
- * Draws `results.json` as `results.svg`, for a light and a dark page: `deno run -A tests/bench/picture.ts [FOLDER]`.
+ * Draws `results.json` as `results.svg`, and what the README shows of it as `summary.svg`, for a light and a dark page:
+ * `deno run -A tests/bench/picture.ts [FOLDER]`.
  *
  * Four loads stand side by side, a bar for each contender; what is short of its goal stays in, in another colour.
  *
@@ -256,8 +257,36 @@ export function draw(report: Report): string {
   ].join("\n");
 }
 
+/** What the README shows: one strip of loads, with the contenders that one chooses from. */
+const SUMMARY_LOADS = ["visit-32", "compute", "lines-32", "echo-32"];
+const SUMMARY_CONTENDERS = new Set([
+  ...["concurrent", "threading", "pool-2", "forking"],
+  ...["deno-bare", "node", "python-threading", "python-asyncio"],
+]);
+
+/** A report with nothing in it but what the README shows; goals are in the whole picture. */
+export function summaryOf(report: Report): Report {
+  const isShown = ({ contender }: { contender: string }) => SUMMARY_CONTENDERS.has(contender);
+  const loads = SUMMARY_LOADS.flatMap((name) => report.loads.filter((load) => load.name === name));
+  return {
+    ...report,
+    loads: loads.map((load) => ({
+      ...load,
+      results: load.results.filter(isShown),
+      failed: load.failed.filter(isShown),
+      missing: load.missing.filter(isShown),
+      reached: [],
+    })),
+  };
+}
+
+/** Writes both pictures of a report into a folder. */
+export async function writePictures(folder: string, report: Report): Promise<void> {
+  await Deno.writeTextFile(`${folder}/results.svg`, draw(report));
+  await Deno.writeTextFile(`${folder}/summary.svg`, draw(summaryOf(report)));
+}
+
 if (import.meta.main) {
   const folder = Deno.args[0] ?? pathOf(".");
-  const report: Report = JSON.parse(await Deno.readTextFile(`${folder}/results.json`));
-  await Deno.writeTextFile(`${folder}/results.svg`, draw(report));
+  await writePictures(folder, JSON.parse(await Deno.readTextFile(`${folder}/results.json`)));
 }
