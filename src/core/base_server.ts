@@ -43,7 +43,7 @@ import {
 } from "./server_call.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
 
-/** A server of any kind, as a handler that fits several kinds sees it. */
+/** A server of any kind, as a list of several kinds has it, or a handler that fits them. */
 // deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters
 export type AnyServer = BaseServer<any, any>;
 
@@ -104,6 +104,8 @@ export let serveBy: (server: AnyServer, make: (usual: ServingLoop) => ServingLoo
  * asynchronous, but for those that the constructor calls.
  *
  * For subclasses that bring a socket of their own: `getRequest()`, `serverBind()`, `closeSocket()`.
+ *
+ * A server of any class is an {@linkcode AnyServer}: `const servers: AnyServer[] = [tcp, udp];`.
  *
  * @typeParam Request What is handed to a handler.
  * @typeParam Addr The type of addresses.

@@ -10,7 +10,8 @@ import type { CallArguments, CallName, CallResult } from "./server_call.ts";
 
 /**
  * What a handler reaches of its server, be it in the server's own isolate or in a Worker or a subprocess, where there is
- * only a stand-in of the server. A handler that may run there writes `declare readonly server: ServerView<MyServer>;`.
+ * only a stand-in of the server. A handler that may run there writes `declare readonly server: ServerView<MyServer>;`. One that
+ * runs in the server's own isolate, as of a `ConcurrentTCPServer`, has all of it: `declare readonly server: MyServer;`.
  *
  * @typeParam Server The server's class, which says what the context is, and what may be called with what.
  *
