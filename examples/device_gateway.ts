@@ -21,7 +21,7 @@ class DeviceHandler extends StreamRequestHandler {
 
   override async handle(): Promise<void> {
     try {
-      while ((await this.rfile.peek(1)).length > 0) { // else the device has ended the connection
+      while (!await this.rfile.atEnd()) {
         const head = new DataView((await this.rfile.readExactly(3)).buffer);
         const [length, type] = [head.getUint16(0), head.getUint8(2)];
         if (length > MAX_DATA) return await this.refuse(`more than ${MAX_DATA} bytes`);

@@ -37,7 +37,7 @@ class HTTPHandler extends StreamRequestHandler {
   override async handle(): Promise<void> {
     try {
       do {
-        if ((await this.rfile.peek(1)).length === 0) return; // the client has ended the connection
+        if (await this.rfile.atEnd()) return; // the client has ended the connection
         await this.handleOne();
         await this.wfile.flush();
       } while (this.keepsAlive);

@@ -326,9 +326,21 @@ export class BufferedReader
   }
 
   /**
-   * How many bytes are here already, which reads get without waiting: whether there is another record, for one. At 0 more
-   * may be on its way.
+   * Whether the stream has ended, which may have to be waited for: otherwise there is another record to read.
+   *
+   * @returns True where reads get nothing any more.
+   * @throws {Deno.errors.TimedOut} When the socket has a `timeout` and the client was silent for as long.
    */
+  async atEnd(): Promise<boolean> {
+    return (await this.peek(1)).length === 0;
+  }
+
+  /** Looks as {@linkcode BufferedReader.atEnd}, blocking the isolate. */
+  atEndSync(): boolean {
+    return this.#runSync(this.#idleSync("atEnd").peek(1)).length === 0;
+  }
+
+  /** How many bytes are here already, which reads get without waiting. At 0 more may be on its way. */
   get buffered(): number {
     return this.#buffer.unread;
   }

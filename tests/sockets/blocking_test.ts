@@ -482,6 +482,7 @@ Deno.test("BufferedReader refuses a blocking read while an asynchronous one wait
     readline: () => reader.readlineSync(),
     readUntil: () => reader.readUntilSync("a"),
     peek: () => reader.peekSync(1),
+    atEnd: () => reader.atEndSync(),
     iteration: () => [...reader],
     lines: () => [...reader.linesSync()],
   };
@@ -519,6 +520,7 @@ Deno.test("The methods that block throw in the server's own isolate, and say whe
       " readlineSync(): await readline()": () => [...reader.linesSync()],
       "readUntilSync(): await readUntil()": () => reader.readUntilSync(";"),
       "peekSync(): await peek()": () => reader.peekSync(0),
+      "atEndSync(): await atEnd()": () => reader.atEndSync(),
       "writeSync(): await write() ": () => writer.writeSync("x"), // though the buffer has room
       "flushSync(): await flush()": () => writer.flushSync(),
     };

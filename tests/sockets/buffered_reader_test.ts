@@ -467,6 +467,20 @@ Deno.test("BufferedReader.peek() looks without taking, and waits for its size", 
   assertEquals(text(await reader.read()), "def");
 });
 
+Deno.test("BufferedReader.atEnd() waits for the next record or the end, and takes nothing", async () => {
+  const source = new ManualSource();
+  const reader = new BufferedReader(source);
+  const isEnd = reader.atEnd();
+  source.give("ab");
+  assertEquals([await isEnd, await reader.atEnd()], [false, false]);
+  assertEquals(text(await reader.readExactly(2)), "ab");
+
+  const bytesOnly = BufferedReader.fromBytes(bytes("a"));
+  assertEquals(bytesOnly.atEndSync(), false);
+  assertEquals(text(bytesOnly.readSync()), "a");
+  assertEquals([bytesOnly.atEndSync(), await bytesOnly.atEnd()], [true, true]);
+});
+
 Deno.test("BufferedReader.peek() may look beyond the size of the buffer", async () => {
   const long = "x".repeat(100_000);
   const reader = readerOf(long, "end");
@@ -721,6 +735,7 @@ Deno.test("BufferedReader refuses a second read while one waits, and the first l
     "readUntil": (reader) => reader.readUntil(";"),
     "readUntil with a frame that is buffered": (reader) => reader.readUntil("b"),
     "peek": (reader) => reader.peek(5),
+    "atEnd": (reader) => reader.atEnd(),
     "iteration": (reader) => reader[Symbol.asyncIterator]().next(),
     "lines": (reader) => reader.lines().next(),
     "readable": (reader) => reader.readable.getReader().read(),
@@ -1033,6 +1048,7 @@ Deno.test("BufferedReader's reads at the end let the event loop turn, however ma
     "readlineText": (reader) => reader.readlineText(),
     "readUntil": (reader) => reader.readUntil("--"),
     "peek": (reader) => reader.peek(2),
+    "atEnd": (reader) => reader.atEnd(),
     "lines": (reader) => reader.lines().next(),
   };
   for (const [name, read] of Object.entries(reads)) {
