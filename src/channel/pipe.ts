@@ -38,9 +38,6 @@ export class PipeChannel implements Channel {
   }
 
   /**
-   * Reads what is there into `p`, waiting for the first byte.
-   *
-   * @returns How many bytes there were, or `null` when the child has closed its output, or ended, and all is read.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the read waits.
    * @throws {Deno.errors.Busy} When another read is under way.
    */
@@ -52,9 +49,8 @@ export class PipeChannel implements Channel {
   }
 
   /**
-   * Writes all of `p`, waiting while the child is slow to read. `p` must stay as it is until the promise settles.
+   * `p` must stay as it is until the promise settles.
    *
-   * @throws {Deno.errors.BrokenPipe} When the child has closed its input, or ended.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the write waits.
    * @throws {Deno.errors.Busy} When another write is under way.
    */

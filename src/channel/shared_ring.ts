@@ -211,7 +211,6 @@ export class RingChannel implements BlockingChannel {
     this.#peer = ENDS + peer * END_WORDS;
   }
 
-  /** Whether the reads of this end are interrupted. */
   get interrupted(): boolean {
     return (atomics.load(this.#control, this.#own + INTERRUPTS) & 1) === 1;
   }
@@ -222,10 +221,6 @@ export class RingChannel implements BlockingChannel {
   }
 
   /**
-   * Reads what is there into `p`, waiting for the first byte.
-   *
-   * @param interruptible Whether it fails when the other end interrupts.
-   * @returns How many bytes there were, or `null` when the other end has closed and all is read.
    * @throws {Deno.errors.Interrupted} When the other end interrupts; no byte is lost by it.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the read waits.
    * @throws {Deno.errors.Busy} When another asynchronous read is under way.
@@ -243,32 +238,16 @@ export class RingChannel implements BlockingChannel {
     }
   }
 
-  /**
-   * Reads what is there and waits for nothing.
-   *
-   * @returns How many bytes there were; 0 when {@linkcode RingChannel.read} has to say what there is.
-   */
   readNow(p: Uint8Array): number {
     if (this.#closed || this.#in.waiting) return 0;
     return this.#tryRead(p, this.#beginRead()) ?? 0;
   }
 
-  /**
-   * Writes all of `p` or nothing, and waits for nothing.
-   *
-   * @returns Whether it was written; if not, {@linkcode RingChannel.write} has to.
-   */
   writeNow(p: Uint8Array): boolean {
     if (this.#closed || this.#out.waiting || this.#out.room < p.length) return false;
     return this.#tryWrite(p, 0) === p.length;
   }
 
-  /**
-   * Reads as {@linkcode RingChannel.read}, blocking the isolate.
-   *
-   * @param timeout How long to block at most, in milliseconds; `null` for ever.
-   * @throws {Deno.errors.TimedOut} When nothing came in time.
-   */
   readSync(p: Uint8Array, timeout: number | null): number | null {
     const interrupts = this.#beginRead();
     let count = this.#tryRead(p, interrupts);
@@ -279,7 +258,7 @@ export class RingChannel implements BlockingChannel {
   }
 
   /**
-   * Writes all of `p`, waiting while the ring is full. `p` must stay as it is until the promise settles.
+   * `p` must stay as it is until the promise settles.
    *
    * @throws {Deno.errors.BrokenPipe} When the other end has closed, also while the write waits.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the write waits.
@@ -295,7 +274,6 @@ export class RingChannel implements BlockingChannel {
     }
   }
 
-  /** Writes as {@linkcode RingChannel.write}, blocking the isolate. */
   writeSync(p: Uint8Array): void {
     this.#beginWrite();
     let sent = this.#tryWrite(p, 0);

@@ -48,16 +48,11 @@ export class StdioChannel implements BlockingChannel {
     this.#output = output;
   }
 
-  /** Whether the reads of this end are interrupted. */
   get interrupted(): boolean {
     return this.#interrupted;
   }
 
   /**
-   * Reads what is there into `p`, waiting for the first byte.
-   *
-   * @param interruptible Whether it fails when it is interrupted.
-   * @returns How many bytes there were, or `null` when the parent has closed, or ended, and all is read.
    * @throws {Deno.errors.Interrupted} While {@linkcode StdioChannel.interrupt} holds; no byte is lost by it.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the read waits.
    * @throws {Deno.errors.Busy} When another read is under way.
@@ -74,8 +69,6 @@ export class StdioChannel implements BlockingChannel {
   }
 
   /**
-   * Reads as {@linkcode StdioChannel.read}, blocking the isolate until there is a byte.
-   *
    * @param _timeout Not heeded: see `canTimeOut`.
    * @throws {Deno.errors.Busy} When an asynchronous read is under way, or was interrupted and has not got its bytes.
    */
@@ -94,9 +87,8 @@ export class StdioChannel implements BlockingChannel {
   }
 
   /**
-   * Writes all of `p`, waiting while the parent is slow to read. `p` must stay as it is until the promise settles.
+   * `p` must stay as it is until the promise settles.
    *
-   * @throws {Deno.errors.BrokenPipe} When the parent has closed, or ended.
    * @throws {Deno.errors.BadResource} When this end is closed, also while the write waits.
    * @throws {Deno.errors.Busy} When another write is under way.
    */
@@ -111,7 +103,6 @@ export class StdioChannel implements BlockingChannel {
     return written;
   }
 
-  /** Writes as {@linkcode StdioChannel.write}, blocking the isolate. */
   writeSync(p: Uint8Array): void {
     if (this.#writing.waits) throw busy("write to");
     if (this.#closed) throw closed("write to");

@@ -6,7 +6,7 @@
 import { printable } from "../base/address.ts";
 import { AcceptErrors } from "./accept_errors.ts";
 import type { ServerExit } from "../base/errors.ts";
-import { type Call, calls, type Run } from "./lifecycle.ts";
+import { type Call, calls, type Run, type Tick } from "./lifecycle.ts";
 import { delay, settlesWithin } from "../base/time.ts";
 
 /** How long `stop()` waits for an accept that goes on although its listener is closed, in milliseconds. */
@@ -113,11 +113,7 @@ export class Acceptor<Request, Addr> {
    * @param tick What to call after each request, and each time that the limit has passed; null for nothing.
    * @returns Why it ended; "woken" when the run is to end, or has served its one request.
    */
-  async serve(
-    run: Run,
-    limit: number | null,
-    tick: (() => void | Promise<void>) | null,
-  ): Promise<WaitEnd> {
+  async serve(run: Run, limit: number | null, tick: Tick): Promise<WaitEnd> {
     const oneByOne = this.#source.maxConnections === null;
     while (!run.stopping) {
       // What is kept is served before anybody can end the run again, or it could be kept for ever.

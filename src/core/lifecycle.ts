@@ -41,6 +41,9 @@ export interface Run {
   readonly ended: PromiseWithResolvers<void>;
 }
 
+/** What is to be called again and again while a run serves; null for nothing. */
+export type Tick = (() => void | Promise<void>) | null;
+
 /** What a {@linkcode ServingLoop} gets to drain with. */
 export interface Drain {
   /** The run under way when the drain began, or null. */
@@ -63,7 +66,7 @@ export interface ServingLoop {
    * @param limit How long `tick` may have to wait for its next call, in milliseconds; null without one.
    * @param tick What is to be called again and again meanwhile; null for nothing.
    */
-  serve(run: Run, limit: number | null, tick: (() => void | Promise<void>) | null): Promise<void>;
+  serve(run: Run, limit: number | null, tick: Tick): Promise<void>;
   /** A snapshot of the counters. */
   stats(state: ServerState): ServerStats;
   /** Wakes the run, if it waits: `run.stopping` is set. */

@@ -15,7 +15,7 @@ import { Acceptor } from "./acceptor.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
-import type { Drain, LifecycleHost, Run, ServingLoop } from "./lifecycle.ts";
+import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "./lifecycle.ts";
 import { logOf, tellFault } from "./faults.ts";
 import { RateLimit } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
@@ -108,13 +108,8 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
    * Serves until the run is to end; where the run is for one request, that one.
    *
    * @param limit How long to wait for a request, in milliseconds; null for ever.
-   * @param tick What to call after each request and each time that the limit has passed; null for nothing.
    */
-  async serve(
-    run: Run,
-    limit: number | null,
-    tick: (() => void | Promise<void>) | null,
-  ): Promise<void> {
+  async serve(run: Run, limit: number | null, tick: Tick): Promise<void> {
     this.#run = run;
     this.#refSocket(this.#ref);
     try {

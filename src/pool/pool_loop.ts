@@ -16,7 +16,7 @@ import { logOf } from "../core/faults.ts";
 import { KindLimit, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
-import type { Drain, LifecycleHost, Run, ServingLoop } from "../core/lifecycle.ts";
+import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { AcceptGate } from "../workers/descriptor_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
@@ -104,11 +104,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
     return { state, ...this.supervisor.stats() };
   }
 
-  async serve(
-    run: Run,
-    limit: number | null,
-    tick: (() => void | Promise<void>) | null,
-  ): Promise<void> {
+  async serve(run: Run, limit: number | null, tick: Tick): Promise<void> {
     this.hooks.run = run;
     const { promise: stopped } = this.#stopped = Promise.withResolvers<void>();
     stopped.catch(() => {}); // when it rejects, a tick may be under way, or the Workers stop already

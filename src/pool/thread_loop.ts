@@ -8,7 +8,7 @@
 import { WorkerDiedError } from "../base/errors.ts";
 import { logTo, oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import type { Drain, Run, ServingLoop } from "../core/lifecycle.ts";
+import type { Drain, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { BaseServer } from "../core/base_server.ts";
 import { cloneContext } from "../workers/context.ts";
@@ -165,11 +165,7 @@ export class ThreadLoop implements ServingLoop {
     };
   }
 
-  async serve(
-    run: Run,
-    limit: number | null,
-    tick: (() => void | Promise<void>) | null,
-  ): Promise<void> {
+  async serve(run: Run, limit: number | null, tick: Tick): Promise<void> {
     if (!this.#isDirect) return await this.#usual.serve(run, limit, tick);
     this.#failure = null;
     await this.direct.serve(run, limit, tick);

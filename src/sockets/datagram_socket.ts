@@ -84,16 +84,10 @@ export class DatagramSocket {
   }
 
   /**
-   * Sends one datagram, blocking the isolate, where a handler may: in a Web Worker or a subprocess.
+   * Sends as {@linkcode DatagramSocket.sendTo}, blocking the isolate, where a handler may: in a Web Worker or a subprocess.
    *
-   * @param data The bytes, or text that goes as UTF-8.
-   * @param address Where to: a handler's `clientAddress`, or any other.
-   * @returns How many bytes were sent.
-   * @throws {TypeError} When `data` is something else.
    * @throws {Deno.errors.NotSupported} Where nothing may block.
    * @throws {Deno.errors.Busy} When an earlier `sendTo()` is still under way.
-   * @throws {TypeError} When the address is that of a Unix client that bound no path (`code` is "EDESTADDRREQ").
-   * @throws {Error} When the datagram is longer than the system sends (`code` is "EMSGSIZE").
    */
   sendToSync(data: string | ArrayBufferLike | ArrayBufferView, address: Deno.Addr): number {
     const bytes = toBytes(data, SEND);
