@@ -5,10 +5,10 @@
  * first line is your name. Python's documentation describes it as a table of partly finished requests.
  */
 import { parseArgs } from "@std/cli";
-import { ConcurrentTCPServer, LineTooLongError, StreamRequestHandler } from "@netkit/socketserver";
+import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
+import { formatText, LineTooLongError } from "@netkit/socketserver";
 
-/** Who has so many lines to read yet is no longer there. */
-const MAX_UNREAD = 100;
+const MAX_UNREAD = 1_000_000; // characters; who has so many to read yet is cut off
 
 class ChatServer extends ConcurrentTCPServer {
   /** The table: who is in the chat, by name. */
@@ -23,7 +23,8 @@ class ChatServer extends ConcurrentTCPServer {
 class ChatHandler extends StreamRequestHandler {
   declare readonly server: ChatServer;
   override maxLineLength = 1000;
-  #unread = 0;
+  #unread = "";
+  #sending: Promise<void> | null = null;
 
   override async handle(): Promise<void> {
     const { members } = this.server;
@@ -35,27 +36,33 @@ class ChatHandler extends StreamRequestHandler {
     members.set(name, this);
     try {
       this.server.broadcast(`* ${name} has come, we are ${members.size}`);
-      // Without control characters, which could do anything to a terminal
-      for await (const line of lines) {
-        this.server.broadcast(`${name}: ${line.replace(/\p{Cc}/gu, "")}`, this);
-      }
+      // In one line, and with nothing in it that steers a terminal
+      for await (const line of lines) this.server.broadcast(formatText(`${name}: ${line}`), this);
     } catch (error) {
       if (!(error instanceof LineTooLongError)) throw error;
       this.tell("* That is too long");
     } finally {
       members.delete(name);
       this.server.broadcast(`* ${name} has gone, we are ${members.size}`);
+      await this.#sending;
     }
   }
 
   /** Sends a line and does not wait: who is slow to read delays nobody, and is cut off in the end. */
   tell(line: string): void {
-    if (++this.#unread === MAX_UNREAD) {
-      console.log(`${this.clientAddress} was cut off: too slow to read`);
-      this.request.close();
+    this.#unread += `${line}\n`;
+    if (this.#unread.length > MAX_UNREAD) this.request.close();
+    this.#sending ??= this.#send().catch(() => {}); // one that has gone is seen by its own handle()
+  }
+
+  /** Sends all there is in one write, so that who reads keeps up with any number of lines. */
+  async #send(): Promise<void> {
+    while (this.#unread !== "") {
+      const lines = this.#unread;
+      this.#unread = "";
+      await this.wfile.write(lines);
     }
-    const written = () => void this.#unread--;
-    this.wfile.write(`${line}\n`).then(written, written); // one that has gone is seen by its own handle()
+    this.#sending = null;
   }
 }
 

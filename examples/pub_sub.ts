@@ -7,7 +7,7 @@ import { parseArgs } from "@std/cli";
 import { ConcurrentTCPServer, StreamRequestHandler } from "@netkit/socketserver";
 
 const MAX_TOPICS = 100; // of one client
-const MAX_UNREAD = 100_000; // characters; who has so many to read yet is cut off
+const MAX_UNREAD = 1_000_000; // characters; who has so many to read yet is cut off
 
 class Broker extends ConcurrentTCPServer {
   readonly topics = new Map<string, Set<ClientHandler>>();
@@ -17,7 +17,8 @@ class ClientHandler extends StreamRequestHandler {
   declare readonly server: Broker;
   override maxLineLength = 10_000; // a longer line ends the connection
   readonly #topics = new Set<string>();
-  #unread = 0;
+  #unread = "";
+  #sending: Promise<void> | null = null;
 
   override async handle(): Promise<void> {
     for await (const line of this.rfile.lines()) {
@@ -34,12 +35,21 @@ class ClientHandler extends StreamRequestHandler {
     }
   }
 
-  /** Sends a line and does not wait, so that a slow reader delays nobody. */
+  /** Sends a line and does not wait: who is slow to read delays nobody, and is cut off in the end. */
   tell(line: string): void {
-    this.#unread += line.length;
-    if (this.#unread > MAX_UNREAD) return this.request.close();
-    const written = () => void (this.#unread -= line.length);
-    this.wfile.write(`${line}\n`).then(written, written); // who has gone is seen by its own handle()
+    this.#unread += `${line}\n`;
+    if (this.#unread.length > MAX_UNREAD) this.request.close();
+    this.#sending ??= this.#send().catch(() => {}); // one that has gone is seen by its own handle()
+  }
+
+  /** Sends all there is in one write, so that who reads keeps up with any number of lines. */
+  async #send(): Promise<void> {
+    while (this.#unread !== "") {
+      const lines = this.#unread;
+      this.#unread = "";
+      await this.wfile.write(lines);
+    }
+    this.#sending = null;
   }
 
   override async finish(): Promise<void> {
@@ -48,6 +58,7 @@ class ClientHandler extends StreamRequestHandler {
       subscribers.delete(this);
       if (subscribers.size === 0) this.server.topics.delete(topic); // nothing is left of who has gone
     }
+    await this.#sending;
     await super.finish();
   }
 }

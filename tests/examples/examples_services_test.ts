@@ -622,6 +622,21 @@ Deno.test("pub_sub.ts cuts off who never reads, and the others go on", async () 
   await server.leave();
 });
 
+Deno.test("pub_sub.ts keeps who reads, however fast another publishes", async () => {
+  await using server = new Recipe("pub_sub.ts", { port: 0 });
+  const port = await server.port();
+  using reader = await dial(port);
+  await say(reader, "sub news\n", "ok\n");
+  const lines = 30_000;
+  const [published] = await Promise.all([
+    exchangeOn(await dial(port), "pub news x\n".repeat(lines)),
+    say(reader, "", "msg news x\n".repeat(lines)),
+  ]);
+  assertEquals(published, "ok 1\n".repeat(lines));
+  reader.close();
+  await server.leave();
+});
+
 Deno.test("job_queue.ts gives tickets at once, and answers when they are there", async () => {
   await using server = new Recipe("job_queue.ts", { port: 0 });
   const port = await server.port();
