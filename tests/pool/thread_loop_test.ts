@@ -447,6 +447,10 @@ async function poison(program: string): Promise<string[]> {
       for (let count = 0; count < length;) count += await conn.read(answer.subarray(count)) ?? length;
       return new TextDecoder().decode(answer);
     };
+    /** Until one does: it may be cut off before it has begun. Not to be awaited, as the next one may find no place. */
+    const spin = async (command = "spin") => {
+      while (await ask(command, 8).catch(() => "") !== "spinning");
+    };
     ${program}
     Deno.exit();
   `);
@@ -572,7 +576,7 @@ for (const [how, made] of Object.entries(MADE)) {
       const serving = server.serveForever();
       for (let n = 0; n < 2; n++) {
         server.requestTimeout = 300;
-        await ask("spin-until", 8).catch(() => {}); // or it is cut off before it answers
+        void spin("spin-until");
         await until(() => server.stats().workers!.poisoned === 1);
         server.requestTimeout = null; // a new Worker may take long to start
         const waits = ask("served", 1);
@@ -591,7 +595,7 @@ for (const [how, made] of Object.entries(MADE)) {
       const server = ${made};
       server.handleError = () => {};
       const serving = server.serveForever();
-      void ask("spin", 8).catch(() => {});
+      void spin();
       for (const loop of [serving, server.serveForever.bind(server)]) {
         const served = typeof loop === "function" ? loop() : loop;
         console.log(await served.then(() => "served", (error) => error.message));
@@ -609,7 +613,7 @@ for (const [how, made] of Object.entries(MADE)) {
       const drained = Promise.withResolvers<void>();
       gate = drained.promise;
       const serving = server.serveForever();
-      void ask("spin", 8).catch(() => {});
+      void spin();
       await until(() => server.stats().workers!.poisoned === 1);
       await server.drain({ timeout: 100 });
       await serving;
@@ -622,14 +626,17 @@ for (const [how, made] of Object.entries(MADE)) {
 
   Deno.test(`a server with ${how} rejects, too, when it has fewer places than are poisoned`, async () => {
     const lines = await poison(`
-      const options = { maxPoisoned: 2, requestTimeout: 300, logger: { ...logger, error() {} } };
+      const options = { maxPoisoned: 2, requestTimeout: 1000, logger: { ...logger, error() {} } };
       ${WITHOUT_PATIENCE}
       const server = ${made};
       const places = "workers" in server ? "workers" : "maxThreads";
       server[places] = 2;
       server.handleError = () => {};
       const serving = server.serveForever();
-      while (server.stats().workers!.poisoned < 2) await ask("spin", 8).catch(() => {});
+      for (let count = 1; count <= 2; count++) {
+        void spin();
+        await until(() => server.stats().workers!.poisoned >= count);
+      }
       server.maxPoisoned = 1; // one place is left
       console.log(await Promise.race([serving, new Promise((resolve) => setTimeout(resolve, 50, "goes on"))]));
       server[places] = 1;
@@ -645,7 +652,7 @@ Deno.test("ThreadingMixIn.handleRequest() rejects when all Workers there may be 
     ${WITHOUT_PATIENCE}
     const server = new ThreadingTCPServer(address, UnitCommandHandler, { ...options, maxThreads: 1 });
     server.handleError = () => {};
-    void ask("spin", 8).catch(() => {});
+    void spin();
     for (let n = 0; n < 2; n++) {
       try {
         while (true) await server.handleRequest();
