@@ -4,11 +4,12 @@
  * @module
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
-import { StreamSocket, WorkerDiedError } from "@netkit/socketserver";
+import { LineTooLongError, StreamSocket, WorkerDiedError } from "@netkit/socketserver";
 import { formatAddress } from "../../src/base/address.ts";
+import { isOfClient } from "../../src/base/errors.ts";
 import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
 import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
-import type { Wait } from "../../src/channel/messages.ts";
+import { type Outcome, toErrorMessage, type Wait } from "../../src/channel/messages.ts";
 import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, HEADER_BYTES, TO_WORKER } from "../../src/channel/frames.ts";
@@ -294,5 +295,26 @@ Deno.test("fault 8: Relay.run() sends a datagram of a worker that is shut in to 
       [true, mayReach, mayReach, false],
       mayReach ? 3 : 1,
     ]);
+  }
+});
+
+Deno.test("fault 9: Relay.run() believes no worker that says of its client that it has gone", async () => {
+  for (
+    const [error, isBelieved] of [
+      [new Deno.errors.ConnectionReset("so it says"), false],
+      [new Deno.errors.UnexpectedEof("so it says"), false],
+      [new LineTooLongError(4), true],
+    ] as const
+  ) {
+    await using worker = new RawUnit();
+    const asked = request("", () => Promise.resolve(0));
+    const running = new Relay(worker, asked).run();
+    const { reader, writer } = worker.frames;
+    assertEquals(await reader.next(), FRAME.START);
+    const outcome: Outcome = { error: toErrorMessage(error), ofClient: true };
+    await writer.write(FRAME.DONE, pack(outcome));
+    const thrown = await assertRejects(() => running, error.constructor as typeof Error);
+    const { packet } = asked.client as { packet: Uint8Array };
+    assertEquals(isOfClient(thrown, [packet], ADDRESS), isBelieved);
   }
 });
