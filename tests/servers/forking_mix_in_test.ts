@@ -757,17 +757,20 @@ Deno.test("fault 8: ForkingUDPServer: a child sends datagrams to its client only
 });
 
 Deno.test("fault 35: ForkingTCPServer: a child has of the environment what Deno needs, and 'childEnv' over that", async () => {
+  const cache = Deno.env.get("DENO_DIR");
   Deno.env.set("SOCKETSERVER_SECRET", "x");
   Deno.env.set("TZ", "UTC");
+  Deno.env.set("DENO_DIR", cache ?? tempFolder());
   try {
-    await using fixture = serve(HoldHandler);
+    await using fixture = serve(HoldHandler, { childEnv: { OWN: "mine" } });
     const [conn, pid] = await begin(fixture.address);
     using _ = conn;
     const names = environment(Number(pid));
     assert(!names.includes("SOCKETSERVER_SECRET"));
-    assert(names.includes("PATH"));
+    for (const name of ["PATH", "HOME", "DENO_DIR", "OWN"]) assert(names.includes(name), name);
   } finally {
     Deno.env.delete("SOCKETSERVER_SECRET");
+    if (cache === undefined) Deno.env.delete("DENO_DIR");
   }
   const childPermissions = ["--allow-env=OWN,TZ,LANG"];
   const childEnv = { OWN: "mine", LANG: "eo" };
@@ -880,6 +883,28 @@ Deno.test("fault 22: ForkingTCPServer: of too many clients that have ended their
   const served = Array.from({ length: 40 }, () => "served");
   assertEquals(ends, ["closed", "closed", "closed", "other", ...served]);
   assertEquals(errors.length, 3);
+});
+
+Deno.test("fault 28: ForkingTCPServer: raising maxChildren starts children for clients that wait for one", async () => {
+  const folder = tempFolder();
+  const gate = `${folder}/gate`;
+  await Deno.writeTextFile(gate, "");
+  const options = {
+    ...{ minSpareChildren: 0, maxChildren: 1, childEnv: { GATE: gate } },
+    childPermissions: [`--allow-read=${folder}`, "--allow-env=GATE"],
+  };
+  await using fixture = serve(GatedHandler, options);
+  const { server, address } = fixture;
+  const asked: Promise<string>[] = [];
+  for (let n = 1; n <= 3; n++) {
+    asked.push(exchange(address, "")); // they may be more than children, as they say no more
+    await until(() => server.stats().accepted === n);
+  }
+  assertEquals(server.stats().workers!.starting, 1);
+  server.maxChildren = 3;
+  assertEquals(server.stats().workers!.starting, 3);
+  await Deno.remove(gate);
+  await Promise.all(asked);
 });
 
 Deno.test("fault 22: ForkingTCPServer: what a client sends while it waits for a child comes whole and in order", async () => {

@@ -135,7 +135,7 @@ Deno.test("fault 7: ProcessWorker logs all that a child prints, wherever a mark 
       child.write("stderr", printed.slice(at, at + size));
       await null;
     }
-    for (const part of [long, mark.slice(0, size), mark.slice(size), "\n"]) {
+    for (const part of [long + mark.slice(0, size), mark.slice(size), "\n"]) {
       child.write("stderr", part);
     }
     child.end();
