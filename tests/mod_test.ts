@@ -214,6 +214,16 @@ Deno.test("Each class and function that is exported has an example", () => {
   assertEquals(without.map(({ name }) => name), []);
 });
 
+Deno.test("Each class and function that is exported has a category in the docs", () => {
+  const without = symbols.filter(({ declarations }) =>
+    declarations.some(({ kind, jsDoc }) =>
+      ["class", "function", "variable"].includes(kind) &&
+      !jsDoc?.tags?.some(({ kind }) => kind === "category")
+    )
+  );
+  assertEquals(without.map(({ name }) => name), []);
+});
+
 /** The programs in a text: the blocks that do nothing when they are imported, as `deno test --doc` does. */
 function programsIn(markdown: string): string[] {
   return [...markdown.matchAll(/^```ts\n(.*?)^```/gms)].map(([, code]) => code!)

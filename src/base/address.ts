@@ -93,6 +93,7 @@ export const MAX_PATH_BYTES = 107;
  * assertEquals(formatAddress({ hostname: "::1", port: 80 }), "[::1]:80");
  * assertEquals(formatAddress({ path: "/run/echo.sock" }), "/run/echo.sock");
  * ```
+ * @category Addresses
  */
 export function formatAddress(address: InetAddress | UnixAddress | Deno.Addr): string {
   if ("hostname" in address) {

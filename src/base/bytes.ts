@@ -53,6 +53,7 @@ const NAMED = new Map([[9, "\\t"], [10, "\\n"], [13, "\\r"], [92, "\\\\"]]);
  * assertEquals(formatBytes(data), String.raw`b'Hello\n\x1b[2J'`);
  * assertEquals(formatBytes(data, 5), "b'Hello'… (10 bytes)");
  * ```
+ * @category Logging
  */
 export function formatBytes(bytes: Uint8Array, max: number = MAX_BYTES): string {
   const shown = bytes.subarray(0, max);

@@ -29,6 +29,7 @@
  * const error = await serving;
  * assertEquals(error instanceof ServerExit && error.code, 3);
  * ```
+ * @category Errors
  */
 export class ServerExit extends Error {
   /** The exit code that the program may pass to `Deno.exit()`. */
@@ -60,6 +61,7 @@ export class ServerExit extends Error {
  * const error = await assertRejects(() => reader.readline(4), LineTooLongError);
  * assertEquals(error.limit, 4);
  * ```
+ * @category Errors
  */
 export class LineTooLongError extends Error {
   /** The limit that was passed, in bytes, the delimiter included. */
@@ -85,6 +87,7 @@ export class LineTooLongError extends Error {
  * const error = await assertRejects(() => reader.readExactly(4), IncompleteReadError);
  * assertEquals(error.partial, Uint8Array.of(1, 2));
  * ```
+ * @category Errors
  */
 export class IncompleteReadError extends Deno.errors.UnexpectedEof {
   /** The bytes that did arrive, fewer than were asked for. */
@@ -115,6 +118,7 @@ export class IncompleteReadError extends Deno.errors.UnexpectedEof {
  *
  * assertEquals(new DatagramTooLongError(512).limit, 512);
  * ```
+ * @category Errors
  */
 export class DatagramTooLongError extends Error {
   /** The server's `maxPacketSize`, in bytes. */
@@ -144,6 +148,7 @@ export class DatagramTooLongError extends Error {
  *   }
  * }
  * ```
+ * @category Errors
  */
 export class TLSHandshakeError extends Error {
   /** How long the handshake had taken when it failed, in milliseconds. */
@@ -185,6 +190,7 @@ export interface WorkerStatus {
  *   }
  * }
  * ```
+ * @category Errors
  */
 export class WorkerDiedError extends Error {
   /** How it ended. */
@@ -223,6 +229,7 @@ export class WorkerDiedError extends Error {
  * const error = new HandlerLoadError("file:///app/echo.ts", "Echo", "it exports no such class");
  * assertEquals(error.moduleUrl, "file:///app/echo.ts");
  * ```
+ * @category Errors
  */
 export class HandlerLoadError extends Error {
   /** The module that was to export the handler. */

@@ -79,6 +79,7 @@ const ESCAPES: Readonly<Record<string, string>> = { "\n": "\\n", "\r": "\\r", "\
  *
  * assertEquals(formatText("Grüße\nforged \x1b[2J"), String.raw`Grüße\nforged \x1b[2J`);
  * ```
+ * @category Logging
  */
 export function formatText(text: string): string {
   const start = text.slice(0, MAX_LINE).replace(UNSAFE, escaped);

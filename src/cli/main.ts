@@ -92,6 +92,7 @@ const MAX_OPTIONS = {
  *
  * assertEquals(await main(["./echo.ts", "--tcp", "127.0.0.1:http"]), 2);
  * ```
+ * @category Command line
  */
 export async function main(args: readonly string[]): Promise<number> {
   try {

@@ -131,6 +131,7 @@ export let serveBy: (server: AnyServer, make: (usual: ServingLoop) => ServingLoo
  * await server.handleRequest();
  * assertEquals(handled, ["one", "two"]);
  * ```
+ * @category Servers
  */
 export abstract class BaseServer<
   Request = unknown,

@@ -44,6 +44,7 @@ import type { StreamSocket } from "../sockets/stream_socket.ts";
  * await handled;
  * assertEquals(new TextDecoder().decode(answer), "HELLO");
  * ```
+ * @category Handlers
  */
 export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddress = ClientAddress>
   implements RequestHandler {
@@ -133,6 +134,7 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
  * assertEquals(await new Response(client.readable).text(), "hello\n");
  * await handled;
  * ```
+ * @category Handlers
  */
 export class StreamRequestHandler<Addr extends SocketAddress = ClientAddress>
   extends BaseRequestHandler<StreamSocket, Addr> {
@@ -226,6 +228,7 @@ function unlessGone(error: unknown): void {
  * assertEquals(new TextDecoder().decode((await client.receive())[0]), "HELLO");
  * client.close();
  * ```
+ * @category Handlers
  */
 export class DatagramRequestHandler<Addr extends SocketAddress = ClientAddress>
   extends BaseRequestHandler<DatagramRequest, Addr> {

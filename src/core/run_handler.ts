@@ -92,6 +92,7 @@ export function checkHandler(value: unknown): void {
  * assertEquals(await new Response(client.readable).text(), "Good morning");
  * await handled;
  * ```
+ * @category Handlers
  */
 export async function runHandler(handler: RequestHandler): Promise<void> {
   // Only what there is to wait for is waited for, here too: a datagram's whole service takes microseconds.

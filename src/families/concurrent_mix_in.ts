@@ -166,6 +166,7 @@ export type Concurrent<Base extends Constructor<AnyServer>> = MixedIn<Base, Conc
  * await server.shutdown();
  * await serving;
  * ```
+ * @category Mix-ins
  */
 export function ConcurrentMixIn<Base extends Constructor<AnyServer>>(
   Base: Base,

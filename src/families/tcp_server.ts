@@ -110,6 +110,8 @@ const SETTINGS: Settings<Omit<TCPServerOptions, keyof ServerOptions>> = {
  *   [1024, 16, 5],
  * );
  * ```
+ * @tags allow-net
+ * @category Servers
  */
 export class TCPServer<Addr extends SocketAddress = TCPAddr>
   extends BaseServer<StreamSocket, Addr> {

@@ -62,6 +62,8 @@ export interface TLSServerOptions extends TCPServerOptions {
  *   await server.serveForever();
  * }
  * ```
+ * @tags allow-net
+ * @category Servers
  */
 export class TLSServer extends TCPServer {
   /** The default of the instance property of this name, in milliseconds; 10,000. */

@@ -91,6 +91,8 @@ const SETTINGS: Settings<Omit<UDPServerOptions, keyof ServerOptions>> = {
  * await server.shutdown();
  * await serving;
  * ```
+ * @tags allow-net, unstable
+ * @category Servers
  */
 export class UDPServer<Addr extends SocketAddress = UDPAddr>
   extends BaseServer<DatagramRequest, Addr> {

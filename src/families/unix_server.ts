@@ -80,6 +80,8 @@ export interface UnixDatagramServerOptions
  * assertEquals(await new Response(client.readable).text(), "hello\n");
  * await handled;
  * ```
+ * @tags allow-net, allow-read, allow-write
+ * @category Servers
  */
 export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
   /** The default of the instance property of this name; `null`. */
@@ -186,6 +188,8 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
  * assertEquals(new TextDecoder().decode((await client.receive())[0]), "HELLO");
  * client.close();
  * ```
+ * @tags allow-net, allow-read, allow-write, unstable
+ * @category Servers
  */
 export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
   /** The default of the instance property of this name; `null`. */

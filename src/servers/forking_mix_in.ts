@@ -155,6 +155,8 @@ const ENV_NAMES = [
  *   await server.serveForever();
  * }
  * ```
+ * @tags allow-run
+ * @category Mix-ins
  */
 export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Forking<Base> {
   const [Remote, execute] = remoteMixIn<AnyServer & Required<ForkingOptions>, ProcessWorker>(

@@ -38,29 +38,42 @@ import { UnixDatagramServer, UnixStreamServer } from "../families/unix_server.ts
  * await server.shutdown();
  * await serving;
  * ```
+ * @category Servers
  */
 export const ConcurrentTCPServer: Concurrent<typeof TCPServer> = ConcurrentMixIn(TCPServer);
 /** A server of {@linkcode ConcurrentTCPServer}. */
 export type ConcurrentTCPServer = InstanceType<typeof ConcurrentTCPServer>;
 
-/** {@linkcode TLSServer} that serves many clients at a time on the event loop, their handshakes included. */
+/**
+ * {@linkcode TLSServer} that serves many clients at a time on the event loop, their handshakes included.
+ * @category Servers
+ */
 export const ConcurrentTLSServer: Concurrent<typeof TLSServer> = ConcurrentMixIn(TLSServer);
 /** A server of {@linkcode ConcurrentTLSServer}. */
 export type ConcurrentTLSServer = InstanceType<typeof ConcurrentTLSServer>;
 
-/** {@linkcode UDPServer} that serves many datagrams at a time on the event loop. */
+/**
+ * {@linkcode UDPServer} that serves many datagrams at a time on the event loop.
+ * @category Servers
+ */
 export const ConcurrentUDPServer: Concurrent<typeof UDPServer> = ConcurrentMixIn(UDPServer);
 /** A server of {@linkcode ConcurrentUDPServer}. */
 export type ConcurrentUDPServer = InstanceType<typeof ConcurrentUDPServer>;
 
-/** {@linkcode UnixStreamServer} that serves many clients at a time on the event loop. */
+/**
+ * {@linkcode UnixStreamServer} that serves many clients at a time on the event loop.
+ * @category Servers
+ */
 export const ConcurrentUnixStreamServer: Concurrent<typeof UnixStreamServer> = ConcurrentMixIn(
   UnixStreamServer,
 );
 /** A server of {@linkcode ConcurrentUnixStreamServer}. */
 export type ConcurrentUnixStreamServer = InstanceType<typeof ConcurrentUnixStreamServer>;
 
-/** {@linkcode UnixDatagramServer} that serves many datagrams at a time on the event loop. */
+/**
+ * {@linkcode UnixDatagramServer} that serves many datagrams at a time on the event loop.
+ * @category Servers
+ */
 export const ConcurrentUnixDatagramServer: Concurrent<typeof UnixDatagramServer> = ConcurrentMixIn(
   UnixDatagramServer,
 );
@@ -87,29 +100,42 @@ export type ConcurrentUnixDatagramServer = InstanceType<typeof ConcurrentUnixDat
  *   await server.serveForever();
  * }
  * ```
+ * @category Servers
  */
 export const ThreadingTCPServer: Threading<typeof TCPServer> = ThreadingMixIn(TCPServer);
 /** A server of {@linkcode ThreadingTCPServer}. */
 export type ThreadingTCPServer = InstanceType<typeof ThreadingTCPServer>;
 
-/** {@linkcode TLSServer} that runs each request in a Web Worker. */
+/**
+ * {@linkcode TLSServer} that runs each request in a Web Worker.
+ * @category Servers
+ */
 export const ThreadingTLSServer: Threading<typeof TLSServer> = ThreadingMixIn(TLSServer);
 /** A server of {@linkcode ThreadingTLSServer}. */
 export type ThreadingTLSServer = InstanceType<typeof ThreadingTLSServer>;
 
-/** {@linkcode UDPServer} that runs each request in a Web Worker. */
+/**
+ * {@linkcode UDPServer} that runs each request in a Web Worker.
+ * @category Servers
+ */
 export const ThreadingUDPServer: Threading<typeof UDPServer> = ThreadingMixIn(UDPServer);
 /** A server of {@linkcode ThreadingUDPServer}. */
 export type ThreadingUDPServer = InstanceType<typeof ThreadingUDPServer>;
 
-/** {@linkcode UnixStreamServer} that runs each request in a Web Worker. */
+/**
+ * {@linkcode UnixStreamServer} that runs each request in a Web Worker.
+ * @category Servers
+ */
 export const ThreadingUnixStreamServer: Threading<typeof UnixStreamServer> = ThreadingMixIn(
   UnixStreamServer,
 );
 /** A server of {@linkcode ThreadingUnixStreamServer}. */
 export type ThreadingUnixStreamServer = InstanceType<typeof ThreadingUnixStreamServer>;
 
-/** {@linkcode UnixDatagramServer} that runs each request in a Web Worker. */
+/**
+ * {@linkcode UnixDatagramServer} that runs each request in a Web Worker.
+ * @category Servers
+ */
 export const ThreadingUnixDatagramServer: Threading<typeof UnixDatagramServer> = ThreadingMixIn(
   UnixDatagramServer,
 );
@@ -136,29 +162,42 @@ export type ThreadingUnixDatagramServer = InstanceType<typeof ThreadingUnixDatag
  *   await server.serveForever();
  * }
  * ```
+ * @category Servers
  */
 export const ForkingTCPServer: Forking<typeof TCPServer> = ForkingMixIn(TCPServer);
 /** A server of {@linkcode ForkingTCPServer}. */
 export type ForkingTCPServer = InstanceType<typeof ForkingTCPServer>;
 
-/** {@linkcode TLSServer} that runs each request in a subprocess. */
+/**
+ * {@linkcode TLSServer} that runs each request in a subprocess.
+ * @category Servers
+ */
 export const ForkingTLSServer: Forking<typeof TLSServer> = ForkingMixIn(TLSServer);
 /** A server of {@linkcode ForkingTLSServer}. */
 export type ForkingTLSServer = InstanceType<typeof ForkingTLSServer>;
 
-/** {@linkcode UDPServer} that runs each request in a subprocess. */
+/**
+ * {@linkcode UDPServer} that runs each request in a subprocess.
+ * @category Servers
+ */
 export const ForkingUDPServer: Forking<typeof UDPServer> = ForkingMixIn(UDPServer);
 /** A server of {@linkcode ForkingUDPServer}. */
 export type ForkingUDPServer = InstanceType<typeof ForkingUDPServer>;
 
-/** {@linkcode UnixStreamServer} that runs each request in a subprocess. */
+/**
+ * {@linkcode UnixStreamServer} that runs each request in a subprocess.
+ * @category Servers
+ */
 export const ForkingUnixStreamServer: Forking<typeof UnixStreamServer> = ForkingMixIn(
   UnixStreamServer,
 );
 /** A server of {@linkcode ForkingUnixStreamServer}. */
 export type ForkingUnixStreamServer = InstanceType<typeof ForkingUnixStreamServer>;
 
-/** {@linkcode UnixDatagramServer} that runs each request in a subprocess. */
+/**
+ * {@linkcode UnixDatagramServer} that runs each request in a subprocess.
+ * @category Servers
+ */
 export const ForkingUnixDatagramServer: Forking<typeof UnixDatagramServer> = ForkingMixIn(
   UnixDatagramServer,
 );
@@ -207,6 +246,8 @@ export type ForkingUnixDatagramServer = InstanceType<typeof ForkingUnixDatagramS
  *   await server.serveForever();
  * }
  * ```
+ * @tags allow-net, allow-read
+ * @category Servers
  */
 export const PoolTCPServer: Pooled<typeof TCPServer> = poolOf(TCPServer);
 /** A server of {@linkcode PoolTCPServer}. */
@@ -217,6 +258,9 @@ export type PoolTCPServer = InstanceType<typeof PoolTCPServer>;
  *
  * `Deno.listenTls()` takes no part in a shared queue, so that each Worker has a queue of its own, as described there: it
  * needs Linux and `--unstable-net`, and clients who come before the first Worker listens are reset.
+ *
+ * @tags allow-net, allow-read, unstable
+ * @category Servers
  */
 export const PoolTLSServer: Pooled<typeof TLSServer> = poolOf(TLSServer);
 /** A server of {@linkcode PoolTLSServer}. */

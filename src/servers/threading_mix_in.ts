@@ -157,6 +157,8 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  *   await server.serveForever();
  * }
  * ```
+ * @tags allow-read
+ * @category Mix-ins
  */
 export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base): Threading<Base> {
   const [Remote, execute] = remoteMixIn<AnyServer & Required<ThreadingOptions>, ThreadWorker>(

@@ -103,6 +103,7 @@ const NO_SOURCE: ReadSource = { read: () => Promise.resolve(null), readSync: () 
  * assertEquals(text.decode(reader.readExactlySync(5)), "hello");
  * assertEquals([...reader.linesSync()], ["bye"]);
  * ```
+ * @category Sockets
  */
 export class BufferedReader
   implements AsyncIterable<Uint8Array<ArrayBuffer>>, Iterable<Uint8Array<ArrayBuffer>> {

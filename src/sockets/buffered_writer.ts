@@ -68,6 +68,7 @@ const nothing = (): void => {};
  * await writer.flush();
  * assertEquals(new TextDecoder().decode(sent[0]), "250 OK\r\n");
  * ```
+ * @category Sockets
  */
 export class BufferedWriter {
   // Open until close(), which refuses what comes after it. A send that fails, at any time, makes all later calls fail.

@@ -45,6 +45,7 @@ const SEND = "send datagram";
  * assertEquals((await client.receive())[0], Uint8Array.of(5));
  * client.close();
  * ```
+ * @category Sockets
  */
 export class DatagramSocket {
   readonly #transport: DatagramTransport;

@@ -76,6 +76,7 @@ export let internals: SocketInternals;
  * await client.read(answer);
  * assertEquals(new TextDecoder().decode(answer), "HELLO");
  * ```
+ * @category Sockets
  */
 export class StreamSocket implements Deno.Conn<Deno.Addr> {
   // Reads go straight to the transport, until something needs the reader: a time limit, a transport that can block,

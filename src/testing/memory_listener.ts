@@ -36,6 +36,7 @@ function nextPort(): number {
  *   assertEquals(new TextDecoder().decode(await client.recv()), word);
  * }
  * ```
+ * @category Testing
  */
 export class MemoryClient extends StreamSocket {
   readonly #conn: MemoryConn;

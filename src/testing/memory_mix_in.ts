@@ -67,6 +67,7 @@ export type InMemory<Base extends Constructor<TCPServer>> = MixedIn<Base, unknow
  * assertEquals(await run.server.exchange(""), "1");
  * assertEquals(await run.server.exchange(""), "2");
  * ```
+ * @category Testing
  */
 export function MemoryMixIn<
   Base extends Constructor<TCPServer & { readonly maxConnectionsPerWorker?: never }>,

@@ -55,6 +55,7 @@ const DRAIN_TIMEOUT = 1000;
  *   "not written yet",
  * );
  * ```
+ * @category Testing
  */
 export function serveInTest<Server extends AnyServer>(server: Server): TestRun<Server> {
   const faults: unknown[] = [];
