@@ -3,17 +3,7 @@
  *
  * @module
  */
-import {
-  describeThrown,
-  errorCode,
-  isInstance,
-  isOfClient,
-  isPeerGone,
-  messageOf,
-  propertyOf,
-  TLSHandshakeError,
-} from "./errors.ts";
-import { formatAddress, type SocketAddress } from "./address.ts";
+import { describeThrown, isInstance, messageOf, propertyOf } from "./errors.ts";
 
 /**
  * What a server needs of a logger: `@std/log`'s `Logger` and `console` both fit.
@@ -218,39 +208,4 @@ export class KindLimit {
     const held = limit.take(performance.now());
     return held === null ? null : held === 0 ? "" : ` (and ${held} like it since the last line)`;
   }
-}
-
-/** Writes a line for each request that has failed; where clients cause that, one a second for each kind. */
-export class FaultLog {
-  readonly #logger: ServerLogger;
-  readonly #clientLines = new KindLimit();
-
-  constructor(logger: ServerLogger) {
-    this.#logger = logger;
-  }
-
-  /** Writes what a request failed with. */
-  write(error: unknown, request: unknown, clientAddress: SocketAddress): void {
-    const client = formatAddress(clientAddress);
-    if (!isOfClient(error, request, clientAddress)) {
-      logTo(this.#logger, "error", `Cannot serve client "${client}"`, error);
-      return;
-    }
-    // What clients can cause as often as they like is one line, and not one for each of them.
-    const more = this.#clientLines.take(errorCode(error));
-    if (more === null) return;
-    const [level, says] = isOwnClose(error, request)
-      ? ["debug", `Connection of client "${client}" was closed here`] as const
-      : isPeerGone(error) || isInstance(error, TLSHandshakeError)
-      ? ["debug", `Client "${client}" went away`] as const
-      : ["warn", `Cannot serve client "${client}"`] as const;
-    logTo(this.#logger, level, `${says}: ${oneLine(error)}${more}`);
-  }
-}
-
-/** Whether an error only says that this program has closed the connection itself, under a read for example. */
-function isOwnClose(error: unknown, request: unknown): boolean {
-  return (isInstance(error, Deno.errors.Interrupted) ||
-    isInstance(error, Deno.errors.BadResource)) &&
-    (request as { closed?: unknown } | null)?.closed === true;
 }

@@ -12,7 +12,7 @@
 import type { ClientAddress, SocketAddress, SocketType } from "../base/address.ts";
 import { defaultLogger } from "../base/default_logger.ts";
 import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
-import { checkLogger, FaultLog, type ServerLogger } from "../base/log.ts";
+import { checkLogger, type ServerLogger } from "../base/log.ts";
 import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
 import {
   checkCallback,
@@ -42,6 +42,7 @@ import {
   unlessAwaited,
 } from "./server_call.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
+import { FaultLog } from "./faults.ts";
 
 /** A server of any kind, as a list of several kinds has it, or a handler that fits them. */
 // deno-lint-ignore no-explicit-any -- a handler does not depend on the server's type parameters

@@ -168,9 +168,7 @@ export type Concurrent<Base extends Constructor<AnyServer>> = MixedIn<Base, Conc
  * ```
  * @category Mix-ins
  */
-export function ConcurrentMixIn<Base extends Constructor<AnyServer>>(
-  Base: Base,
-): Concurrent<Base> {
+export function ConcurrentMixIn<Base extends Constructor<AnyServer>>(Base: Base): Concurrent<Base> {
   abstract class ConcurrentServer extends (Base as Constructor<AnyServer>) {
     static override readonly name: string = `Concurrent${Base.name}`;
 

@@ -282,9 +282,7 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
 
 function checkReuseAddress(name: string, value: unknown): boolean {
   if (checkBoolean(name, value)) return true;
-  throw new TypeError(
-    `Cannot set option '${name}' to false: Deno always sets SO_REUSEADDR on TCP`,
-  );
+  throw new TypeError(`Cannot set option '${name}' to false: Deno always sets SO_REUSEADDR on TCP`);
 }
 
 function checkReusePort(name: string, value: unknown): boolean {

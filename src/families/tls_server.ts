@@ -139,10 +139,7 @@ export class TLSServer extends TCPServer {
    * @param _clientAddress Who connects.
    * @throws {TLSHandshakeError} When it fails or takes longer than `handshakeTimeout`.
    */
-  override prepareRequest(
-    request: StreamSocket,
-    _clientAddress: TCPAddr,
-  ): void | Promise<void> {
+  override prepareRequest(request: StreamSocket, _clientAddress: TCPAddr): void | Promise<void> {
     return this.#shakeHands(request);
   }
 

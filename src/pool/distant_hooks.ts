@@ -10,7 +10,7 @@ import { handleFault } from "../core/faults.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import { type Call, calls, type Run } from "../core/lifecycle.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
-import type { StreamTransport } from "../sockets/stream_transport.ts";
+import type { StreamTransport } from "../sockets/streams.ts";
 import { type Callable, callServer } from "../core/server_call.ts";
 import type { PoolQuestion, PoolTalk } from "./pool_messages.ts";
 import type { ConnectionEnds } from "./worker_record.ts";

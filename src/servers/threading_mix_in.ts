@@ -16,8 +16,7 @@ import { type AnyServer, serveBy } from "../core/base_server.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { openShared } from "../pool/shared_listener.ts";
 import { TCPServer } from "../families/tcp_server.ts";
-import { type ThreadHost, ThreadLoop } from "../pool/thread_loop.ts";
-import { type ThreadingMode, whyRelay } from "../pool/threading_mode.ts";
+import { type ThreadHost, type ThreadingMode, ThreadLoop, whyRelay } from "../pool/thread_loop.ts";
 import type { RemoteHandlerClass } from "../core/server_view.ts";
 import { remoteMixIn } from "./remote_mix_in.ts";
 

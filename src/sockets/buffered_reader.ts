@@ -9,7 +9,7 @@ import { lineDecoder, LineIterator, NEWLINE } from "./line_iterator.ts";
 import { ReadBuffer, type Result, type Steps } from "./read_buffer.ts";
 import { turnAtEnd } from "../base/time.ts";
 import { internals } from "./stream_socket.ts";
-import { streamOf } from "./web_streams.ts";
+import { streamOf } from "./streams.ts";
 import { toBytes } from "../base/bytes.ts";
 
 /** What a {@linkcode BufferedReader} reads from: a socket, a file, a `Deno.Conn`. */

@@ -4,7 +4,7 @@
  * @module
  */
 import { cannotBlock, cannotBlockYet } from "./misuse.ts";
-import type { StreamTransport } from "./stream_transport.ts";
+import type { StreamTransport } from "./streams.ts";
 import { SerialQueue, Watchdog } from "../base/time.ts";
 
 /** A read of the transport that a time limit may detach from its caller: what comes is then for the next. */

@@ -9,12 +9,10 @@ import type { ServerLogger } from "../base/log.ts";
 import { checkTime } from "../base/options.ts";
 import { SocketReader } from "./socket_reader.ts";
 import { BufferPool } from "./buffer_pool.ts";
-import type { StreamTransport } from "./stream_transport.ts";
-import { streamOf } from "./web_streams.ts";
-import { turnAtEnd } from "../base/time.ts";
+import { streamOf, type StreamTransport } from "./streams.ts";
+import { turnAtEnd, Watchdog } from "../base/time.ts";
 import { toBytes } from "../base/bytes.ts";
 import { outlive } from "../base/unawaited.ts";
-import { Watchdog } from "../base/time.ts";
 
 export type { StreamTransport };
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { TCPAddr } from "../base/address.ts";
-import type { StreamTransport } from "../sockets/stream_transport.ts";
+import type { StreamTransport } from "../sockets/streams.ts";
 
 /** How many bytes wait for a reader before writes do, as the buffers of a connection hold some. */
 const CAPACITY = 64 * 1024;

@@ -211,11 +211,7 @@ export class Executor<W extends HandlerWorker> {
    *
    * @throws {unknown} What the handler threw, or why there is no worker.
    */
-  async finish(
-    server: AnyServer,
-    request: unknown,
-    clientAddress: SocketAddress,
-  ): Promise<void> {
+  async finish(server: AnyServer, request: unknown, clientAddress: SocketAddress): Promise<void> {
     // All that may fail comes before the lease, which must be given back.
     const remote = await describe(server, this.#contexts, request, clientAddress);
     if (remote.signal === ENDED) {

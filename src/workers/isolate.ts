@@ -170,10 +170,7 @@ export class Exchange {
    * @param post Sends a message to the other side.
    * @param answer Answers what the other side asks, at once or by a promise; what it throws is thrown there.
    */
-  constructor(
-    post: (message: ExchangeMessage) => void,
-    answer: (question: unknown) => unknown,
-  ) {
+  constructor(post: (message: ExchangeMessage) => void, answer: (question: unknown) => unknown) {
     this.#post = post;
     this.#answer = answer;
   }

@@ -43,10 +43,7 @@ export class ThreadWorker extends HandlerWorker {
    * @throws {HandlerLoadError} When that fails, takes too long, or is not wanted any more.
    * @throws {WorkerDiedError} When the Worker ends meanwhile.
    */
-  static async start(
-    init: Init,
-    options: ThreadOptions,
-  ): Promise<ThreadWorker> {
+  static async start(init: Init, options: ThreadOptions): Promise<ThreadWorker> {
     const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
     return await startWithDescriptors(startOptions, async () => {
       const memory = RingChannel.allocate();

@@ -162,9 +162,7 @@ export function threadServer(
       const view = new ThreadServerStub(this, worker, request);
       try {
         // What a handler may use of its server is there; the rest says why not.
-        await runHandler(
-          new worker.Handler(request, clientAddress, view as unknown as AnyServer),
-        );
+        await runHandler(new worker.Handler(request, clientAddress, view as unknown as AnyServer));
         this.#outcome = "completed";
       } catch (error) {
         // As in Python, where SystemExit ends only the thread that raised it.

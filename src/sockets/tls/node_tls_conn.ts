@@ -5,7 +5,7 @@
  */
 import { Duplex } from "node:stream";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
-import { streamOf } from "../web_streams.ts";
+import { streamOf } from "../streams.ts";
 import { SerialQueue } from "../../base/time.ts";
 
 /** The most that one read takes from the connection, in bytes; a record of TLS has 16 KiB. */

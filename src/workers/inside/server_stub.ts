@@ -42,9 +42,7 @@ export class ServerStub {
 
   /** Has the server call a method of its own, as `BaseServer.call()` says. */
   call(name: string, ...args: unknown[]): Promise<unknown> {
-    return unlessAwaited(
-      this.#hasEnded ? Promise.reject(endedError()) : this.#call(name, args),
-    );
+    return unlessAwaited(this.#hasEnded ? Promise.reject(endedError()) : this.#call(name, args));
   }
 
   /** To be called when the request has ended, after which nothing is called any more. */
