@@ -13,10 +13,13 @@ const MAX_TICKETS = 500; // no more jobs while that many wait; older results are
 /** Does a job, in a Worker: a connection is a job, and those for which there is no Worker yet wait for one. */
 export class JobHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
-  override timeout = 1000; // others on this machine can connect, too, and shall not block a Worker
+  // Others on this machine can connect, too, and shall neither block a Worker nor give it larger jobs
+  override timeout = 1000;
 
   override handle(): void {
-    const limit = Number(new TextDecoder().decode(this.rfile.readlineSync()));
+    const line = new TextDecoder().decode(this.rfile.readlineSync()).trim();
+    if (!/^\d{1,7}$/.test(line)) return;
+    const limit = Number(line);
     const composite = new Uint8Array(limit);
     for (let number = 2; number < limit; number++) {
       for (let other = number ** 2; other < limit; other += number) composite[other] = 1;
@@ -63,14 +66,12 @@ class QueueHandler extends StreamRequestHandler {
 if (import.meta.main) {
   const { port } = parseArgs(Deno.args, { string: ["port"], default: { port: "7070" } });
   const hostname = "127.0.0.1";
-  await using workers = new ThreadingTCPServer({ hostname, port: 0 }, JobHandler, {
-    maxThreads: 2,
-  });
+  await using jobs = new ThreadingTCPServer({ hostname, port: 0 }, JobHandler, { maxThreads: 2 });
   await using server = new JobServer({ hostname, port: Number(port) }, QueueHandler);
-  server.workers = workers.serverAddress;
+  server.workers = jobs.serverAddress;
   const leave = () => server.drain({ timeout: 1000 });
   for (const signal of ["SIGINT", "SIGTERM"] as const) Deno.addSignalListener(signal, leave);
   console.log(`Listening on ${server.serverAddress}`);
-  await Promise.race([server.serveForever(), workers.serveForever()]);
+  await Promise.race([server.serveForever(), jobs.serveForever()]);
   console.log("Leaving.");
 }

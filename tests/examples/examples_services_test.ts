@@ -9,14 +9,18 @@ import {
   datagramExchange,
   exchange,
   exchangeOn,
+  LOOPBACK,
   readAll,
   readExactly,
+  start,
   tempSocketPath,
   text,
   writeAll,
 } from "../harness.ts";
 import { reset, resettable } from "../conversation.ts";
 import { onPath, Program } from "../program.ts";
+import { ThreadingTCPServer } from "@netkit/socketserver";
+import { JobHandler } from "../../examples/job_queue.ts";
 import { dial, freePort, Recipe, say, sourceOf } from "./recipe.ts";
 
 const curl = onPath("curl");
@@ -658,6 +662,15 @@ Deno.test("job_queue.ts gives tickets at once, and answers when they are there",
   }
   client.close();
   await server.leave();
+});
+
+Deno.test("job_queue.ts has its Workers do no larger job for who finds their port", async () => {
+  await using run = start(new ThreadingTCPServer(LOOPBACK, JobHandler));
+  const { serverAddress } = run.server;
+  for (const line of ["1500000000", "10000000", "-1", "1e3", "x", ""]) {
+    assertEquals(await exchange(serverAddress, `${line}\n`), "");
+  }
+  assertEquals(await exchange(serverAddress, "100\n"), "done 25");
 });
 
 Deno.test("control_socket.ts shows and steers the server, and ends it", async () => {
