@@ -704,9 +704,10 @@ await server.serverClose();
 
 Deno.test("fault 30: with the permissions for the path alone a server serves and takes a dead one's path", async () => {
   const path = tempSocketPath();
-  await leaveStaleSocket(path, KINDS[0]!.program);
-  const { code, stderr } = await runProgram(
-    `
+  for (const names of [path, [path, `${path}.new`, `${path}.lock`].join()]) {
+    await leaveStaleSocket(path, KINDS[0]!.program);
+    const { code, stderr } = await runProgram(
+      `
 import { UnixStreamServer } from "@netkit/socketserver";
 const [path] = Deno.args;
 const server = new UnixStreamServer({ path }, (request) => request.sendAll("served"));
@@ -716,18 +717,19 @@ if (await new Response(client.readable).text() !== "served") throw new Error("no
 await handled;
 await server.serverClose();
 `,
-    {
-      flags: [
-        "--no-check",
-        `--allow-read=${path}`,
-        `--allow-write=${path}`,
-        `--allow-net=unix:${path}`,
-      ],
-      args: [path],
-    },
-  );
-  assertEquals([code, stderr], [0, ""]);
-  assert(!exists(path));
+      {
+        flags: [
+          "--no-check",
+          `--allow-read=${names}`,
+          `--allow-write=${names}`,
+          `--allow-net=unix:${path}`,
+        ],
+        args: [path],
+      },
+    );
+    assertEquals([code, stderr], [0, ""]);
+    assert(!exists(path));
+  }
 });
 
 Deno.test("fault 30: a server that has the permissions for the path alone asks nobody for others", async () => {

@@ -19,7 +19,7 @@ import { Runner } from "../../src/workers/inside/runner.ts";
 import { RingChannel } from "../../src/channel/shared_ring.ts";
 import { HandlerWorker, type WorkerEnd } from "../../src/workers/worker.ts";
 import { DatagramCommandHandler } from "../handlers.ts";
-import { bytes, LOOPBACK, text, until } from "../harness.ts";
+import { bytes, LOOPBACK, text, until, writeAll } from "../harness.ts";
 
 const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
 
@@ -238,6 +238,35 @@ Deno.test("fault 3: Relay.run() leaves bytes alone that a worker's pipe may stil
     await assertRejects(() => running, WorkerDiedError);
     assertEquals(text(kept[0]!.subarray(HEADER_BYTES)), "of the first client");
   }
+});
+
+Deno.test("fault 3: Relay.run() has not ended while its worker has not taken what was on its way", async () => {
+  using listener = Deno.listen(LOOPBACK);
+  using conn = await Deno.connect({ ...LOOPBACK, port: listener.addr.port });
+  using client = new StreamSocket(await listener.accept());
+  await using worker = new RawUnit();
+  const { localAddr, remoteAddr } = client;
+  const asked = request("", () => Promise.resolve(0));
+  const start = { ...asked.start, connection: { localAddr, remoteAddr, alpnProtocol: null } };
+  const relay = new Relay(worker, { ...asked, start, client });
+  let isOver = false;
+  const running = relay.run().then(() => isOver = true);
+  const { reader, writer } = worker.frames;
+  assertEquals(await reader.next(), FRAME.START);
+  const sent = writeAll(conn, new Uint8Array(1024 * 1024)); // more than fits into the channel
+  await until(() => worker.writer.writing);
+  await writer.write(FRAME.DONE, pack({}));
+  await until(() => relay.reusable);
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(isOver, false);
+  const taken = (async () => {
+    while (await reader.next() === FRAME.DATA) await reader.payload();
+  })();
+  await running;
+  worker.kill();
+  await taken;
+  client.close();
+  await sent.catch(() => {}); // all of it, or the connection is closed
 });
 
 Deno.test("fault 5: Relay.run() keeps the time of the last WAIT only", async () => {
