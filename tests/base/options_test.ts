@@ -525,7 +525,8 @@ Deno.test("fault 34: TCPServer.serveForever() takes a subclass's own field for n
 
 Deno.test("fault 34: TCPServer.drain() ends at once when the server refuses to serve", async () => {
   const server = withFields(ConcurrentTCPServer)({}, { maxConnections: 0 });
-  assertEquals(await server.drain(), { completed: 0, aborted: 0 });
+  using _waiting = await Deno.connect(server.serverAddress as Deno.NetAddr & { transport: "tcp" });
+  assertEquals(await server.drain({ timeout: null }), { completed: 0, aborted: 0 });
   assertEquals(server.state, "closed");
 });
 
