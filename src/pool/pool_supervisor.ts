@@ -129,7 +129,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
    */
   async close(): Promise<number> {
     this.setMode("close");
-    this.endWaiting();
+    this.#endWaiting();
     const unresponsive = new Set(this.up);
     const closed = this.#all().map(async (coming) => {
       const worker = await coming;
@@ -154,7 +154,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     }
     const isClosed = this.mode === "close";
     this.setMode("drain");
-    this.endWaiting();
+    this.#endWaiting();
     this.#isDraining = true;
     this.#awaitDrainDue();
     if (this.alive === 0 && !isClosed && this.drainsQueue) {
@@ -246,22 +246,11 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const wasToEnd = this.mode === "drain" || this.mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
     if (worker.isLeaving || worker.isGivenUp) return;
-    if (!wasToEnd) this.died(worker, counts, end);
-    else if (end.error !== undefined || (end.code ?? 0) !== 0) this.#tellLoss(worker, end);
-  }
-
-  /** Judges a Worker that has ended though it was not to. */
-  protected died(worker: PoolWorker, counts: Counts, end: WorkerEnd): void {
-    if (counts.accepted === 0 && performance.now() - worker.since < MIN_LIFE) {
-      this.wasUseless(worker, howOf(end));
-      return;
-    }
-    this.#tellLoss(worker, end);
-    if (this.isWanted) this.backoff.died();
-  }
-
-  #tellLoss(worker: PoolWorker, end: WorkerEnd): void {
+    const isUseless = counts.accepted === 0 && performance.now() - worker.since < MIN_LIFE;
+    if (!wasToEnd && isUseless) return this.wasUseless(worker, howOf(end));
+    if (wasToEnd && end.error === undefined && (end.code ?? 0) === 0) return;
     this.options.onLoss(`Worker "${worker.name}" died`, howOf(end));
+    if (this.isWanted) this.backoff.died();
   }
 
   /** Those that are up and are to stay; those first that are to stay when there are to be fewer. */
@@ -275,7 +264,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   }
 
   /** Ends the starts that wait for descriptors now; later ones may wait again. */
-  protected endWaiting(): void {
+  #endWaiting(): void {
     this.#waiting.abort();
     this.#waiting = new AbortController();
   }
