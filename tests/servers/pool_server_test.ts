@@ -419,6 +419,17 @@ Deno.test("fault 26: PoolTCPServer.drain() stops accepting though two clients co
   await serving;
 });
 
+Deno.test("fault 26: PoolTCPServer.drain() serves who has come before its Workers are up", async () => {
+  const server = makePool();
+  const address = server.serverAddress;
+  const clients = [await connect(address), await connect(address), await connect(address)];
+  const serving = server.serveForever();
+  const drained = server.drain();
+  for (const conn of clients) assertEquals(await exchangeOn(conn, "echo\nhello\n"), "hello\n");
+  assertEquals(await drained, { completed: 3, aborted: 0 });
+  await serving;
+});
+
 Deno.test("fault 26: PoolTCPServer.drain() leaves the last listener to Workers, which accept until they close it", async () => {
   let hadOthers: boolean | undefined;
   class Watched extends PoolTCPServer {
