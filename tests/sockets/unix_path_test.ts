@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertThrows } from "@std/assert";
 import { bindSocketFile } from "../../src/sockets/unix/unix_path.ts";
 import { tempSocketPath } from "../harness.ts";
 
@@ -43,4 +43,20 @@ Deno.test("fault 30: bindSocketFile() takes no lock for its own whose file has b
   } finally {
     Deno.openSync = openSync;
   }
+});
+
+Deno.test("fault 30: bindSocketFile() takes no path that another has got meanwhile", async () => {
+  const path = tempSocketPath();
+  const listen = (path: string) => Deno.listen({ transport: "unix", path });
+  let other: Deno.Listener | undefined; // one that may not use the lock
+  const bind = (name: string) => {
+    other = listen(path);
+    return listen(name);
+  };
+  assertThrows(
+    () => bindSocketFile(path, { bind, mode: null, removedByDeno: true }),
+    Deno.errors.AddrInUse,
+  );
+  (await Deno.connect({ transport: "unix", path })).close(); // it still has the path
+  other!.close();
 });
