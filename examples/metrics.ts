@@ -18,11 +18,8 @@ class EchoHandler extends StreamRequestHandler {
 /** The figures in the text format of Prometheus. */
 function metrics(server: AnyServer): string {
   const { accepted, active, completed, failed, rejected, aborted, acceptErrors } = server.stats();
-  const lines = [
-    `echo_up ${server.state === "serving" ? 1 : 0}`,
-    `echo_accepted_total ${accepted}`,
-  ];
-  lines.push(`echo_active ${active}`);
+  const up = server.state === "serving" ? 1 : 0;
+  const lines = [`echo_up ${up}`, `echo_accepted_total ${accepted}`, `echo_active ${active}`];
   for (const [outcome, count] of Object.entries({ completed, failed, rejected, aborted })) {
     lines.push(`echo_requests_total{outcome="${outcome}"} ${count}`);
   }
@@ -38,10 +35,8 @@ if (import.meta.main) {
     default: { port: "9999", "metrics-port": "9100" },
   });
   const hostname = "127.0.0.1";
-  await using server = new ConcurrentTCPServer(
-    { hostname, port: Number(flags.port) },
-    EchoHandler,
-  );
+  const address = { hostname, port: Number(flags.port) };
+  await using server = new ConcurrentTCPServer(address, EchoHandler);
   await using web = Deno.serve({
     hostname,
     port: Number(flags["metrics-port"]),

@@ -6,12 +6,8 @@
  * examples/tcp_server.ts runs in another terminal, then `nc 127.0.0.1 8080` in a third.
  */
 import { parseArgs } from "@std/cli";
-import {
-  ConcurrentTCPServer,
-  formatAddress,
-  StreamRequestHandler,
-  StreamSocket,
-} from "@netkit/socketserver";
+import { ConcurrentTCPServer, formatAddress, StreamSocket } from "@netkit/socketserver";
+import { StreamRequestHandler } from "@netkit/socketserver";
 
 class ProxyServer extends ConcurrentTCPServer {
   upstream = { hostname: "", port: 0 };
@@ -26,13 +22,10 @@ class ProxyHandler extends StreamRequestHandler {
     if (upstream === null) return;
     using _ = upstream;
     // Each direction ends by itself; one that fails closes both connections. Deno resets none, so it is an end to the other
-    const directions = [
+    await Promise.all([
       this.request.readable.pipeTo(upstream.writable),
       upstream.readable.pipeTo(this.request.writable),
-    ];
-    await Promise.all(directions).catch((error) =>
-      console.log(`${this.clientAddress} was cut off: ${error.message}`)
-    );
+    ]).catch((error) => console.log(`${this.clientAddress} was cut off: ${error.message}`));
   }
 
   /** Closing the `writable` of a bare `Deno.Conn` closes all of it; that of a StreamSocket only ends that side. */
