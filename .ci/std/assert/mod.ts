@@ -7,14 +7,10 @@
 
 export { AssertionError } from "./assertion_error.ts";
 export { equal } from "./equal.ts";
-export { assertIsError, assertRejects, assertThrows } from "./throws.ts";
+export { assertRejects, assertThrows } from "./throws.ts";
 export {
-  type ArrayLikeArg,
   assert,
-  assertAlmostEquals,
-  assertArrayIncludes,
   assertEquals,
-  assertExists,
   assertFalse,
   assertGreater,
   assertGreaterOrEqual,
@@ -23,10 +19,7 @@ export {
   assertLessOrEqual,
   assertMatch,
   assertNotEquals,
-  assertNotMatch,
   assertStrictEquals,
   assertStringIncludes,
-  fail,
   type Falsy,
-  unreachable,
 } from "./values.ts";

@@ -29,7 +29,7 @@ interface Expectation<E extends Error> {
  * @param msg Put behind the sentence that says what is wrong.
  * @throws {AssertionError} when it is not such an error.
  */
-export function assertIsError<E extends Error = Error>(
+function assertIsError<E extends Error = Error>(
   error: unknown,
   ErrorClass?: ErrorConstructorOf<E>,
   msgMatches?: string | RegExp,

@@ -12,9 +12,6 @@ import { difference, format, red, suffix } from "./report.ts";
 /** What {@linkcode assertFalse} narrows to. */
 export type Falsy = false | 0 | 0n | "" | null | undefined;
 
-/** Anything with a length and elements that is not a string. */
-export type ArrayLikeArg<T> = ArrayLike<T> & object;
-
 /**
  * Asserts that a value is truthy.
  *
@@ -95,20 +92,6 @@ export function assertStrictEquals<T>(
 }
 
 /**
- * Asserts that a value is neither `null` nor `undefined`.
- *
- * @param actual The value.
- * @param msg Put behind the sentence that shows it.
- * @throws {AssertionError} when it is one of the two.
- */
-export function assertExists<T>(actual: T, msg?: string): asserts actual is NonNullable<T> {
-  if (actual !== undefined && actual !== null) return;
-  throw new AssertionError(
-    `Expected actual: "${actual}" to not be null or undefined${suffix(msg)}`,
-  );
-}
-
-/**
  * Asserts that a value is an instance of a class.
  *
  * @param actual The value.
@@ -145,21 +128,6 @@ export function assertMatch(actual: string, expected: RegExp, msg?: string): voi
 }
 
 /**
- * Asserts that a pattern does not match a string.
- *
- * @param actual The string.
- * @param expected The pattern.
- * @param msg Put behind the sentence that shows both.
- * @throws {AssertionError} when it does.
- */
-export function assertNotMatch(actual: string, expected: RegExp, msg?: string): void {
-  if (!expected.test(actual)) return;
-  throw new AssertionError(
-    `Expected actual: "${actual}" to not match: "${expected}"${suffix(msg)}`,
-  );
-}
-
-/**
  * Asserts that a string contains another.
  *
  * @param actual The string.
@@ -170,28 +138,6 @@ export function assertNotMatch(actual: string, expected: RegExp, msg?: string): 
 export function assertStringIncludes(actual: string, expected: string, msg?: string): void {
   if (actual.includes(expected)) return;
   throw new AssertionError(`Expected actual: "${actual}" to contain: "${expected}"${suffix(msg)}`);
-}
-
-/**
- * Asserts that each element of one array equals some element of another.
- *
- * @param actual The array that was found.
- * @param expected The elements that it should hold, in any order.
- * @param msg Put behind the sentence that shows both.
- * @throws {AssertionError} when one is missing.
- */
-export function assertArrayIncludes<T>(
-  actual: ArrayLikeArg<T>,
-  expected: ArrayLikeArg<T>,
-  msg?: string,
-): void {
-  const found = Array.from(actual);
-  const missing = Array.from(expected).filter((item) => !found.some((mine) => equal(item, mine)));
-  if (missing.length === 0) return;
-  throw new AssertionError(
-    `Expected actual: "${format(actual)}" to include: "${format(expected)}"${suffix(msg)}\n` +
-      `missing: ${format(missing)}`,
-  );
 }
 
 /**
@@ -240,50 +186,6 @@ export function assertLess<T>(actual: T, expected: T, msg?: string): void {
  */
 export function assertLessOrEqual<T>(actual: T, expected: T, msg?: string): void {
   if (!(actual <= expected)) throw unordered(actual, "<=", expected, msg);
-}
-
-/**
- * Asserts that two numbers are close to each other.
- *
- * @param actual What was found.
- * @param expected What it should be close to.
- * @param tolerance How far apart they may be; a ten-millionth of `expected` unless told.
- * @param msg Put behind the sentence that shows the numbers.
- * @throws {AssertionError} when they are further apart.
- */
-export function assertAlmostEquals(
-  actual: number,
-  expected: number,
-  tolerance: number = Number.isFinite(expected) ? Math.abs(expected * 1e-7) : 1e-7,
-  msg?: string,
-): void {
-  const delta = Math.abs(expected - actual);
-  if (Object.is(actual, expected) || delta <= tolerance) return;
-  const show = (value: number) => Number.isInteger(value) ? `${value}` : value.toExponential();
-  throw new AssertionError(
-    `Expected actual: "${show(actual)}" to be close to "${show(expected)}": ` +
-      `delta "${show(delta)}" is greater than "${show(tolerance)}"${suffix(msg)}`,
-  );
-}
-
-/**
- * Fails.
- *
- * @param msg Put behind "Failed assertion".
- * @throws {AssertionError} always.
- */
-export function fail(msg?: string): never {
-  throw new AssertionError(`Failed assertion${suffix(msg)}`);
-}
-
-/**
- * Fails where the code should never come.
- *
- * @param msg Put behind "Unreachable".
- * @throws {AssertionError} always.
- */
-export function unreachable(msg?: string): never {
-  throw new AssertionError(`Unreachable${suffix(msg)}`);
 }
 
 function unordered(

@@ -1,6 +1,6 @@
 /**
- * Stands in for `@std/log` 0.224.14, without its file handlers. It is only for building where JSR
- * is out of reach.
+ * Stands in for `@std/log` 0.224.14, without its file handlers and formatters, and what logs to the
+ * default logger. It is only for building where JSR is out of reach.
  *
  * @module
  */
@@ -15,8 +15,6 @@ export {
   type LogRecord,
 } from "./base_handler.ts";
 export { ConsoleHandler, type ConsoleHandlerOptions } from "./console_handler.ts";
-export { critical, debug, error, info, warn } from "./default_logger.ts";
-export { formatters, jsonFormatter } from "./formatters.ts";
 export { getLogger } from "./get_logger.ts";
 export { getLevelByName, getLevelName, LogLevelNames, LogLevels } from "./levels.ts";
 export {
