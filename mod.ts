@@ -26,8 +26,8 @@
  * function `(request, clientAddress, server)` is a handler, too.
  *
  * A server listens from its construction on and serves in `serveForever()` or `handleRequest()`. `shutdown()`
- * ends the loop, `serverClose()` frees the port, `drain()` first serves who waits; `await using` drains. What a
- * handler throws, a client that resets its connection and a lack of file descriptors end no server.
+ * ends the loop, `serverClose()` frees the port, `drain()` first serves the clients that wait; `await using` drains. No
+ * server is ended by what a handler throws, by a client that resets its connection, or by a lack of file descriptors.
  *
  * | Python | Here | What differs, and why |
  * | --- | --- | --- |
@@ -86,15 +86,15 @@
  * imports as well, a forking server `--allow-run` of Deno itself (`Deno.execPath()`). Port 0 is
  * `--allow-net=127.0.0.1:0`, but for a pool `--allow-net=127.0.0.1`. Instead of `--unstable-net`,
  * `"unstable": ["net"]` in **your** `deno.json` will do; that of a package does not count.
- * `allowReusePort` needs one of them, too. What is missing is named by the error. A package from
+ * `allowReusePort` needs one of them, too. The error names what is missing. A package from
  * another host than JSR needs `--allow-import=HOST,jsr.io`.
  *
- * A subprocess may load cached modules and answer its client, and what `childPermissions` say. Imports
- * from elsewhere, `caches` (but its own, in Workers) and `localStorage` are refused without `-A`,
- * datagrams to others without `--allow-net=…`. No flag bounds time, memory or the log: set
- * `requestTimeout` and `childMemoryLimit` (MiB of heap, for each Worker again, without typed arrays: to
- * limit those, start the server by `prlimit --data=800000000`, of which Deno reserves 570 MB).
- * Another user than the server's takes a service with systemd's `User=` and `MemoryMax=`.
+ * A subprocess may load cached modules and answer its client; all else needs `childPermissions`: imports
+ * from elsewhere, `caches` (but its own, in Workers) and `localStorage` need `-A` there, datagrams to
+ * others `--allow-net=…`. No permission limits time, memory or the log. For those set `requestTimeout`
+ * and `childMemoryLimit`: MiB of heap, for each Worker again, without typed arrays. To limit these, too,
+ * start the server by `prlimit --data=800000000`, of which Deno reserves 570 MB. To have handlers run as
+ * another user, make them a service of their own, with systemd's `User=` and `MemoryMax=`.
  *
  * `deno compile` embeds what Workers run, and the handler's module if the program imports it (with
  * `--bundle` neither); a forking server throws `Deno.errors.NotSupported` then. What is embedded is
@@ -125,25 +125,25 @@
  *
  * ## Deployment
  *
- * On SIGTERM call `drain()`: the port is free for a successor at once, and requests under way get their time. Under
+ * On SIGTERM call `drain()`: a successor can have the port at once, and requests under way get their time. Under
  * systemd set `KillMode=mixed`: a SIGTERM to the whole group ends subprocesses in the middle of their requests. A Worker
- * takes about 10 ms to start and 8 MB, a subprocess 30 ms and 32 MB; spares hide the start. What a Worker does that never
- * awaits cannot be stopped: set `requestTimeout`, and have the program started anew when `serveForever()` rejects
- * (`maxPoisoned`).
+ * takes about 10 ms to start and 8 MB, a subprocess 30 ms and 32 MB; spare ones are started ahead. A Worker that never
+ * awaits cannot be stopped: set `requestTimeout`, and have a supervisor start the program anew when `serveForever()`
+ * rejects, which it does when such Workers have taken all places (see `maxPoisoned`).
  *
  * ## Limits of Deno 2.9.6 on Linux
  *
  * - A send to a Unix datagram client that never reads waits for it, and with it the server.
  * - `unref()` does not reach TLS accepts, Unix datagram receives, and Workers while a server serves.
  * - A client that has bound a Unix path of 108 bytes ends the program of a stream server: Deno panics,
- *   by `Deno.listen()` as by `Deno.serve()` and `node:net`. Let in whom you trust, by `socketMode` and
- *   the permissions of the folder.
- * - A TLS pool resets who comes before its first Worker listens; any drain, who comes between the last
- *   accept and the close (at 330 clients a second one or none, more while the machine stalls).
+ *   by `Deno.listen()` as by `Deno.serve()` and `node:net`. Admit only whom you trust, by
+ *   `socketMode` and the permissions of the folder.
+ * - A TLS pool resets clients that come before its first Worker listens, and any drain those that come
+ *   between the last accept and the close (at 330 a second one or none, more while the machine stalls).
  * - A write to a client that reads 400 KB/s may wait 7.1 s, in bare Deno, too (see `timeout`).
  * - A TLS connection closed before its handshake keeps its descriptor until the client leaves. At 64
- *   of them the server listens anew with `node:tls`, which frees them at once: it resets who waits in
- *   the queue then, and is slower, by about a third. One whose client reads nothing keeps it, too.
+ *   of them the server listens anew with `node:tls`, which frees them at once, but resets the
+ *   clients in the queue, and is slower by about a third. One whose client reads nothing keeps it, too.
  * - Deno cannot reset a connection. A client whose answer is cut off half-way gets what had gone out
  *   (up to 4 MB), then an end like any other, or a reset where it had sent more than was read.
  * - While nobody reads standard error (a full pipe), log lines that wait take 256 KiB at most, the
