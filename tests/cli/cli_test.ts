@@ -613,17 +613,21 @@ Deno.test("cli says in one line why it cannot serve", async () => {
   using owner = Deno.listen({ hostname: "127.0.0.1", port: 0 });
   const where = `127.0.0.1:${owner.addr.port}`;
   const upper = [HANDLERS, "--class", "UpperHandler"];
+  const datagrams = [HANDLERS, "--class", "UpperDatagramHandler"];
   const run = ["--allow-read", "--allow-net"];
   const cases: [args: string[], reason: string, flags?: string[]][] = [
     [["--tcp", where], `Cannot bind TCP server to "${where}": address already in use`],
     [["--tcp", "nobody.invalid:1"], "host not found"],
+    [["--tls", where, ...PEM], `Cannot bind TLS server to "${where}": address already in use`],
     [["--unix", CLI], "Cannot bind Unix server"],
+    [["--unix-datagram", CLI], "Cannot bind Unix datagram server"],
     [["--tls", ":0", "--cert", "none.pem", "--key", "none.pem"], 'Cannot read --cert "none.pem"'],
     [TCP, "--allow-net", ["--allow-read"]],
     [[...TCP, "--mode", "forking"], "run again with the --allow-run flag", run],
   ];
   for (const [args, reason, flags] of cases) {
-    const [code, line] = await fail([...upper, ...args], flags);
+    const handler = args[0] === "--unix-datagram" ? datagrams : upper;
+    const [code, line] = await fail([...handler, ...args], flags);
     assertEquals(code, 1, line);
     assertStringIncludes(line, reason);
   }
