@@ -4,10 +4,8 @@
  * @module
  */
 import { assert, assertEquals, assertMatch } from "@std/assert";
-import { bytes, exchangeOn, text } from "../harness.ts";
-import { Recipe } from "./recipe.ts";
-
-const dial = (port: number) => Deno.connect({ hostname: "127.0.0.1", port });
+import { bytes, exchangeOn, readAll, text, writeAll } from "../harness.ts";
+import { dial, Recipe, say } from "./recipe.ts";
 
 Deno.test("shared_counter.ts counts each line of 8 clients at once", async () => {
   await using server = new Recipe("shared_counter.ts", { port: 0 });
@@ -90,5 +88,24 @@ Deno.test("thread_chat.ts tells all others what one says, and each once", async 
   for (const conn of clients) await conn.closeWrite();
   await Promise.all(hearing);
   for (const conn of clients) conn.close();
+  await server.leave();
+});
+
+Deno.test("thread_chat.ts keeps little for who does not read, and nothing that steers a terminal", async () => {
+  await using server = new Recipe("thread_chat.ts", { port: 0 });
+  const port = await server.port();
+  using slow = await dial(port);
+  await say(slow, "", "welcome\n");
+  using ann = await dial(port);
+  const { port: from } = ann.localAddr as Deno.NetAddr;
+  await say(ann, "", "welcome\n");
+  await writeAll(ann, bytes("hello\x1b[2J\nnext line\n"));
+  await say(slow, "", `${from}: hello\\x1b[2J\n`);
+  const lines = bytes(`${"x".repeat(900)}\n`.repeat(10_000));
+  for (let megabytes = 0; megabytes < 180; megabytes += 9) await writeAll(ann, lines);
+  await exchangeOn(ann, "");
+  await slow.closeWrite();
+  const kept = (await readAll(slow)).length;
+  assert(kept < 13_000_000, `${kept} bytes were kept`); // of which Linux keeps 10 MB at the most
   await server.leave();
 });
