@@ -36,7 +36,7 @@ Deno.test("Each name in the README is one of the package, of the repository, or 
   const known = new Set([
     // Not the comments, in which names outlive what they are of
     ...files.flatMap((file) => wordsOf(read(file).replace(/^ *\/?\*.*$|(?<!:)\/\/ .*$/gm, ""))),
-    ...[...files, ...filesIn("tests/"), "mod.ts"].flatMap(wordsOf),
+    ...[...files, ...filesIn("tests/"), ...filesIn(".github/"), "mod.ts"].flatMap(wordsOf),
     ...Object.getOwnPropertyNames(globalThis),
     ...[...Object.getOwnPropertyNames(Deno), "Conn"],
     // What is said, what Python has, and what users call their own
