@@ -39,6 +39,7 @@ import {
   TLS,
   until,
 } from "../harness.ts";
+import { settlesWithin } from "../../src/base/time.ts";
 import { delay } from "../../src/base/time.ts";
 import { PoolCommandHandler } from "./pool_handlers.ts";
 
@@ -776,6 +777,7 @@ for (const name of ["maxConnectionsPerWorker", "workers"] as const) {
     const serving = server.serveForever();
     const first = await Client.start(server.serverAddress, "hold");
     const waiting = Client.start(server.serverAddress, "hold");
+    assertEquals(await settlesWithin(waiting, 100), false); // as ever, until the limit is raised
     server[name] = 2;
     const second = await waiting; // which the first would keep waiting
     assertEquals(server.stats().active, 2);
