@@ -275,9 +275,13 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** Ends those that are more than there are to be, when their requests have. */
   protected endSurplus(): void {
+    // What it may have accepted just now is served, too.
+    const end: PoolCommand = this.drainsQueue
+      ? { name: "drain", timeout: null, settings: this.settings! }
+      : { name: "close" };
     for (const worker of this.staying().slice(this.options.size())) {
       worker.isLeaving = true;
-      void worker.order({ name: "close" });
+      void worker.order(end);
     }
   }
 

@@ -594,6 +594,30 @@ Deno.test("PoolTCPServer takes settings by class, option and instance", async ()
   await less;
 });
 
+Deno.test("PoolTCPServer loses no client when there are to be fewer Workers", async () => {
+  await using server = makePool();
+  const serving = server.serveForever();
+  let isOver = false;
+  const ask = async () => {
+    for (let n = 0; !isOver; n++) {
+      assertEquals(await exchange(server.serverAddress, `echo\n${n}\n`), `${n}\n`);
+    }
+  };
+  const clients = Promise.all([ask(), ask(), ask(), ask()]);
+  clients.catch(() => {}); // it is awaited at the end
+  const workers = () => server.stats().workers!.spare + server.stats().workers!.busy;
+  for (let n = 0; n < 8; n++) {
+    server.workers = 3;
+    await until(() => workers() === 3);
+    server.workers = 1;
+    await until(() => workers() === 1);
+  }
+  isOver = true;
+  await clients;
+  await server.shutdown();
+  await serving;
+});
+
 Deno.test("PoolTCPServer constructor refuses what it cannot do", () => {
   const make = (options: object) => () => new PoolTCPServer(LOOPBACK, PoolCommandHandler, options);
   assertThrows(make({ workers: 0 }), RangeError, "'workers'");
