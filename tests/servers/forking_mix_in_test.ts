@@ -885,6 +885,24 @@ Deno.test("fault 22: ForkingTCPServer: of too many clients that have ended their
   assertEquals(errors.length, 3);
 });
 
+Deno.test("fault 22: ForkingTCPServer: a client that resets waits for no child any more", async () => {
+  const folder = tempFolder();
+  const gate = `${folder}/gate`;
+  await Deno.writeTextFile(gate, "");
+  const options = {
+    ...{ minSpareChildren: 0, maxChildren: 1, childEnv: { GATE: gate } },
+    childPermissions: [`--allow-read=${folder}`, "--allow-env=GATE"],
+  };
+  await using fixture = serve(GatedHandler, options);
+  const { server, address } = fixture;
+  const socket = await resettable(address);
+  await until(() => server.stats().active === 1);
+  await reset(socket);
+  await until(() => server.stats().active === 0);
+  assertEquals(server.stats().workers!.started, 0);
+  await Deno.remove(gate);
+});
+
 Deno.test("fault 28: ForkingTCPServer: raising maxChildren starts children for clients that wait for one", async () => {
   const folder = tempFolder();
   const gate = `${folder}/gate`;

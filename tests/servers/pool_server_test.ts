@@ -39,8 +39,7 @@ import {
   TLS,
   until,
 } from "../harness.ts";
-import { settlesWithin } from "../../src/base/time.ts";
-import { delay } from "../../src/base/time.ts";
+import { delay, settlesWithin } from "../../src/base/time.ts";
 import { PoolCommandHandler } from "./pool_handlers.ts";
 
 /** Makes a pool of two Workers that logs nothing. */
