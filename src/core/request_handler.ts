@@ -101,8 +101,10 @@ export class BaseRequestHandler<Request = StreamSocket, Addr extends SocketAddre
   /** Called before `handle()`; does nothing here. */
   setup(): void | Promise<void> {}
 
-  /** Does the service; does nothing here. */
-  handle(): void | Promise<void> {}
+  /** Does the service; does nothing here. What it returns is awaited and dropped. */
+  handle(): unknown {
+    return;
+  }
 
   /** Called after `handle()`, also when that failed; does nothing here. */
   finish(): void | Promise<void> {}

@@ -243,6 +243,19 @@ Deno.test("BaseRequestHandler may fail with an error whose causes go in a circle
   assertEquals(((errors[0] as Error).cause as Error).message, "handle");
 });
 
+Deno.test("BaseRequestHandler.handle() may return what a write gives, and is awaited", async () => {
+  class Handler extends StreamRequestHandler {
+    override async handle() {
+      if (await this.rfile.atEnd()) return this.wfile.write("nothing");
+      for await (const line of this.rfile) await this.wfile.write(line);
+    }
+  }
+  await using started = start(new RecordingServer(LOOPBACK, Handler));
+  assertEquals(await exchange(started.server.serverAddress, ""), "nothing");
+  assertEquals(await exchange(started.server.serverAddress, "line\n"), "line\n");
+  assertEquals(started.server.errors, []);
+});
+
 Deno.test("BaseRequestHandler whose constructor throws fails only its own request", async () => {
   let made = 0;
   class Handler extends StreamRequestHandler {
