@@ -16,6 +16,7 @@ declare const navigator: {
 /** Moves money, in a Worker. */
 export class BankHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  override timeout = 600_000; // milliseconds of silence, during which a client has a thread to itself
   declare readonly server: ServerView<BankServer>;
 
   override async handle(): Promise<void> {

@@ -10,6 +10,7 @@ import { type ServerView, StreamRequestHandler, ThreadingTCPServer } from "@netk
 /** Counts the lines of its client, in a Worker. */
 export class CountHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
+  override timeout = 600_000; // milliseconds of silence, during which a client has a thread to itself
   declare readonly server: ServerView<CountServer>;
 
   override async handle(): Promise<void> {
