@@ -75,12 +75,12 @@
  * | ------------------------ | --------------------------------------------------------------------------------------------- |
  * | `TCPServer`, `TLSServer` | `--allow-net=127.0.0.1:9999` (`""` is `0.0.0.0`); the certificate is the program's to read    |
  * | `UDPServer`              | `--allow-net` and `--unstable-net`; answers need the clients' addresses, so no port alone     |
- * | `UnixStreamServer`       | `--allow-read=FOLDER --allow-write=FOLDER --allow-net=unix:PATH,unix:PATH.new` (absolute)     |
+ * | `UnixStreamServer`       | `--allow-read=FOLDER --allow-write=FOLDER --allow-net=unix:PATH,unix:PATH.netkit-new`         |
  * | `UnixDatagramServer`     | the same of the clients' paths as well, so better of the folder; `--allow-net --unstable-net` |
  *
- * A Unix server uses `PATH.lock` while it starts, so that one of several gets the path, and a stream
- * server binds `PATH.new`, so that closing removes no other server's file. With the permissions for
- * `PATH` alone it serves without either.
+ * `PATH` is absolute here. A Unix server uses `PATH.netkit-lock` while it starts, so that one of several
+ * gets the path, and a stream server binds `PATH.netkit-new` (a path of up to 96 bytes), so that closing
+ * removes no other server's file. With the permissions for `PATH` alone it serves without either.
  *
  * A threading server or a pool needs `--allow-read` of the handler's module and of the files that it
  * imports as well, a forking server `--allow-run` of Deno itself (`Deno.execPath()`). Port 0 is

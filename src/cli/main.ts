@@ -34,13 +34,13 @@
  * | 130, 143  | a second SIGINT or SIGTERM                                                                    |
  * | other     | a `ServerExit` with this code, thrown by the handler                                          |
  *
- * | option                         | permissions                                                              |
- * | ------------------------------ | ------------------------------------------------------------------------ |
- * | a module that is a path        | `--allow-read` of the module and of what it imports                      |
- * | a module that is a URL         | `--allow-import` of its host                                             |
- * | `--tcp`, `--udp`, `--tls`      | `--allow-net` of the address; `--allow-read` of `--cert` and `--key`     |
- * | `--unix`, `--unix-datagram`    | `--allow-net=unix:PATH,unix:PATH.new`; the folder to read and to write    |
- * | `--mode forking`               | `--allow-run` of Deno                                                    |
+ * | option                      | permissions                                                                   |
+ * | --------------------------- | ----------------------------------------------------------------------------- |
+ * | a module that is a path     | `--allow-read` of the module and of what it imports                           |
+ * | a module that is a URL      | `--allow-import` of its host                                                  |
+ * | `--tcp`, `--udp`, `--tls`   | `--allow-net` of the address; `--allow-read` of `--cert` and `--key`          |
+ * | `--unix`, `--unix-datagram` | `--allow-net=unix:PATH,unix:PATH.netkit-new`; the folder to read and to write |
+ * | `--mode forking`            | `--allow-run` of Deno                                                         |
  *
  * Handlers have the permissions of the program, but in subprocesses those of `--child-permissions` alone, which may be
  * repeated: `--child-permissions=--allow-env=HOME`. Datagrams, and a pool on TLS, need

@@ -54,10 +54,11 @@ export interface UnixDatagramServerOptions
  * refused and left alone. Of several servers that start at once exactly one gets the path. Closing removes the file,
  * unless it is another server's by then.
  *
- * Needs `--allow-read` and `--allow-write` for the path, `PATH.lock` and `PATH.new`, best for their folder, and
- * `--allow-net` for `unix:PATH` and `unix:PATH.new`, which is the name that the system knows the socket by. With the
- * permissions for the path alone it serves as well, but two servers that start at once on a dead one's file may both
- * believe that they listen, and closing removes whatever file is at the path.
+ * Needs `--allow-read` and `--allow-write` for the path, `PATH.netkit-lock` and `PATH.netkit-new`, best for their
+ * folder, and `--allow-net` for `unix:PATH` and `unix:PATH.netkit-new`, which is the name that the system knows the
+ * socket by. What others have put at these names is refused and left alone. With the permissions for the path alone it
+ * serves as well, but two servers that start at once on a dead one's file may both believe that they listen, and closing
+ * removes whatever file is at the path; so it does where the path has more than 96 bytes.
  *
  * Deno 2.9 panics, and the program ends, when a client connects that has bound a path of 108 bytes, the longest there
  * is. Give those whom you do not trust no access, by `socketMode` and the permissions of the folder.
@@ -166,7 +167,7 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
  * A datagram server on a Unix socket, one datagram at a time.
  *
  * A client that wants an answer binds a path of its own. The rules for the file are those of
- * {@linkcode UnixStreamServer}, without `PATH.new`. Needs `--allow-read` and `--allow-write` for the paths, `--allow-net`, and
+ * {@linkcode UnixStreamServer}, without `PATH.netkit-new`. Needs `--allow-read` and `--allow-write` for the paths, `--allow-net`, and
  * `--unstable-net` or `"unstable": ["net"]` in the program's `deno.json`.
  *
  * @example Answer in upper case

@@ -161,7 +161,7 @@ for (const { name, make, ask, program } of KINDS) {
       const error = assertThrows(() => make({ path }), Deno.errors.AddrInUse);
       assertEquals(
         error.message,
-        `Cannot bind ${kind} to "${path}": a live server has this path; stop it, or choose another`,
+        `Cannot bind ${kind} to "${path}": a live server has the path; stop it, or choose another path`,
       );
       assertEquals(fingerprint(path), before);
       assertEquals(await live.ask(started.server.serverAddress, "alive\n"), "alive\n");
@@ -203,6 +203,74 @@ for (const { name, make, ask, program } of KINDS) {
     }
     assert(Deno.lstatSync(stale).isSocket);
     assertEquals(Deno.readTextFileSync(file), "precious");
+  });
+
+  for (const suffix of kind === "Unix server" ? ["lock", "new"] : ["lock"]) {
+    Deno.test(`${name}() refuses at once, and leaves, what others have at PATH.netkit-${suffix}`, () => {
+      const target = tempSocketPath();
+      const things: Record<string, (name: string) => void> = {
+        "a file": (name) => Deno.writeTextFileSync(name, "precious"),
+        "a folder": (name) => Deno.mkdirSync(name),
+        "a symbolic link": (name) => Deno.symlinkSync(target, name),
+      };
+      for (const [what, put] of Object.entries(things)) {
+        const path = tempSocketPath();
+        const theirs = `${path}.netkit-${suffix}`;
+        put(theirs);
+        const before = fingerprint(theirs);
+        const error = assertThrows(() => make({ path }), Deno.errors.AddrInUse);
+        assertStringIncludes(error.message, `"${theirs}" is ${what} and `);
+        assertMatch(error.message, /choose another path$/);
+        assertEquals(fingerprint(theirs), before);
+        assertEquals(filesIn(folderOf(path)), [theirs.slice(folderOf(path).length + 1)]);
+      }
+      assert(!exists(target));
+    });
+  }
+
+  Deno.test(`${name}() leaves a live server's socket at PATH.netkit-new, and any file at PATH.lock and PATH.new`, async () => {
+    const path = tempSocketPath();
+    const live = { path: `${path}.netkit-new` };
+    const names = [`${path}.lock`, `${path}.new`];
+    for (const name of names) await Deno.writeTextFile(name, "precious");
+    await using other = start(KINDS[0]!.make(live));
+    const before = fingerprint(live.path);
+    if (kind === "Unix server") {
+      const error = assertThrows(() => make({ path }), Deno.errors.AddrInUse);
+      assertStringIncludes(error.message, `a live server has "${live.path}"; stop it, or `);
+      assertEquals(fingerprint(live.path), before);
+      await other.server.serverClose();
+    }
+    {
+      await using started = start(make({ path }));
+      assertEquals(await ask(started.server.serverAddress, "served\n"), "served\n");
+    }
+    assertEquals(exists(live.path), kind !== "Unix server");
+    for (const name of names) assertEquals(await Deno.readTextFile(name), "precious");
+  });
+
+  Deno.test(`${name}() uses the lock and the socket that a killed server has left`, async () => {
+    const path = tempSocketPath();
+    await Deno.writeTextFile(`${path}.netkit-lock`, "");
+    Deno.listenDatagram({ transport: "unixpacket", path: `${path}.netkit-new` }).close();
+    await using started = start(make({ path }));
+    assertEquals(await ask(started.server.serverAddress, "served\n"), "served\n");
+    const left = kind === "Unix server" ? [] : ["s.sock.netkit-new"];
+    assertEquals(filesIn(folderOf(path)).toSorted(), ["s.sock", ...left]);
+  });
+
+  Deno.test(`${name}() says that somebody else keeps the lock, and leaves it`, () => {
+    const path = tempSocketPath();
+    const lock = `${path}.netkit-lock`;
+    using theirs = Deno.openSync(lock, { write: true, createNew: true });
+    theirs.lockSync(true);
+    const error = assertThrows(() => make({ path }), Deno.errors.AddrInUse);
+    assertEquals(
+      error.message,
+      `Cannot bind ${kind} to "${path}": somebody else keeps "${lock}" locked; ` +
+        "end that, or choose another path",
+    );
+    assertEquals(filesIn(folderOf(path)), ["s.sock.netkit-lock"]);
   });
 
   Deno.test(`${name}() takes a path of 107 bytes and refuses one of 108`, async () => {
@@ -678,7 +746,7 @@ console.log(names(), Deno.readTextFileSync("stream"), Deno.readTextFileSync("dat
 
 Deno.test("fault 30: the permissions for three names suffice to leave another's file alone", async () => {
   const path = tempSocketPath();
-  const names = [path, `${path}.new`, `${path}.lock`].join();
+  const names = [path, `${path}.netkit-new`, `${path}.netkit-lock`].join();
   const { code, stderr } = await runProgram(
     `
 import { UnixStreamServer } from "@netkit/socketserver";
@@ -693,7 +761,7 @@ await server.serverClose();
         "--no-check",
         `--allow-read=${names}`,
         `--allow-write=${names}`,
-        `--allow-net=unix:${path},unix:${path}.new`,
+        `--allow-net=unix:${path},unix:${path}.netkit-new`,
       ],
       args: [path],
     },
@@ -704,7 +772,7 @@ await server.serverClose();
 
 Deno.test("fault 30: with the permissions for the path alone a server serves and takes a dead one's path", async () => {
   const path = tempSocketPath();
-  for (const names of [path, [path, `${path}.new`, `${path}.lock`].join()]) {
+  for (const names of [path, [path, `${path}.netkit-new`, `${path}.netkit-lock`].join()]) {
     await leaveStaleSocket(path, KINDS[0]!.program);
     const { code, stderr } = await runProgram(
       `

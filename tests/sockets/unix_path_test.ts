@@ -12,7 +12,7 @@ function bindAndLook(path: string, removedByDeno: boolean): boolean {
   let couldLock = false;
   const { socket } = bindSocketFile(path, {
     bind(name) {
-      using other = Deno.openSync(`${path}.lock`, { write: true });
+      using other = Deno.openSync(`${path}.netkit-lock`, { write: true });
       couldLock = other.tryLockSync(true);
       return Deno.listen({ transport: "unix", path: name });
     },
@@ -42,6 +42,36 @@ Deno.test("fault 30: bindSocketFile() takes no lock for its own whose file has b
     assertEquals(bindAndLook(path, true), false);
   } finally {
     Deno.openSync = openSync;
+  }
+});
+
+Deno.test("bindSocketFile() waits while others have the lock by turns", () => {
+  const path = tempSocketPath();
+  const name = `${path}.netkit-lock`;
+  let owner: Deno.FsFile | undefined;
+  let [pauses, turns] = [0, 5];
+  const next = () => {
+    owner?.close();
+    if (owner !== undefined) Deno.removeSync(name);
+    owner = undefined;
+    if (turns === 0) return;
+    owner = Deno.openSync(name, { write: true, createNew: true });
+    owner.utimeSync(0, turns--); // as one that has begun a while after the last
+    owner.lockSync(true);
+  };
+  const { wait } = Atomics;
+  try {
+    Atomics.wait = ((...args: Parameters<typeof wait>) => {
+      if (args[3] !== 5) return wait(...args);
+      if (++pauses % 300 === 0) next();
+      return "timed-out";
+    }) as typeof wait;
+    next();
+    assertEquals(bindAndLook(path, true), false);
+    assertEquals(pauses, 5 * 300);
+  } finally {
+    Atomics.wait = wait;
+    owner?.close();
   }
 });
 

@@ -31,10 +31,10 @@ export interface BindSocketOptions<Socket> {
 
 /** How long a probe may take, in milliseconds; a path that does not answer in time counts as live. */
 const PROBE_TIMEOUT = 5000;
-/** How long a server waits for others that start on its path, in milliseconds. */
-const LOCK_TIMEOUT = 20_000;
-/** How often it looks whether they are done, in milliseconds. */
-const LOCK_PAUSE = 2;
+/** How often a server looks whether another that starts on its path is done: for about 2 s, longer on a busy machine. */
+const LOCK_TRIES = 400;
+/** The pause between, in milliseconds. */
+const LOCK_PAUSE = 5;
 /** How often the other name may vanish before that is an error. */
 const MAX_TRIES = 10;
 
@@ -60,11 +60,13 @@ const PROBE_SOURCE = `self.onmessage = async ({ data: { path, answer } }) => {
 /**
  * Binds a path that is free, or where a dead server has left its file.
  *
- * Of several servers that start at once exactly one gets the path, if Deno may use `PATH.lock`. Without the
- * permission for that, and for the name `PATH.new`, it binds the path itself and hopes for the best.
+ * Of several servers that start at once exactly one gets the path, if Deno may use `PATH.netkit-lock`. Without the
+ * permission for that, and for the name `PATH.netkit-new`, or where that is too long for a socket, it binds the path
+ * itself and hopes for the best.
  *
  * @returns The socket, and its file; null for an abstract name, which has none.
- * @throws {Deno.errors.AddrInUse} When somebody listens there, or when the path is not a socket.
+ * @throws {Deno.errors.AddrInUse} When somebody listens there, when the path is not a socket, or when one of the other
+ *   names is somebody else's.
  */
 export function bindSocketFile<Socket extends { close(): void }>(
   path: string,
@@ -72,8 +74,8 @@ export function bindSocketFile<Socket extends { close(): void }>(
 ): { socket: Socket; file: SocketFile | null } {
   if (path.startsWith("\0")) return { socket: options.bind(path), file: null };
   using lock = lockPath(path);
-  freePath(path);
-  const aside = `${path}.new`;
+  freePath(path, "the path");
+  const aside = `${path}.netkit-new`;
   return lock !== null && options.removedByDeno && mayBind(aside)
     ? bindAside(path, aside, options)
     : bindDirectly(path, options);
@@ -103,7 +105,7 @@ function bindAside<Socket extends { close(): void }>(
   { bind, mode }: BindSocketOptions<Socket>,
 ): { socket: Socket; file: SocketFile } {
   for (let tries = 1;; tries++) {
-    if (fileAt(aside)?.isSocket) removeIfThere(aside); // of a server that died in this very place
+    freePath(aside, `"${aside}"`); // of a server that died in this very place
     const socket = bind(aside);
     try {
       if (mode !== null) Deno.chmodSync(aside, mode);
@@ -112,7 +114,7 @@ function bindAside<Socket extends { close(): void }>(
       socket.close();
       // An earlier server of this path has closed just now, and Deno has removed the name for it.
       if (error instanceof Deno.errors.NotFound && tries < MAX_TRIES) continue;
-      throw error instanceof Deno.errors.AlreadyExists ? inUse() : error;
+      throw error instanceof Deno.errors.AlreadyExists ? inUse("the path") : error;
     }
     removeIfThere(aside);
     return { socket, file: describe(path, aside) };
@@ -145,17 +147,24 @@ function absolute(path: string): string {
 /**
  * Makes a path free to bind: removes a socket file on which nobody answers, and nothing else.
  *
+ * @param what What messages call the path.
  * @throws {Deno.errors.AddrInUse} When somebody listens there, or when the path is not a socket.
  */
-function freePath(path: string): void {
+function freePath(path: string, what: string): void {
   const info = fileAt(path);
   if (info === null) return;
   if (!info.isSocket) {
-    const kind = info.isSymlink ? "a symbolic link" : info.isDirectory ? "a folder" : "a file";
-    throw new Deno.errors.AddrInUse(`the path is ${kind} and no socket; choose another`);
+    throw new Deno.errors.AddrInUse(
+      `${what} is ${kindOf(info)} and no socket; choose another path`,
+    );
   }
-  if (probe(path) === LIVE || !isAt(path, info)) throw inUse();
+  if (probe(path) === LIVE || !isAt(path, info)) throw inUse(what);
   Deno.removeSync(path);
+}
+
+function kindOf({ isSymlink, isDirectory, isSocket }: Deno.FileInfo): string {
+  if (isSymlink) return "a symbolic link";
+  return isDirectory ? "a folder" : isSocket ? "a socket" : "a file";
 }
 
 /** Whether the system and Deno let a socket have a path. Deno would ask who sits at the terminal, so it is not tried. */
@@ -172,34 +181,63 @@ function isGranted(descriptor: Deno.PermissionDescriptor): boolean {
   return Deno.permissions.querySync(descriptor).state === "granted";
 }
 
-function inUse(): Error {
-  return new Deno.errors.AddrInUse("a live server has this path; stop it, or choose another");
+function inUse(what: string): Error {
+  return new Deno.errors.AddrInUse(`a live server has ${what}; stop it, or choose another path`);
 }
 
 /**
  * Takes the lock of a path, which the system gives back when a process dies. The file is removed at the end.
  *
  * @returns The lock; null where Deno may not use its file.
+ * @throws {Deno.errors.AddrInUse} When the name of the file is somebody else's, or the lock held for too long.
  */
 function lockPath(path: string): Disposable | null {
-  const name = `${path}.lock`;
+  const name = `${path}.netkit-lock`;
   if (!mayReadAndWrite(name)) return null;
-  const deadline = performance.now() + LOCK_TIMEOUT;
-  while (performance.now() < deadline) {
-    const file = Deno.openSync(name, { read: true, write: true, create: true, mode: 0o600 });
-    // A file that its last owner has removed locks nothing any more.
-    if (file.tryLockSync(true) && isAt(name, file.statSync())) {
-      return {
-        [Symbol.dispose]() {
-          removeIfThere(name);
-          file.close();
-        },
-      };
+  let turn: number | undefined;
+  for (let tries = 0; tries < LOCK_TRIES; tries++) {
+    const info = fileAt(name);
+    if (info !== null && (!info.isFile || info.size > 0)) {
+      throw new Deno.errors.AddrInUse(
+        `"${name}" is ${
+          kindOf(info)
+        } and not a server's empty lock; move it, or choose another path`,
+      );
     }
-    file.close();
+    const lock = tryLock(name, info === null);
+    if (lock !== null) return lock;
+    const next = info?.mtime?.getTime(); // each that has its turn makes a file, so that a crowd gets through
+    if (next !== turn) tries = 0;
+    turn = next;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_PAUSE);
   }
-  throw new Deno.errors.AddrInUse("another server has been starting on this path for too long");
+  throw new Deno.errors.AddrInUse(
+    `somebody else keeps "${name}" locked; end that, or choose another path`,
+  );
+}
+
+/** Locks a file that has to be new, or has to be there; null when another has it, or has made or removed it just now. */
+function tryLock(name: string, createNew: boolean): Disposable | null {
+  let file: Deno.FsFile;
+  try {
+    file = Deno.openSync(name, { read: true, write: true, createNew, mode: 0o600 });
+  } catch (error) {
+    const raced = createNew ? Deno.errors.AlreadyExists : Deno.errors.NotFound;
+    if (error instanceof raced) return null;
+    throw error;
+  }
+  // A file that its last owner has removed locks nothing any more.
+  const isOurs = () => isAt(name, file.statSync());
+  if (!file.tryLockSync(true) || !isOurs()) {
+    file.close();
+    return null;
+  }
+  return {
+    [Symbol.dispose]() {
+      if (isOurs() && file.statSync().size === 0) removeIfThere(name);
+      file.close();
+    },
+  };
 }
 
 function fileAt(path: string): Deno.FileInfo | null {
