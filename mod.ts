@@ -133,7 +133,10 @@
  *
  * ## Limits of Deno 2.9.6 on Linux
  *
- * - A send to a Unix datagram client that never reads waits for it, and with it the server.
+ * - A Unix datagram client that binds a path and reads nothing stalls the server, from its 12th answer on
+ *   (where `net.unix.max_dgram_qlen` is 10), until it reads or leaves: Deno's `send()` waits and locks the
+ *   socket. It can send some 23 datagrams until it waits itself. `requestTimeout` ends the request, but not
+ *   the stall. Let only those write to the socket whom you trust, by `socketMode` and the folder's mode.
  * - `unref()` does not reach TLS accepts, Unix datagram receives, and Workers while a server serves.
  * - A client that has bound a Unix path of 108 bytes ends the program of a stream server: Deno panics,
  *   by `Deno.listen()` as by `Deno.serve()` and `node:net`. Admit only whom you trust, by
