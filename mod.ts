@@ -144,9 +144,11 @@
  * - A TLS pool resets clients that come before its first Worker listens, and any drain those that come
  *   between the last accept and the close (at 330 a second one or none, more while the machine stalls).
  * - A write to a client that reads 400 KB/s may wait 7.1 s, in bare Deno, too (see `timeout`).
- * - A TLS connection closed before its handshake keeps its descriptor until the client leaves. At 64
- *   of them the server listens anew with `node:tls`, which frees them at once, but resets the
- *   clients in the queue, and is slower by about a third. One whose client reads nothing keeps it, too.
+ * - A TLS connection closed before its handshake keeps its descriptor until the client leaves, and so does
+ *   one closed during a write (`timeout`, `requestTimeout`) until the client has read or left. At 64 of them,
+ *   counting all of the latter since the start, the server listens anew with `node:tls`, which frees them at
+ *   once, but resets the clients in the queue, and is slower by about a third. Those that are served at that
+ *   moment may still come on top: leave them descriptors enough by `maxConnections`.
  * - Deno cannot reset a connection. A client whose answer is cut off half-way gets what had gone out
  *   (up to 4 MB), then an end like any other, or a reset where it had sent more than was read.
  * - While nobody reads standard error (a full pipe), log lines that wait take 256 KiB at most, the

@@ -9,14 +9,13 @@ import {
   assertLessOrEqual,
   assertMatch,
   assertRejects,
-  assertStringIncludes,
 } from "@std/assert";
 import { connect as connectNode } from "node:net";
 import { connect as connectNodeTLS } from "node:tls";
 import {
   ConcurrentTLSServer,
   StreamRequestHandler,
-  type StreamSocket,
+  StreamSocket,
   type TCPAddr,
   type TLSServerOptions,
 } from "@netkit/socketserver";
@@ -156,13 +155,124 @@ Deno.test("TLSListener.accept() listens without Deno's TLS when no handshake end
   listener.close();
 });
 
+/** More than the buffers of a connection take. */
+const MUCH = new Uint8Array(20_000_000);
+
+/** Accepts a client and does the handshake with it. */
+async function acceptSecure(
+  listener: TLSListener,
+  clients: DisposableStack,
+): Promise<{ conn: Deno.TlsConn; client: Deno.TlsConn }> {
+  const [conn, client] = await Promise.all([
+    listener.accept(),
+    connectTLS(listener.addr as never),
+  ]);
+  clients.use(client);
+  await Promise.all([conn.handshake(), client.handshake()]);
+  return { conn, client };
+}
+
+Deno.test("TLSListener.accept() listens without Deno's TLS when clients who read nothing have been cut off", async () => {
+  const replaced: string[] = [];
+  const onReplace = (message: string) => replaced.push(message);
+  const listener = listen({ maxHandshakes: 2, patience: 10, onReplace });
+  using clients = new DisposableStack();
+  for (let index = 0; index < 2; index++) {
+    const { conn } = await acceptSecure(listener, clients);
+    const socket = new StreamSocket(conn);
+    socket.timeout = 50;
+    await assertRejects(() => socket.sendAll(MUCH), Deno.errors.TimedOut);
+  }
+  const next = listener.accept();
+  await until(() => replaced.length > 0);
+  using client = clients.use(await connectTLS(listener.addr as never));
+  using conn = await next;
+  await Promise.all([conn.handshake(), client.handshake()]);
+  assertMatch(replaced.join(), /^2 clients do not end their TLS handshakes, or read nothing/);
+  listener.close();
+});
+
+Deno.test("TLSListener counts no connection that is closed when its writes have ended, however they did", async () => {
+  const replaced: string[] = [];
+  const onReplace = (message: string) => replaced.push(message);
+  const listener = listen({ maxHandshakes: 1, patience: 60_000, onReplace });
+  using clients = new DisposableStack();
+  {
+    const { conn } = await acceptSecure(listener, clients);
+    await writeAll(conn, bytes("hello"));
+    conn.close();
+  }
+  {
+    const { conn, client } = await acceptSecure(listener, clients);
+    const writing = writeAll(conn, MUCH);
+    client.close();
+    await assertRejects(() => writing);
+    conn.close();
+  }
+  const { conn } = await acceptSecure(listener, clients);
+  await conn.closeWrite();
+  conn.close();
+  assertEquals(replaced, []);
+  listener.close();
+});
+
+/** Listens by a permission with which a listener cannot be replaced, cuts off a client who reads nothing, and takes one more. */
+const PERMITTED = `
+import { StreamSocket } from "@netkit/socketserver";
+import { TLSListener } from ${
+  JSON.stringify(new URL("../../src/sockets/tls/tls_listener.ts", import.meta.url).href)
+};
+const listener = new TLSListener({
+  hostname: "127.0.0.1",
+  port: 0,
+  cert: Deno.args[0],
+  key: Deno.args[1],
+  tcpBacklog: 511,
+  reusePort: false,
+  onReplace: console.log,
+  maxHandshakes: 1,
+  patience: 10,
+});
+console.log("at", listener.addr.port);
+const first = await listener.accept();
+await first.handshake();
+const socket = new StreamSocket(first);
+socket.timeout = 50;
+await socket.sendAll(new Uint8Array(20_000_000)).catch(({ name }) => console.log(name));
+const second = await listener.accept();
+await second.handshake();
+console.log("served");
+Deno.exit();
+`;
+
+Deno.test("TLSListener.accept() goes on with Deno's TLS where it may not listen on the port again", async () => {
+  const module = await moduleOf(PERMITTED);
+  const args = runArgs(module, ["--allow-net=127.0.0.1:0", "--no-check"], [TLS.cert, TLS.key]);
+  await using program = new Program(args);
+  const [, port] = await program.line(/^at (\d+)$/);
+  const address = { transport: "tcp", hostname: "127.0.0.1", port: Number(port) } as const;
+  using first = await connectTLS(address);
+  await first.handshake();
+  await program.line(/^TimedOut$/);
+  using second = await connectTLS(address);
+  await second.handshake();
+  await program.line(/^served$/);
+});
+
 /** A server under a limit of 120 descriptors that tells how many it has. */
 const LIMITED = `
 import { ConcurrentTLSServer, StreamRequestHandler, ThreadingTLSServer } from "@netkit/socketserver";
 export class EchoHandler extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;
   override async handle() {
-    for await (const line of this.rfile) await this.wfile.write(line);
+    for await (const line of this.rfile) {
+      if (new TextDecoder().decode(line) !== "much\\n") {
+        await this.wfile.write(line);
+        continue;
+      }
+      this.request.timeout = 50;
+      await this.request.sendAll(new Uint8Array(20_000_000));
+    }
   }
 }
 if (import.meta.main) {
@@ -193,35 +303,67 @@ async function askInTime(address: TCPAddr): Promise<string> {
   }
 }
 
+/** Runs that server; `idle` is how many it has before a client comes. */
+async function startLimited(
+  mode: string,
+): Promise<{ program: Program; address: TCPAddr; idle: number }> {
+  const module = await moduleOf(LIMITED);
+  const args = runArgs(module, ["-A", "--no-check"], [TLS.cert, TLS.key, mode]);
+  const program = new Program(
+    ["-c", 'ulimit -n 120 && exec "$@"', "sh", Deno.execPath(), ...args],
+    { command: "sh" },
+  );
+  const [, port] = await program.line(/^at (\d+)$/);
+  const [, idle] = await program.line(/^most (\d+)$/);
+  return {
+    program,
+    address: { transport: "tcp", hostname: "127.0.0.1", port: Number(port) },
+    idle: Number(idle),
+  };
+}
+
+/** Asserts that the server serves in the end, and has changed the listener before. */
+async function assertServes(program: Program, address: TCPAddr): Promise<void> {
+  let answer = "";
+  const deadline = performance.now() + PATIENCE;
+  while (answer === "" && performance.now() < deadline) {
+    // Who comes when the listener is replaced is reset or refused, and of 127.0.0.1 two at a time are served.
+    answer = await askInTime(address).catch(() => "");
+  }
+  assertEquals(answer, "hello\n");
+  assertMatch(program.stderr, /\d+ clients do not end their TLS handshakes, or read nothing/);
+}
+
 for (const mode of ["concurrent", "threading"]) {
   Deno.test(`fault 18: 150 silent clients leave a ${mode} TLS server with 120 descriptors able to serve`, async () => {
-    const module = await moduleOf(LIMITED);
-    await using program = new Program(
-      [
-        "-c",
-        'ulimit -n 120 && exec "$@"',
-        "sh",
-        Deno.execPath(),
-        ...runArgs(module, ["-A", "--no-check"], [TLS.cert, TLS.key, mode]),
-      ],
-      { command: "sh" },
-    );
-    const [, port] = await program.line(/^at (\d+)$/);
-    const [, idle] = await program.line(/^most (\d+)$/);
-    const address = { transport: "tcp", hostname: "127.0.0.1", port: Number(port) } as const;
+    const { program, address, idle } = await startLimited(mode);
+    await using _ = program;
     using clients = new DisposableStack();
     for (let index = 0; index < 150; index++) clients.use(await connect(address));
-    let answer = "";
-    const deadline = performance.now() + PATIENCE;
-    while (answer === "" && performance.now() < deadline) {
-      // Who comes when the listener is replaced is reset or refused, and of 127.0.0.1 two at a time are served.
-      answer = await askInTime(address).catch(() => "");
-    }
-    assertEquals(answer, "hello\n");
+    await assertServes(program, address);
     const counts = [...program.stdout.matchAll(/^most (\d+)$/gm)].map(([, count]) => Number(count));
     // 64 handshakes, two requests and their Worker, and what Deno opens for itself.
-    assertLessOrEqual(Math.max(...counts), Number(idle) + 64 + 20);
-    assertStringIncludes(program.stderr, "64 clients do not end their TLS handshakes");
+    assertLessOrEqual(Math.max(...counts), idle + 64 + 20);
+    assertMatch(program.stderr, /64 clients do not end/);
+  });
+
+  Deno.test(`150 clients who read nothing leave a ${mode} TLS server with 120 descriptors able to serve`, async () => {
+    const { program, address } = await startLimited(mode);
+    await using _ = program;
+    using clients = new DisposableStack();
+    const deadline = performance.now() + PATIENCE;
+    for (let count = 0; count < 150 && performance.now() < deadline;) {
+      if (/clients do not end/.test(program.stderr)) break;
+      try {
+        // Who comes while two others are served is turned away.
+        const client = clients.use(await connectTLS(address));
+        await writeAll(client, bytes("much\n"));
+        if (await client.read(new Uint8Array(1)) !== null) count++;
+      } catch (error) {
+        if (error instanceof Deno.errors.NotCapable) throw error;
+      }
+    }
+    await assertServes(program, address);
   });
 }
 

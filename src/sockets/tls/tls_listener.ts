@@ -1,16 +1,19 @@
 /**
- * The listener of TLS servers, which lets no number of silent clients use up the descriptors.
+ * The listener of TLS servers, which lets no number of clients that are silent or read nothing use up the descriptors.
  *
- * `Deno.listenTls()` is fast, but Deno cannot abandon a handshake: a connection that is closed before its end keeps
- * its descriptor until the client leaves. So no more than a number of handshakes are under way or given up at any
- * time, and when for a while none of that many ends, the listener is replaced by one on TCP, with TLS by `node:tls`
- * on top, which can be cut off at any time and costs more processor time.
+ * `Deno.listenTls()` is fast, but Deno cannot abandon a handshake or a write: a connection that is closed before the end
+ * of either keeps its descriptor until the client leaves or, for a write, has read. So no more than a number of handshakes
+ * and such closed connections are there at any time, and when for a while none of that many ends, the listener is replaced
+ * by one on TCP, with TLS by `node:tls` on top, which can be cut off at any time and costs more processor time.
+ *
+ * Nothing tells when Deno lets go of a connection that was closed during a write, so one that was counts from then on.
+ * How many may come to be so at once is how many are served at once.
  *
  * @module
  */
 import type { NodeTLSConn, TLSIdentity } from "./node_tls_conn.ts";
 
-/** How many handshakes may be under way or given up, as long as Deno does them. */
+/** How many handshakes may be under way or given up, and writes given up, as long as Deno does TLS. */
 const MAX_HANDSHAKES = 64;
 /** The least of them that are worth a change of the listener when descriptors run out. */
 const MIN_HANDSHAKES = 8;
@@ -37,12 +40,14 @@ interface Handshake {
   close: () => void;
 }
 
-/** A listener on TCP with TLS, whose connections hold a bounded number of descriptors once they are closed. */
+/** A listener on TCP with TLS, which goes on without Deno's before too many closed connections hold descriptors. */
 export class TLSListener implements Deno.TlsListener {
   readonly #options: TLSListenerOptions;
   readonly #patience: number;
   readonly #handshakes = new Set<Handshake>();
-  /** How many there may be. */
+  /** How many connections were closed during a write. */
+  #unread = 0;
+  /** How many there may be of both. */
   #limit: number;
   /** The listener with Deno's TLS; null once it has been replaced. */
   #tls: Deno.TlsListener | null;
@@ -71,7 +76,7 @@ export class TLSListener implements Deno.TlsListener {
   async accept(): Promise<Deno.TlsConn> {
     while (!this.#closed) {
       if (this.#tls === null) return await this.#acceptTCP();
-      if (this.#handshakes.size < this.#limit) return await this.#acceptTLS(this.#tls);
+      if (this.#held < this.#limit) return await this.#acceptTLS(this.#tls);
       if (!await this.#oneEnds()) await this.#replace();
     }
     throw new Deno.errors.BadResource("Listener has been closed");
@@ -97,6 +102,11 @@ export class TLSListener implements Deno.TlsListener {
     while (!this.#closed) yield await this.accept();
   }
 
+  /** How many connections may hold a descriptor without being served. */
+  get #held(): number {
+    return this.#handshakes.size + this.#unread;
+  }
+
   async #acceptTLS(listener: Deno.TlsListener): Promise<Deno.TlsConn> {
     try {
       const conn = await listener.accept();
@@ -105,7 +115,7 @@ export class TLSListener implements Deno.TlsListener {
     } catch (error) {
       const { code } = error as { code?: unknown };
       if (code === "EMFILE" || code === "ENFILE") {
-        this.#limit = Math.min(this.#limit, Math.max(MIN_HANDSHAKES, this.#handshakes.size));
+        this.#limit = Math.min(this.#limit, Math.max(MIN_HANDSHAKES, this.#held));
       }
       throw error;
     }
@@ -116,16 +126,31 @@ export class TLSListener implements Deno.TlsListener {
     return new this.#Conn!(await this.#tcp.accept(), this.#options);
   }
 
-  /** Counts a connection until its handshake has ended, and puts off its `close()` until then. */
+  /**
+   * Counts a connection until its handshake has ended, and puts off its `close()` until then; and again once it is closed
+   * during a write.
+   */
   #track(conn: Deno.TlsConn): void {
     const { promise, resolve, reject } = Promise.withResolvers<Deno.TlsHandshakeInfo>();
     promise.catch(() => {}); // it may end before anybody asks
     const close = conn.close.bind(conn);
+    const write = conn.write.bind(conn);
+    const closeWrite = conn.closeWrite.bind(conn);
+    let lastWrite: Promise<unknown> | null = null;
+    conn.write = (p) => lastWrite = write(p);
+    conn.closeWrite = () => lastWrite = closeWrite();
+    const closeAndCount = () => {
+      close();
+      // By how it ends, because to watch each write would cost each a promise.
+      lastWrite?.catch((error) => {
+        if (error instanceof Deno.errors.Interrupted) this.#unread++;
+      });
+    };
     let isClosed = false;
     const handshake: Handshake = {
       close: () => {
         if (!this.#handshakes.delete(handshake)) return;
-        conn.close = close;
+        conn.close = closeAndCount;
         if (isClosed) close();
       },
     };
@@ -150,16 +175,19 @@ export class TLSListener implements Deno.TlsListener {
     await promise;
     this.#endWait = null;
     clearTimeout(timer);
-    return this.#closed || this.#handshakes.size < this.#limit;
+    return this.#closed || this.#held < this.#limit;
   }
 
   /** Goes on without Deno's TLS. Who waits in the accept queue is reset. */
   async #replace(): Promise<void> {
-    const count = this.#handshakes.size;
+    const count = this.#held;
     const { hostname, port } = this.#addr;
     const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
     // With the permission for port 0 alone nothing can listen on the port that the system gave.
-    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") return;
+    if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
+      this.#unread = 0; // handshakes end one day, and these would keep everybody out for good
+      return;
+    }
     const { NodeTLSConn } = await import("./node_tls_conn.ts");
     if (this.#closed) return;
     this.#Conn = NodeTLSConn;
@@ -167,8 +195,8 @@ export class TLSListener implements Deno.TlsListener {
     this.#tls = null;
     this.#tcp = this.#listenTCP();
     this.#options.onReplace(
-      `${count} clients do not end their TLS handshakes: from now on TLS is done by node:tls, which can cut them ` +
-        "off, and takes more processor time",
+      `${count} clients do not end their TLS handshakes, or read nothing: from now on TLS is done by node:tls, ` +
+        "which can cut them off, and takes more processor time",
     );
   }
 
