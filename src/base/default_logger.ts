@@ -41,6 +41,8 @@ export const defaultLogger: ServerLogger = {
 const MAX_WAITING = 256 * 1024;
 /** A write that has taken longer than this says that nobody reads, in milliseconds. */
 const STALLED = 100;
+/** How long a program that ends waits for its last lines, in milliseconds: a busy machine may be slow to write them. */
+const FLUSH_LIMIT = 2000;
 /** How long a write that has just begun gets when the program exits, in milliseconds. */
 const EXIT_GRACE = 20;
 
@@ -75,10 +77,10 @@ export class BackgroundWriter {
     if (this.#since === null) this.#draining = this.#drain();
   }
 
-  /** Resolves when all is written; when nobody reads, soon all the same. */
+  /** Resolves when all is written; when nobody reads, in 2 s all the same. */
   async flush(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, STALLED);
+    const timer = setTimeout(resolve, FLUSH_LIMIT);
     await Promise.race([this.#draining, promise]);
     clearTimeout(timer);
   }

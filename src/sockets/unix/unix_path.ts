@@ -35,6 +35,8 @@ const PROBE_TIMEOUT = 5000;
 const LOCK_TRIES = 400;
 /** The pause between, in milliseconds. */
 const LOCK_PAUSE = 5;
+/** How long a server lets others take turns, in milliseconds. */
+const LOCK_TIMEOUT = 20_000;
 /** How often the other name may vanish before that is an error. */
 const MAX_TRIES = 10;
 
@@ -194,6 +196,7 @@ function inUse(what: string): Error {
 function lockPath(path: string): Disposable | null {
   const name = `${path}.netkit-lock`;
   if (!mayReadAndWrite(name)) return null;
+  const deadline = performance.now() + LOCK_TIMEOUT;
   let turn: number | undefined;
   for (let tries = 0; tries < LOCK_TRIES; tries++) {
     const info = fileAt(name);
@@ -207,7 +210,7 @@ function lockPath(path: string): Disposable | null {
     const lock = tryLock(name, info === null);
     if (lock !== null) return lock;
     const next = info?.mtime?.getTime(); // each that has its turn makes a file, so that a crowd gets through
-    if (next !== turn) tries = 0;
+    if (next !== turn && performance.now() < deadline) tries = 0;
     turn = next;
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_PAUSE);
   }
