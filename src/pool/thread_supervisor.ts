@@ -105,7 +105,8 @@ export class ThreadSupervisor extends PoolSupervisor {
   protected override takeOver(worker: PoolWorker): void {
     this.#lastUp = performance.now();
     super.takeOver(worker);
-    if (this.mode !== "none") return;
+    if (this.mode === "serve" || this.mode === "drain") return; // who drains waits for it
+    // When the server was closed it may have been between its start and here, where nobody saw it.
     worker.isLeaving = true;
     void worker.order({ name: "close" });
   }
