@@ -45,9 +45,16 @@ export function logOf(
   logTo(server.logger, level, message, ...errors);
 }
 
-/** Has a server handle what a request has failed with; who is told hears of what its `handleError()` throws, too. */
+/**
+ * Has a server handle what a request has failed with; what its `handleError()` throws ends in the log.
+ *
+ * @throws {ServerExit} When `handleError()` threw it.
+ */
 export async function handleFault<Request, Addr>(
-  server: { handleError(error: unknown, request: Request, from: Addr): void | Promise<void> },
+  server: {
+    readonly logger: ServerLogger;
+    handleError(error: unknown, request: Request, from: Addr): void | Promise<void>;
+  },
   error: unknown,
   request: Request,
   clientAddress: Addr,
@@ -56,8 +63,8 @@ export async function handleFault<Request, Addr>(
   try {
     await server.handleError(error, request, clientAddress);
   } catch (second) {
-    if (!isInstance(second, ServerExit)) tellFault(server, second);
-    throw second;
+    if (isInstance(second, ServerExit)) throw second;
+    logOf(server, "error", "Cannot handle error: handleError() failed with", second);
   }
 }
 

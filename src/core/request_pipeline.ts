@@ -13,7 +13,7 @@
 import { type SocketAddress, sourceOf } from "../base/address.ts";
 import { isInstance, noteSource, ServerExit } from "../base/errors.ts";
 import { handleFault, logOf } from "./faults.ts";
-import { logTo, type ServerLogger } from "../base/log.ts";
+import type { ServerLogger } from "../base/log.ts";
 import { ABORT_FAULT, abortSafely, outlive } from "../base/unawaited.ts";
 import type { ServerState, ServerStats } from "./server_stats.ts";
 
@@ -84,7 +84,9 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     } catch (error) {
       try {
         if (isInstance(error, ServerExit)) throw error;
-        if (!requests.isAborted(request)) await this.#report(error, request, clientAddress);
+        if (!requests.isAborted(request)) {
+          await handleFault(this.#server, error, request, clientAddress);
+        }
       } finally {
         await this.#end(request);
       }
@@ -98,7 +100,7 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
   async #fail(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
     this.requests.begin(request);
     try {
-      await this.#report(error, request, clientAddress);
+      await handleFault(this.#server, error, request, clientAddress);
     } finally {
       await this.#end(request);
       this.requests.end(request, "failed");
@@ -117,20 +119,10 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
     const error = noteSource(timedOut, clientAddress);
     if (!this.#abort(request, error)) return;
     try {
-      await this.#report(error, request, clientAddress);
+      await handleFault(this.#server, error, request, clientAddress);
     } catch (exit) {
       // The request has nobody to tell any more that handleError() wants the loop to end.
       logOf(this.#server, "error", "Cannot exit", exit);
-    }
-  }
-
-  /** Calls `handleError()`, whose own errors end in the log. */
-  async #report(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
-    try {
-      await handleFault(this.#server, error, request, clientAddress);
-    } catch (second) {
-      if (isInstance(second, ServerExit)) throw second;
-      logTo(this.#server.logger, "error", "Cannot handle error: handleError() failed with", second);
     }
   }
 

@@ -6,7 +6,8 @@
  * @module
  */
 import { WorkerDiedError } from "../base/errors.ts";
-import { logTo, oneLine } from "../base/log.ts";
+import { logOf } from "../core/faults.ts";
+import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import type { Drain, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
@@ -168,7 +169,7 @@ export class ThreadLoop implements ServingLoop {
     if (!this.#isDirect) this.#hasRelayed = true;
     if (!isNew) return;
     const who = this.#isDirect ? "Workers accept clients" : "Main isolate relays";
-    logTo(this.#server.logger, "debug", `${who}: ${mode.reason}`);
+    logOf(this.#server, "debug", `${who}: ${mode.reason}`);
   }
 
   #limits(): PoolLimits {
@@ -251,8 +252,9 @@ export class ThreadLoop implements ServingLoop {
   async #tell(error: unknown, worker: PoolWorker, ofClient = false): Promise<void> {
     try {
       await this.direct.hooks.tell(error, worker.record.ends(), ofClient);
-    } catch (second) {
-      logTo(this.#server.logger, "error", "Cannot handle error: handleError() failed with", second);
+    } catch (exit) {
+      // The request has nobody to tell any more that handleError() wants the loop to end.
+      logOf(this.#server, "error", "Cannot exit", exit);
     }
   }
 }

@@ -852,15 +852,21 @@ Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a 
   assertEquals(fixture.errors, []);
 });
 
-Deno.test("fault 22: ForkingTCPServer: of too many clients that have ended their streams the first make way, and others go before all", async () => {
+/** A gate that holds back the children of a server, and the settings for one child that waits at it until it is removed. */
+async function gated() {
   const folder = tempFolder();
   const gate = `${folder}/gate`;
   await Deno.writeTextFile(gate, "");
   const options = {
-    ...{ minSpareChildren: 0, maxChildren: 1, maxRequestsPerChild: 0, childEnv: { GATE: gate } },
+    ...{ minSpareChildren: 0, maxChildren: 1, childEnv: { GATE: gate } },
     childPermissions: [`--allow-read=${folder}`, "--allow-env=GATE"],
   };
-  await using fixture = serve(GatedHandler, options);
+  return { gate, options };
+}
+
+Deno.test("fault 22: ForkingTCPServer: of too many clients that have ended their streams the first make way, and others go before all", async () => {
+  const { gate, options } = await gated();
+  await using fixture = serve(GatedHandler, { ...options, maxRequestsPerChild: 0 });
   const { server, address, errors } = fixture;
   const ends: string[] = [];
   const ask = async (data: string, name: string): Promise<void> => {
@@ -886,13 +892,7 @@ Deno.test("fault 22: ForkingTCPServer: of too many clients that have ended their
 });
 
 Deno.test("fault 22: ForkingTCPServer: a client that resets waits for no child any more", async () => {
-  const folder = tempFolder();
-  const gate = `${folder}/gate`;
-  await Deno.writeTextFile(gate, "");
-  const options = {
-    ...{ minSpareChildren: 0, maxChildren: 1, childEnv: { GATE: gate } },
-    childPermissions: [`--allow-read=${folder}`, "--allow-env=GATE"],
-  };
+  const { gate, options } = await gated();
   await using fixture = serve(GatedHandler, options);
   const { server, address } = fixture;
   const socket = await resettable(address);
@@ -904,13 +904,7 @@ Deno.test("fault 22: ForkingTCPServer: a client that resets waits for no child a
 });
 
 Deno.test("fault 28: ForkingTCPServer: raising maxChildren starts children for clients that wait for one", async () => {
-  const folder = tempFolder();
-  const gate = `${folder}/gate`;
-  await Deno.writeTextFile(gate, "");
-  const options = {
-    ...{ minSpareChildren: 0, maxChildren: 1, childEnv: { GATE: gate } },
-    childPermissions: [`--allow-read=${folder}`, "--allow-env=GATE"],
-  };
+  const { gate, options } = await gated();
   await using fixture = serve(GatedHandler, options);
   const { server, address } = fixture;
   const asked: Promise<string>[] = [];
