@@ -64,6 +64,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   protected settings: PoolSettings | null = null;
   /** What Workers that are no more have counted. */
   readonly #past: Counts = zeroCounts();
+  /** The most that the peaks of those that were up have added up to, as far as one has ended since. */
+  #peak = 0;
   readonly #pastAcceptErrors: Record<string, number> = {};
   /** Ends the starts that wait for descriptors, which may be for ever. */
   #waiting = new AbortController();
@@ -202,6 +204,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
       if (counts.active > 0) workers.busy++;
       else if (worker.record.state !== TURN.LEAVING) workers.spare++;
     }
+    sum.peak = Math.max(sum.peak, this.#peak);
     return { ...sum, acceptErrors, workers };
   }
 
@@ -240,7 +243,9 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const counts = worker.counts();
     // What it was serving has come to an end, and no good one.
     const outcome = worker.isGivenUp ? "aborted" : "failed";
-    addCounts(this.#past, { ...counts, [outcome]: counts[outcome] + counts.active, active: 0 });
+    this.#peak = this.stats().peak;
+    const ended = { [outcome]: counts[outcome] + counts.active, active: 0, peak: 0 };
+    addCounts(this.#past, { ...counts, ...ended });
     addCounts(this.#pastAcceptErrors, worker.acceptErrors);
     this.remove(worker);
     const wasToEnd = this.mode === "drain" || this.mode === "close";
