@@ -148,7 +148,10 @@
  *   one closed during a write (`timeout`, `requestTimeout`) until the client has read or left. At 64 of them,
  *   counting all of the latter since the start, the server listens anew with `node:tls`, which frees them at
  *   once, but resets the clients in the queue, and is slower by about a third. Those that are served at that
- *   moment may still come on top: leave them descriptors enough by `maxConnections`.
+ *   moment may still come on top: leave them descriptors enough by `maxConnections`. Below `ulimit -n 120` those
+ *   64 may be all that there are.
+ * - Deno panics in many places where the system has no descriptor left. Those that a server meets are prepared for:
+ *   the first server that is made has Deno load its parser of TypeScript for it, which takes 10 ms, once.
  * - Deno cannot reset a connection. A client whose answer is cut off half-way gets what had gone out
  *   (up to 4 MB), then an end like any other, or a reset where it had sent more than was read.
  * - While nobody reads standard error (a full pipe), log lines that wait take 256 KiB at most, the

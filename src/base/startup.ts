@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type nodeProcess from "node:process";
 
 /** On the global object, so that it holds for another copy of this package as well. */
 const KEY = Symbol.for("@netkit/socketserver: importing");
@@ -32,8 +33,9 @@ export function refuseWhileImporting(): void {
 let reserved = false;
 
 /**
- * Makes Deno open the two descriptors that it needs for signals now, and not half a second after the start of the
- * program or with the first subprocess: where none is left then, Deno 2.9 panics, and the program ends.
+ * Makes Deno 2.9 take what it needs of descriptors now, because it panics, and the program ends, where none is left then:
+ * the two for signals, half a second after the start of the program or with the first subprocess; and one for a moment
+ * when the main thread parses TypeScript for the first time, as it does for the first `stack` of an error that is read.
  */
 export function reserveDescriptors(): void {
   if (reserved || Deno.build.os === "windows") return;
@@ -41,4 +43,9 @@ export function reserveDescriptors(): void {
   const nothing = (): void => {};
   Deno.addSignalListener("SIGUSR2", nothing);
   Deno.removeSignalListener("SIGUSR2", nothing);
+  // A Worker's thread has its stack from Deno. The global, because to import node:process takes each Worker 6 ms.
+  if ("WorkerGlobalScope" in globalThis) return;
+  const { process } = globalThis as { process?: typeof nodeProcess };
+  // A statement in which the parser asks how much of the thread's stack is left, which the C library reads from a file.
+  process?.getBuiltinModule?.("node:module")?.stripTypeScriptTypes?.("if (a) b");
 }

@@ -334,6 +334,44 @@ async function assertServes(program: Program, address: TCPAddr): Promise<void> {
   assertMatch(program.stderr, /\d+ clients do not end their TLS handshakes, or read nothing/);
 }
 
+/** A server under a limit of 120 descriptors that others have taken all but 20 of, until it hears a signal. */
+const CROWDED = `
+import { ConcurrentTLSServer } from "@netkit/socketserver";
+const [cert, key] = Deno.args;
+const server = new ConcurrentTLSServer({ hostname: "127.0.0.1", port: 0 }, async (request) => {
+  await request.sendAll(await request.recv(100));
+}, { cert, key });
+const files = [];
+try {
+  while (files.length < 120) files.push(Deno.openSync(Deno.execPath()));
+} catch {
+  for (const file of files.splice(-20)) file.close();
+}
+console.log("crowded by", files.length);
+Deno.addSignalListener("SIGUSR1", () => {
+  for (const file of files) file.close();
+});
+console.log("at", server.serverAddress.port);
+await server.serveForever();
+`;
+
+Deno.test("TLSListener.accept() goes on without Deno's TLS when silent clients have the last descriptors", async () => {
+  const module = await moduleOf(CROWDED);
+  const args = runArgs(module, ["-A", "--no-check"], [TLS.cert, TLS.key]);
+  await using program = new Program(
+    ["-c", 'ulimit -n 120 && exec "$@"', "sh", Deno.execPath(), ...args],
+    { command: "sh" },
+  );
+  await program.line(/^crowded by [1-9]/);
+  const [, port] = await program.line(/^at (\d+)$/);
+  const address: TCPAddr = { transport: "tcp", hostname: "127.0.0.1", port: Number(port) };
+  using clients = new DisposableStack();
+  for (let index = 0; index < 40; index++) clients.use(await connect(address));
+  await until(() => program.hasEnded || /clients do not end/.test(program.stderr));
+  program.kill("SIGUSR1");
+  await assertServes(program, address);
+});
+
 for (const mode of ["concurrent", "threading"]) {
   Deno.test(`fault 18: 150 silent clients leave a ${mode} TLS server with 120 descriptors able to serve`, async () => {
     const { program, address, idle } = await startLimited(mode);

@@ -54,6 +54,8 @@ export class TLSListener implements Deno.TlsListener {
   /** The listener without. */
   #tcp: Deno.TcpListener | null = null;
   #addr: Deno.NetAddr;
+  /** Loaded at the start, as this takes descriptors. */
+  readonly #loading = import("./node_tls_conn.ts");
   #Conn: typeof NodeTLSConn | null = null;
   #closed = false;
   /** Ends the wait for a handshake to end. */
@@ -188,12 +190,11 @@ export class TLSListener implements Deno.TlsListener {
       this.#unread = 0; // handshakes end one day, and these would keep everybody out for good
       return;
     }
-    const { NodeTLSConn } = await import("./node_tls_conn.ts");
+    const { NodeTLSConn } = await this.#loading;
     if (this.#closed) return;
     this.#Conn = NodeTLSConn;
     this.#tls?.[Symbol.dispose]();
     this.#tls = null;
-    this.#tcp = this.#listenTCP();
     this.#options.onReplace(
       `${count} clients do not end their TLS handshakes, or read nothing: from now on TLS is done by node:tls, ` +
         "which can cut them off, and takes more processor time",
