@@ -6,7 +6,7 @@
  *
  * @module
  */
-import * as atomics from "../base/atomics.ts";
+import * as atomics from "./atomics.ts";
 import { checkInteger } from "../base/options.ts";
 import type { BlockingChannel } from "./channel.ts";
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import * as atomics from "../base/atomics.ts";
+import * as atomics from "../channel/atomics.ts";
 import type { TCPAddr } from "../base/address.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 
