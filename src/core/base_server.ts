@@ -2,9 +2,8 @@
  * What all servers have in common: how they are run and ended, and the overridable steps of a request.
  *
  * This is the entrance to the folder, which holds a server without its socket: its life cycle (`lifecycle.ts`), its
- * loop (`serve_loop.ts`, `acceptor.ts`), the course of a request (`request_pipeline.ts`, `run_handler.ts`), and the
- * handlers (`request_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins and the pool
- * are built on it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`, `verifyRequest()`,
+ * loop (`loop/`), the course of a request (`request_pipeline.ts`, `run_handler.ts`), and the handlers
+ * (`request_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins and the pool are built on it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`, `verifyRequest()`,
  * `processRequest()`, `prepareRequest()`, `finishRequest()`, `runHandler()`, `shutdownRequest()`, `closeRequest()`.
  *
  * @module
@@ -33,7 +32,7 @@ import {
   runFunction,
   runHandler,
 } from "./run_handler.ts";
-import { ServeLoop } from "./serve_loop.ts";
+import { ServeLoop } from "./loop/serve_loop.ts";
 import {
   type CallArguments,
   type CallName,

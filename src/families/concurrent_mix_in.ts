@@ -5,7 +5,7 @@
  */
 import type { TCPAddr, UDPAddr } from "../base/address.ts";
 import type { AnyServer } from "../core/base_server.ts";
-import { admitMore } from "../core/serve_loop.ts";
+import { admitMore } from "../core/loop/serve_loop.ts";
 import { checkBoolean, integerFrom, nullOr, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import type { TCPServer } from "./tcp_server.ts";

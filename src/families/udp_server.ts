@@ -16,7 +16,7 @@ import {
   type UDPAddr,
   type UnixAddress,
 } from "../base/address.ts";
-import { listenerError } from "../core/accept_errors.ts";
+import { listenerError } from "../core/loop/accept_errors.ts";
 import { BaseServer, type RequestHandlerLike } from "../core/base_server.ts";
 import {
   answersOnSocket,

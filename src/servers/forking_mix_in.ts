@@ -6,7 +6,7 @@
 import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
 import { delay } from "../base/time.ts";
-import { admitMore } from "../core/serve_loop.ts";
+import { admitMore } from "../core/loop/serve_loop.ts";
 import { logOf } from "../core/faults.ts";
 import { integerFrom, nullOr, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";

@@ -10,7 +10,7 @@ import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import { isInside } from "../core/lifecycle.ts";
 import { remoteServers } from "../core/run_handler.ts";
-import { admitMore } from "../core/serve_loop.ts";
+import { admitMore } from "../core/loop/serve_loop.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 import { ConcurrentMixIn, type Constructor } from "../families/concurrent_mix_in.ts";
 import { Executor, type ExecutorOptions } from "../workers/executor.ts";

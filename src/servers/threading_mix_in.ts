@@ -4,7 +4,7 @@
  * @module
  */
 import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
-import { admitMore } from "../core/serve_loop.ts";
+import { admitMore } from "../core/loop/serve_loop.ts";
 import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";

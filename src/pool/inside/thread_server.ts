@@ -10,7 +10,7 @@ import type { TCPAddr } from "../../base/address.ts";
 import { isInstance, ServerExit } from "../../base/errors.ts";
 import { logTo, type ServerLogger } from "../../base/log.ts";
 import { abortSafely } from "../../base/unawaited.ts";
-import { listenerError } from "../../core/accept_errors.ts";
+import { listenerError } from "../../core/loop/accept_errors.ts";
 import type { AnyServer } from "../../core/base_server.ts";
 import { assertBound, queueLimit } from "../../core/bind.ts";
 import { runHandler } from "../../core/run_handler.ts";

@@ -3,11 +3,11 @@
  *
  * @module
  */
-import { printable } from "../base/address.ts";
+import { printable } from "../../base/address.ts";
 import { AcceptErrors } from "./accept_errors.ts";
-import type { ServerExit } from "../base/errors.ts";
-import { type Call, calls, type Run, type Tick } from "./lifecycle.ts";
-import { delay, settlesWithin } from "../base/time.ts";
+import type { ServerExit } from "../../base/errors.ts";
+import { type Call, calls, type Run, type Tick } from "../lifecycle.ts";
+import { delay, settlesWithin } from "../../base/time.ts";
 
 /** How long `stop()` waits for an accept that goes on although its listener is closed, in milliseconds. */
 const CLOSE_LIMIT = 1000;

@@ -12,8 +12,8 @@
  *
  * @module
  */
-import { errorCode, isInstance, OWN_ADDRESS } from "../base/errors.ts";
-import { Backoff } from "../base/time.ts";
+import { errorCode, isInstance, OWN_ADDRESS } from "../../base/errors.ts";
+import { Backoff } from "../../base/time.ts";
 
 /** After so many connections in a row that were dead on arrival the loop pauses once. */
 const PEER_ERRORS_IN_A_ROW = 100;

@@ -2,6 +2,9 @@
  * Serving in this isolate: an {@linkcode Acceptor} gets the requests, a {@linkcode RequestPipeline} takes them through
  * their steps, and this closes the listener and drains.
  *
+ * This folder gets requests from a listener, survives what fails there (`accept_errors.ts`), and stops. A `BaseServer` uses
+ * it unless it was told another way to serve; what a request meets is in `request_pipeline.ts` of the folder above.
+ *
  * | state of the listener | left by | for |
  * |---|---|---|
  * | open | a drain, whose accept queue is taken first; `close()` | closing |
@@ -12,21 +15,21 @@
  * @module
  */
 import { Acceptor } from "./acceptor.ts";
-import { formatAddress, type SocketAddress } from "../base/address.ts";
-import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "./bind.ts";
-import { errorCode, messageOf, type ServerExit } from "../base/errors.ts";
-import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "./lifecycle.ts";
-import { logOf, tellFault } from "./faults.ts";
-import { RateLimit } from "../base/log.ts";
-import type { DrainResult } from "../base/options.ts";
+import { formatAddress, type SocketAddress } from "../../base/address.ts";
+import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "../bind.ts";
+import { errorCode, messageOf, type ServerExit } from "../../base/errors.ts";
+import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "../lifecycle.ts";
+import { logOf, tellFault } from "../faults.ts";
+import { RateLimit } from "../../base/log.ts";
+import type { DrainResult } from "../../base/options.ts";
 import {
   ABORT_GRACE,
   type PipelineHost,
   RequestPipeline,
   type RequestTracker,
-} from "./request_pipeline.ts";
-import type { ServerState, ServerStats } from "./server_stats.ts";
-import { settlesWithin } from "../base/time.ts";
+} from "../request_pipeline.ts";
+import type { ServerState, ServerStats } from "../server_stats.ts";
+import { settlesWithin } from "../../base/time.ts";
 
 /** How long a drain takes from the accept queue at the most, in milliseconds: clients may keep coming. */
 const QUEUE_LIMIT = 1000;

@@ -6,9 +6,9 @@
 import { assert, assertEquals, assertGreater, assertLess, assertStringIncludes } from "@std/assert";
 import { ConcurrentTCPServer, type StreamSocket, TCPServer, UDPServer } from "@netkit/socketserver";
 import type { DatagramRequest, SocketAddress } from "@netkit/socketserver";
-import { listenerError } from "../../src/core/accept_errors.ts";
-import { Acceptor } from "../../src/core/acceptor.ts";
-import { RateLimit } from "../../src/base/log.ts";
+import { listenerError } from "../../../src/core/loop/accept_errors.ts";
+import { Acceptor } from "../../../src/core/loop/acceptor.ts";
+import { RateLimit } from "../../../src/base/log.ts";
 import { connect as nodeConnect } from "node:net";
 import {
   connect,
@@ -23,7 +23,7 @@ import {
   start,
   text,
   until,
-} from "../harness.ts";
+} from "../../harness.ts";
 
 function systemError(code: string): Error {
   return Object.assign(new Error(code), { code });
@@ -382,7 +382,7 @@ for n in range(12):
     if kind == socket.SOCK_DGRAM: client.send(b"x")
     client.close()
 `;
-import { FAMILIES } from "../families.ts";
+import { FAMILIES } from "../../families.ts";
 
 function hasPython(): boolean {
   try {
