@@ -11,7 +11,7 @@ import { defineSettings, type Settings } from "../base/settings.ts";
 import { ABORT_FAULT } from "../base/unawaited.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import type { Executor } from "../workers/executor.ts";
-import { ThreadWorker } from "../workers/thread_worker.ts";
+import { ThreadWorker } from "../workers/thread/thread_worker.ts";
 import { type AnyServer, serveBy } from "../core/base_server.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { openShared } from "../pool/shared_listener.ts";

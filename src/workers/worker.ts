@@ -5,7 +5,7 @@
  * `sockets/` and `base/`. A request takes this way through it:
  *
  * 1. `executor.ts` describes the request and leases a worker from `worker_pool.ts`, which `supervisor.ts` keeps filled.
- * 2. The worker is a `thread_worker.ts`, by `isolate.ts`, or one of `process/`. It has loaded the handler before.
+ * 2. The worker is a Web Worker, of `thread/`, or a subprocess, of `process/`. It has loaded the handler before.
  * 3. `relay.ts` sends it the request, passes the client's bytes on both ways, and collects what came of it.
  * 4. `inside/` is what runs in the worker: it makes the handler with sockets that are made of frames.
  *

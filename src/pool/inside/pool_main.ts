@@ -17,7 +17,7 @@ import {
   inIsolate,
   type IsolateBody,
   type MainIsolate,
-} from "../../workers/inside/isolate_entry.ts";
+} from "../../workers/thread/isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "../../workers/inside/load_handler.ts";
 import { WorkerTurn } from "../accept_turns.ts";
 import type {

@@ -12,7 +12,7 @@ import type { AnyServer } from "../../core/base_server.ts";
 import { queueLimit } from "../../core/bind.ts";
 import { runHandler } from "../../core/run_handler.ts";
 import type { StreamSocket } from "../../sockets/stream_socket.ts";
-import type { MainIsolate } from "../../workers/inside/isolate_entry.ts";
+import type { MainIsolate } from "../../workers/thread/isolate_entry.ts";
 import type { HandlerClass } from "../../workers/inside/load_handler.ts";
 import { ServerStub } from "../../workers/inside/server_stub.ts";
 import { ConcurrentMixIn, type Constructor } from "../../families/concurrent_mix_in.ts";

@@ -11,7 +11,7 @@ import {
   type Greeting,
   holdWhileRunning,
   type Talk,
-} from "../isolate.ts";
+} from "./isolate.ts";
 
 /** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
 interface WorkerScope {

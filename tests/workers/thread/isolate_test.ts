@@ -18,9 +18,9 @@ import {
   text,
   until,
   writeAll,
-} from "../harness.ts";
-import { Isolate } from "../../src/workers/isolate.ts";
-import { LoudHandler, PostingHandler } from "./posting_handlers.ts";
+} from "../../harness.ts";
+import { Isolate } from "../../../src/workers/thread/isolate.ts";
+import { LoudHandler, PostingHandler } from "../posting_handlers.ts";
 
 function makeThreading(): ThreadingTCPServer {
   return new ThreadingTCPServer(LOOPBACK, PostingHandler, {

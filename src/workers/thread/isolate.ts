@@ -5,8 +5,8 @@
  *
  * @module
  */
-import { type ErrorMessage, fromErrorMessage, toErrorMessage } from "../channel/messages.ts";
-import type { WorkerEnd } from "./worker.ts";
+import { type ErrorMessage, fromErrorMessage, toErrorMessage } from "../../channel/messages.ts";
+import type { WorkerEnd } from "../worker.ts";
 
 /** What a Worker and the main isolate say to each other. */
 export interface Talk {

@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals, assertRejects } from "@std/assert";
-import { Exchange } from "../../src/workers/isolate.ts";
+import { Exchange } from "../../../src/workers/thread/isolate.ts";
 
 /** Two sides that hear each other; each answers with what it is given. */
 function pair(

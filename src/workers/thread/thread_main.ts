@@ -4,7 +4,7 @@
  * @module
  */
 import { inIsolate } from "./isolate_entry.ts";
-import { Runner } from "./runner.ts";
+import { Runner } from "../inside/runner.ts";
 import { type ErrorMessage, toErrorMessage } from "../../channel/messages.ts";
 import { RingChannel } from "../../channel/shared_ring.ts";
 

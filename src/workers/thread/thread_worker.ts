@@ -1,17 +1,20 @@
 /**
  * A Web Worker that runs a handler.
  *
+ * This folder is what only Web Workers need: this is the main side of one, and `thread_main.ts` what it runs, which uses
+ * `inside/`. They talk by the port of `isolate.ts`, whose other end is `isolate_entry.ts`, as the Workers of `pool/` do.
+ *
  * @module
  */
-import { type StartOptions, startWithDescriptors } from "./descriptor_gate.ts";
+import { type StartOptions, startWithDescriptors } from "../descriptor_gate.ts";
 import { Isolate } from "./isolate.ts";
-import { fromErrorMessage, type Init } from "../channel/messages.ts";
-import { RingChannel } from "../channel/shared_ring.ts";
-import { HandlerWorker, type WorkerEnd } from "./worker.ts";
-import type { ThreadTalk } from "./inside/thread_main.ts";
+import { fromErrorMessage, type Init } from "../../channel/messages.ts";
+import { RingChannel } from "../../channel/shared_ring.ts";
+import { HandlerWorker, type WorkerEnd } from "../worker.ts";
+import type { ThreadTalk } from "./thread_main.ts";
 
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
-export const entryModules = (): Promise<unknown>[] => [import("./inside/thread_main.ts")];
+export const entryModules = (): Promise<unknown>[] => [import("./thread_main.ts")];
 
 /** How long a Worker may take to load its handler, in milliseconds. */
 const START_LIMIT = 60_000;
@@ -66,7 +69,7 @@ export class ThreadWorker extends HandlerWorker {
     super(channel);
     this.name = `Thread-${++workers}`;
     this.#channel = channel;
-    const entry = new URL("./inside/thread_main.ts", import.meta.url);
+    const entry = new URL("./thread_main.ts", import.meta.url);
     this.#isolate = new Isolate<ThreadTalk>(entry, this.name, { memory }, {
       onNews: (news) => {
         if ("closed" in news) this.closed(news.closed);
