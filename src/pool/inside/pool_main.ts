@@ -19,7 +19,7 @@ import {
   type MainIsolate,
 } from "../../workers/thread/isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "../../workers/inside/load_handler.ts";
-import { WorkerTurn } from "../accept_turns.ts";
+import { WorkerTurn } from "../threads/accept_turns.ts";
 import type {
   PoolCommand,
   PoolInit,

@@ -15,7 +15,7 @@ import type { AnyServer } from "../../core/base_server.ts";
 import { assertBound, queueLimit } from "../../core/bind.ts";
 import { runHandler } from "../../core/run_handler.ts";
 import { internals, StreamSocket } from "../../sockets/stream_socket.ts";
-import type { WorkerTurn } from "../accept_turns.ts";
+import type { WorkerTurn } from "../threads/accept_turns.ts";
 import {
   ConcurrentTCPServer,
   pooledServer,
