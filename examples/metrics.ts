@@ -18,7 +18,7 @@ class EchoHandler extends StreamRequestHandler {
 /** The figures in the text format of Prometheus. */
 function metrics(server: AnyServer): string {
   const { accepted, active, completed, failed, rejected, aborted, acceptErrors } = server.stats();
-  const up = server.state === "serving" ? 1 : 0;
+  const up = ["serving", "degraded"].includes(server.state) ? 1 : 0;
   const lines = [`echo_up ${up}`, `echo_accepted_total ${accepted}`, `echo_active ${active}`];
   for (const [outcome, count] of Object.entries({ completed, failed, rejected, aborted })) {
     lines.push(`echo_requests_total{outcome="${outcome}"} ${count}`);

@@ -240,7 +240,7 @@ export abstract class BaseServer<
 
   /** A snapshot of the counters. */
   stats(): ServerStats {
-    return this.#serving.stats(this.#life.state);
+    return this.#serving.stats(this.state);
   }
 
   /**

@@ -4,8 +4,11 @@
  * @module
  */
 
-/** The life stages of a server. */
-export type ServerState = "idle" | "serving" | "draining" | "closed";
+/**
+ * The life stages of a server. One that is "degraded" serves with what it has left: as many of its Workers never await
+ * as `maxPoisoned` allows, so that no more are replaced.
+ */
+export type ServerState = "idle" | "serving" | "degraded" | "draining" | "closed";
 
 /**
  * A snapshot of a server's counters.

@@ -7,6 +7,7 @@ import { logOf } from "../core/faults.ts";
 import type { ServerLogger } from "../base/log.ts";
 import { integerFrom, nullOr } from "../base/options.ts";
 import type { Settings } from "../base/settings.ts";
+import type { ServerState } from "../core/server_stats.ts";
 import type { PoolWorker } from "./pool_worker.ts";
 
 /** The setting `maxPoisoned`. */
@@ -126,6 +127,11 @@ export class PoisonedBound {
     return Math.max(0, places() - Math.max(0, poisoned() - this.#most));
   }
 
+  /** The stage of the life of a server that serves. */
+  get state(): ServerState {
+    return this.#isReached(this.#options.poisoned()) ? "degraded" : "serving";
+  }
+
   /**
    * Throws where nobody can be served any more.
    *
@@ -139,7 +145,7 @@ export class PoisonedBound {
   note(): void {
     const count = this.#options.poisoned();
     if (count === 0) this.#isSaid = false;
-    else if (count >= this.#most && !this.#isSaid) this.#say(count);
+    else if (this.#isReached(count) && !this.#isSaid) this.#say(count);
     if (this.left > 0) {
       clearTimeout(this.#failureTimer);
       this.#failureTimer = undefined;
@@ -156,6 +162,10 @@ export class PoisonedBound {
       `Cannot serve: ${count} Workers never awaited, were given up on and still run, and no more are started ('maxPoisoned')`,
     );
     this.#options.onFailure(this.#failure);
+  }
+
+  #isReached(count: number): boolean {
+    return count > 0 && count >= this.#most;
   }
 
   get #most(): number {

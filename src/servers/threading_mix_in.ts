@@ -13,6 +13,7 @@ import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import type { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread/thread_worker.ts";
 import { type AnyServer, serveBy } from "../core/base_server.ts";
+import type { ServerState } from "../core/server_stats.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { openShared } from "../pool/shared_listener.ts";
 import { TCPServer } from "../families/tcp_server.ts";
@@ -68,7 +69,8 @@ export interface ThreadingOptions extends Omit<ConcurrencyOptions, "maxConnectio
    * awaits, for ever if it does not. One more that does the same is given up on, too, but its place stays empty until one
    * of them has ended, which is said in the log, as an error. Where there is no place left for 30 seconds,
    * `serveForever()` rejects. `null` for as many as there may be Workers. `stats().workers.poisoned` counts those that
-   * still run. Without a `requestTimeout` no handler is given up on. A Worker that serves nobody has 5 seconds more than that to show that it awaits.
+   * still run, and with that many the server's `state` is "degraded" in place of "serving". Without a `requestTimeout` no
+   * handler is given up on. A Worker that serves nobody has 5 seconds more than that to show that it awaits.
    *
    * @default {null}
    */
@@ -230,6 +232,12 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           admitMore(server);
         },
       });
+    }
+
+    override get state(): ServerState {
+      const state = super.state;
+      // As long as the server is being made, there is no bound.
+      return state === "serving" ? this.#bound.state : state;
     }
 
     get threadingMode(): ThreadingMode {

@@ -470,6 +470,7 @@ for (const Handler of ["AwaitingUnitCommandHandler", "UnitCommandHandler"]) {
     for (let count = 1; count <= 2; count++) {
       console.log(await ask("spin", 8));
       await until(() => server.stats().workers!.poisoned === count);
+      console.log(server.state, server.stats().state);
     }
     server.requestTimeout = null; // a new Worker may take long to start
     const [held, waiting] = [1, 2].map(() => ask("read", 7));
@@ -486,7 +487,14 @@ for (const Handler of ["AwaitingUnitCommandHandler", "UnitCommandHandler"]) {
     assertEquals(others.filter((line) => line === "TimedOut").length, 2);
     const active = Handler === "UnitCommandHandler" ? 2 : 1; // the relay has accepted who waits
     assertEquals(others.filter((line) => line !== "TimedOut"), [
-      ...["spinning", "spinning", `reading ${active}`, "0 1 0 2 2"],
+      ...[
+        "spinning",
+        "degraded degraded",
+        "spinning",
+        "degraded degraded",
+        `reading ${active}`,
+        "0 1 0 2 2",
+      ],
     ]);
   });
 }
@@ -501,6 +509,7 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
     for (let count = 1; count <= 3; count++) {
       console.log(await ask("spin", 8));
       await until(() => server.stats().workers!.poisoned === count);
+      console.log(server.state);
     }
     console.log(await ask("served", 1));
     const { poisoned, started } = server.stats().workers!;
@@ -512,7 +521,7 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
     "while they do, no more are replaced ('maxPoisoned')",
   ]);
   assertEquals(lines.filter((line) => !line.startsWith("error: ")), [
-    ...["spinning", "spinning", "spinning", "1", "3 4 3"],
+    ...["spinning", "serving", "spinning", "degraded", "spinning", "degraded", "1", "3 4 3"],
   ]);
 });
 
