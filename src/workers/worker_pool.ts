@@ -10,6 +10,8 @@ import { type Supervised, Supervisor } from "./supervisor.ts";
 
 /** How long a worker that is to end by itself may take, in milliseconds; then it is killed. */
 const END_GRACE = 1000;
+/** How many workers come up side by side at the most: more than there are processors for only delay the first. */
+const MAX_COMING = Math.max(4, navigator.hardwareConcurrency);
 /** How long a worker may be idle while its server does not serve, in milliseconds. */
 const REST_LIMIT = 100;
 
@@ -263,7 +265,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   protected override missing(): number {
     const spares = this.#use === "warm" && !this.backoff.stopped ? this.#options.minSpare() : 0;
     const missing = this.#waiting.size + spares - this.#spares.length;
-    return Math.min(missing, this.#options.max() - this.up.size);
+    return Math.min(missing, MAX_COMING, this.#options.max() - this.up.size);
   }
 
   protected override takeOver(entry: Entry<Pooled>): void {

@@ -8,6 +8,7 @@ import {
   assertEquals,
   assertInstanceOf,
   assertLess,
+  assertLessOrEqual,
   assertMatch,
   assertNotEquals,
   assertRejects,
@@ -850,6 +851,20 @@ Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a 
   const waiting = Array.from({ length: 16 }, () => exchange(fixture.address, ""));
   for (const told of await Promise.all(waiting)) assertMatch(told, /^\d+ undefined$/);
   assertEquals(fixture.errors, []);
+});
+
+Deno.test("fault 22: ForkingTCPServer starts few children side by side for clients that have gone, and others go before them", async () => {
+  const starting: number[] = [];
+  await using fixture = serve(PidHandler, { minSpareChildren: 0 });
+  const { server, address } = fixture;
+  server.verifyRequest = () => {
+    starting.push(server.stats().workers!.starting);
+    return true;
+  };
+  for (let count = 0; count < 60; count++) (await connect(address)).close();
+  assertMatch(await exchange(address, "hello\n"), /^\d+ /);
+  assertEquals(starting.length, 61);
+  assertLessOrEqual(Math.max(...starting), Math.max(4, navigator.hardwareConcurrency));
 });
 
 /** A gate that holds back the children of a server, and the settings for one child that waits at it until it is removed. */

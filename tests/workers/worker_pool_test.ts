@@ -259,6 +259,23 @@ Deno.test("WorkerPool.warm() keeps minSpare workers ready, also while others run
   assertEquals(fixture.peak, 4);
 });
 
+/** How many come up side by side. */
+const MAX_COMING = Math.max(4, navigator.hardwareConcurrency);
+
+Deno.test("WorkerPool starts no more side by side than there are processors for", async () => {
+  const gate = Promise.withResolvers<void>();
+  await using fixture = new Fixture({ max: 1000, onStart: () => gate.promise });
+  const { pool } = fixture;
+  const leases = Array.from({ length: MAX_COMING + 10 }, () => pool.lease());
+  assertEquals(pool.stats().starting, MAX_COMING);
+  await settle();
+  assertEquals(fixture.startTimes.length, MAX_COMING);
+  gate.resolve();
+  const workers = await Promise.all(leases);
+  assertEquals(pool.stats().busy, MAX_COMING + 10);
+  for (const worker of workers) pool.release(worker, true);
+});
+
 Deno.test("WorkerPool.during() keeps spares ready while the loop runs, and nothing idle afterwards", async () => {
   await using fixture = new Fixture({ minSpare: 2 });
   const { pool, workers } = fixture;
