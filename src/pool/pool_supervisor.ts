@@ -6,10 +6,11 @@
 import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { settlesWithin } from "../base/time.ts";
-import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
+import type { ServerStats } from "../core/server_stats.ts";
+import { addCounts, PoolCounts } from "./pool_counts.ts";
 import type { PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
-import { type Counts, TURN, zeroCounts } from "./worker_record.ts";
+import { zeroCounts } from "./worker_record.ts";
 import { Supervisor } from "../workers/supervisor.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import { StuckWatch } from "./poisoned.ts";
@@ -62,11 +63,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
   protected readonly options: PoolSupervisorOptions;
   protected mode: Mode = "none";
   protected settings: PoolSettings | null = null;
-  /** What Workers that are no more have counted. */
-  readonly #past: Counts = zeroCounts();
-  /** The most that the peaks of those that were up have added up to, as far as one has ended since. */
-  #peak = 0;
-  readonly #pastAcceptErrors: Record<string, number> = {};
+  readonly #counts = new PoolCounts();
   /** Ends the starts that wait for descriptors, which may be for ever. */
   #waiting = new AbortController();
   /** Ends all starts. */
@@ -193,19 +190,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** The counters of all Workers, those that are no more included. */
   stats(): Omit<ServerStats, "state"> {
-    const sum = { ...this.#past };
-    const acceptErrors = { ...this.#pastAcceptErrors };
     const { poisoned, started, coming: { size: starting } } = this;
-    const workers: WorkerStats = { spare: 0, busy: 0, starting, poisoned, started };
-    for (const worker of this.up) {
-      const counts = worker.counts();
-      addCounts(sum, counts);
-      addCounts(acceptErrors, worker.acceptErrors);
-      if (counts.active > 0) workers.busy++;
-      else if (worker.record.state !== TURN.LEAVING) workers.spare++;
-    }
-    sum.peak = Math.max(sum.peak, this.#peak);
-    return { ...sum, acceptErrors, workers };
+    return this.#counts.stats(this.up, { starting, poisoned, started });
   }
 
   protected override start(): Promise<PoolWorker> {
@@ -241,12 +227,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   protected override hasEnded(worker: PoolWorker, end: WorkerEnd): void {
     const counts = worker.counts();
-    // What it was serving has come to an end, and no good one.
-    const outcome = worker.isGivenUp ? "aborted" : "failed";
-    this.#peak = this.stats().peak;
-    const ended = { [outcome]: counts[outcome] + counts.active, active: 0, peak: 0 };
-    addCounts(this.#past, { ...counts, ...ended });
-    addCounts(this.#pastAcceptErrors, worker.acceptErrors);
+    this.#counts.keep(worker, counts, this.stats().peak);
     this.remove(worker);
     const wasToEnd = this.mode === "drain" || this.mode === "close";
     if (!wasToEnd || end.code !== 0) this.crashed = true;
@@ -347,11 +328,6 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
       aborted: drained?.aborted ?? active,
     };
   }
-}
-
-/** Adds numbers by name. */
-export function addCounts(sum: Record<string, number>, more: Record<string, number>): void {
-  for (const [name, count] of Object.entries(more)) sum[name] = (sum[name] ?? 0) + count;
 }
 
 function howOf({ error, code }: WorkerEnd): unknown {

@@ -21,7 +21,7 @@ import { AcceptTurns } from "./accept_turns.ts";
 import { type PoolHost, PoolLoop, type PoolLoopOptions } from "../pool_loop.ts";
 import type { PoolLimits, PoolSettings } from "../pool_messages.ts";
 import type { PoolWorker } from "../pool_worker.ts";
-import { addCounts } from "../pool_supervisor.ts";
+import { addCounts } from "../pool_counts.ts";
 import { sharedAddresses } from "../shared_listener.ts";
 import { ThreadSupervisor } from "./thread_supervisor.ts";
 import { mayBlock } from "../../workers/handler_module.ts";

@@ -2,7 +2,8 @@
  * The handler side: loads a handler in a Worker or a subprocess and serves one request after the other with it.
  *
  * This folder is what runs in workers of both kinds, for which `thread/thread_main.ts` and `process/process_main.ts` start
- * the `Runner`; `server_stub.ts` and `load_handler.ts` serve the Workers of `pool/`, too. What is loaded in a subprocess may use no package of the import map.
+ * the `Runner`; `server_stub.ts` and `load_handler.ts` serve the Workers of `pool/`, too. What is loaded in a subprocess
+ * may use no package of the import map.
  *
  * The runner waits for INIT, answers READY or ERROR, and then for each START runs the handler and answers DONE, until the
  * channel is closed. Between two requests it drops what is still sent for the last one.
