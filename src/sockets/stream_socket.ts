@@ -1,6 +1,10 @@
 /**
  * The connection that a stream handler talks to.
  *
+ * This folder is what handlers talk to their clients with: sockets for streams and for datagrams, `rfile` and `wfile`, and
+ * what these are made of. `tls/` and `unix/` mend what Deno's own sockets cannot do. It uses `base/`; servers, and what
+ * runs in workers, put the sockets over what carries the bytes.
+ *
  * @module
  */
 import { cannotBlock, cannotBlockYet, type LeftBehind, warnOf } from "./misuse.ts";
@@ -9,7 +13,7 @@ import type { ServerLogger } from "../base/log.ts";
 import { checkTime } from "../base/options.ts";
 import { SocketReader } from "./socket_reader.ts";
 import { BufferPool } from "./buffer_pool.ts";
-import { streamOf, type StreamTransport } from "./streams.ts";
+import { sinkOf, streamOf, type StreamTransport } from "./streams.ts";
 import { turnAtEnd, Watchdog } from "../base/time.ts";
 import { toBytes } from "../base/bytes.ts";
 import { outlive } from "../base/unawaited.ts";
@@ -221,9 +225,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
   write(p: ArrayBufferLike | ArrayBufferView): Promise<number> {
-    const writing = this.#send(toBytes(p, WRITE), true);
-    writing.then(undefined, nothing); // it may be left un-awaited
-    return this.#lastWrite = writing;
+    return this.#writes(this.#send(toBytes(p, WRITE), true));
   }
 
   /** Writes as {@linkcode StreamSocket.write}, blocking the isolate while the client is slow to read. */
@@ -247,9 +249,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
    * @throws {Deno.errors.BrokenPipe} When the client has gone.
    */
   sendAll(data: string | ArrayBufferLike | ArrayBufferView): Promise<void> {
-    const sending = this.#send(data instanceof Uint8Array ? data : toBytes(data, WRITE));
-    sending.then(undefined, nothing); // it may be left un-awaited
-    return this.#lastWrite = sending;
+    return this.#writes(this.#send(data instanceof Uint8Array ? data : toBytes(data, WRITE)));
   }
 
   /** Sends as {@linkcode StreamSocket.sendAll}, blocking the isolate while the client is slow to read. */
@@ -275,11 +275,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   /** Ends the write side after all writes so far, once; the client sees the end of the stream. */
   closeWrite(): Promise<void> {
-    if (this.#writeEnded !== null) return this.#writeEnded;
-    const ending = this.#send(null, true);
-    ending.then(undefined, nothing); // it may be left un-awaited
-    this.#lastWrite = ending;
-    return this.#writeEnded = ending;
+    return this.#writeEnded ??= this.#writes(this.#send(null, true));
   }
 
   /** Closes the connection at once. Safe to call again; a pending operation rejects. */
@@ -335,12 +331,7 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
 
   /** A stream that sends what is written to it; closing it ends the write side, aborting it closes all. */
   get writable(): WritableStream<Uint8Array<ArrayBufferLike>> {
-    return this.#writable ??= new WritableStream({
-      // At once: abort() is called only when the write under way has ended, which may be never.
-      start: ({ signal }) => signal.addEventListener("abort", () => this.close(), { once: true }),
-      write: (chunk) => this.sendAll(chunk),
-      close: () => this.closeWrite(),
-    });
+    return this.#writable ??= sinkOf(this);
   }
 
   /**
@@ -392,6 +383,12 @@ export class StreamSocket implements Deno.Conn<Deno.Addr> {
     } catch (error) {
       throw noteSource(error, this);
     }
+  }
+
+  /** Notes the last write, which may be left un-awaited. */
+  #writes<T>(writing: Promise<T>): Promise<T> {
+    writing.then(undefined, nothing);
+    return this.#lastWrite = writing;
   }
 
   /**

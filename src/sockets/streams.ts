@@ -84,3 +84,17 @@ export function streamOf(
     cancel,
   });
 }
+
+/**
+ * Makes a stream that sends what is written to it by a socket; closing it ends the write side, aborting it closes all.
+ */
+export function sinkOf(
+  socket: { sendAll(chunk: Uint8Array): Promise<void>; closeWrite(): Promise<void>; close(): void },
+): WritableStream<Uint8Array<ArrayBufferLike>> {
+  return new WritableStream({
+    // At once: abort() is called only when the write under way has ended, which may be never.
+    start: ({ signal }) => signal.addEventListener("abort", () => socket.close(), { once: true }),
+    write: (chunk) => socket.sendAll(chunk),
+    close: () => socket.closeWrite(),
+  });
+}
