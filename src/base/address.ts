@@ -196,7 +196,7 @@ export function sourceOf(address: SocketAddress): string {
  * Spells an IP address in one way only: IPv4 with dots, also when it is mapped into IPv6; IPv6 with all eight groups and
  * without its zone.
  */
-export function canonicalHost(hostname: string): string {
+function canonicalHost(hostname: string): string {
   if (!hostname.includes(":")) return hostname;
   const groups = expandIPv6(hostname);
   const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;

@@ -10,7 +10,7 @@ import { BaseHandler, getLogger, Logger } from "@std/log";
 import { paragraph, type ServerLogger } from "./log.ts";
 
 /** The name of the logger in `@std/log` that a program may configure. */
-export const LOGGER_NAME = "socketserver";
+const LOGGER_NAME = "socketserver";
 
 /** Writes to standard error, so that what a program prints itself stays clean, and never waits for its reader. */
 class StderrHandler extends BaseHandler {

@@ -1,6 +1,9 @@
 /**
  * The error classes of this package, and how an error is told apart by what a server does about it.
  *
+ * This folder is the ground that all others stand on, and imports from none of them: errors, addresses, bytes, log lines,
+ * options and settings, time, and what keeps a program alive at its start and when a handler leaves something behind.
+ *
  * @module
  */
 

@@ -1,6 +1,10 @@
 /**
  * What a byte transport between the main isolate and a worker (a Web Worker or a subprocess) looks like.
  *
+ * This folder brings bytes and values to a worker and back: by memory that is shared with a Web Worker (`shared_ring.ts`), by
+ * the pipes of a subprocess (`pipe.ts` here, `stdio.ts` there), and, on either, as frames. It uses `base/` and a type of
+ * `sockets/`; `workers/` and `pool/` talk by it.
+ *
  * @module
  */
 

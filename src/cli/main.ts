@@ -48,6 +48,8 @@
  *
  * @module
  */
+// This folder is the command line, which is on top of all others: this reads the arguments (`args.ts`), finds
+// the handler (`handler.ts`), serves, and tells on standard error (`output.ts`, `counters.ts`).
 import * as socketserver from "../../mod.ts";
 import { type Command, HELP, type Mode, parseCommand, UsageError } from "./args.ts";
 import { countersOf } from "./counters.ts";

@@ -20,8 +20,6 @@ import type { ServerState, ServerStats } from "./server_stats.ts";
 /** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
 export const ABORT_GRACE = 100;
 
-/** What the log says of an error in a listener of a request's signal. */
-
 /** What the course of a request needs of its server. */
 export interface PipelineHost<Request, Addr> {
   readonly logger: ServerLogger;

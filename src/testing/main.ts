@@ -35,6 +35,7 @@
  *
  * @module
  */
+// This folder is for tests of users alone; it uses the servers through their classes.
 export { MemoryClient } from "./memory_listener.ts";
 export { type InMemory, type MemoryMembers, MemoryMixIn } from "./memory_mix_in.ts";
 export { serveInTest, type TestRun } from "./serve_in_test.ts";

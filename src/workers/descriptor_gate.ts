@@ -165,7 +165,7 @@ function shortageError(limit: number, lack: Lack): Error {
 }
 
 /** Says what is missing. */
-export function describeLack({ needs, has }: Lack): string {
+function describeLack({ needs, has }: Lack): string {
   return `it needs ${needs} free file descriptors to start, and there are ${has} ("ulimit -n")`;
 }
 

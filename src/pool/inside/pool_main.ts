@@ -5,6 +5,9 @@
  * handler and makes the server; then "serve" and "stop", as often as wanted, and "limit" for what may change meanwhile;
  * at last "close" or "drain". When the server is closed and no request runs any more, the Worker ends itself.
  *
+ * This folder is what runs in the Workers: `pooled_server.ts` is the server of a pool's, and `thread_server.ts` that of a
+ * threading server's, which is built on it. Only `pool_worker.ts` starts them.
+ *
  * @module
  */
 import { noteOwnConnections } from "../../sockets/misuse.ts";

@@ -5,6 +5,9 @@
  * throws `Deno.errors.Busy`, and so does a second `send()`. A server receives all the time, so here a send
  * that finds a receive under way wakes it with a datagram of our own, goes first, and lets it resume.
  *
+ * This folder is what Unix servers need beside Deno's sockets: this, and the file at the path, which `unix_path.ts` binds
+ * and removes for servers of both kinds.
+ *
  * @module
  */
 
