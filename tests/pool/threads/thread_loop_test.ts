@@ -6,6 +6,7 @@
 import {
   assert,
   assertEquals,
+  assertGreaterOrEqual,
   assertInstanceOf,
   assertRejects,
   assertStringIncludes,
@@ -468,7 +469,7 @@ for (const Handler of ["AwaitingUnitCommandHandler", "UnitCommandHandler"]) {
     const serving = server.serveForever();
     await until(() => server.stats().workers!.spare === 1);
     for (let count = 1; count <= 2; count++) {
-      console.log(await ask("spin", 8));
+      void spin();
       await until(() => server.stats().workers!.poisoned === count);
       console.log(server.state, server.stats().state);
     }
@@ -477,23 +478,21 @@ for (const Handler of ["AwaitingUnitCommandHandler", "UnitCommandHandler"]) {
     console.log(await Promise.race([held, waiting]), server.stats().active);
     await new Promise((resolve) => setTimeout(resolve, 500));
     const { spare, busy, starting, poisoned } = server.stats().workers!;
-    console.log(spare, busy, starting, poisoned, server.stats().aborted);
+    console.log(spare, busy, starting, poisoned);
     `);
     assertEquals(lines.filter((line) => line.startsWith("error: ")), [
       "error: Workers that never awaited, were given up on and still run: 1; " +
       "while they do, no more are replaced ('maxPoisoned')",
     ]);
     const others = lines.filter((line) => !line.startsWith("error: "));
-    assertEquals(others.filter((line) => line === "TimedOut").length, 2);
+    assertGreaterOrEqual(others.filter((line) => line === "TimedOut").length, 2);
     const active = Handler === "UnitCommandHandler" ? 2 : 1; // the relay has accepted who waits
     assertEquals(others.filter((line) => line !== "TimedOut"), [
       ...[
-        "spinning",
         "degraded degraded",
-        "spinning",
         "degraded degraded",
         `reading ${active}`,
-        "0 1 0 2 2",
+        "0 1 0 2",
       ],
     ]);
   });
@@ -507,13 +506,14 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
     const serving = server.serveForever();
     await until(() => server.stats().workers!.spare === 2);
     for (let count = 1; count <= 3; count++) {
-      console.log(await ask("spin", 8));
+      void spin();
       await until(() => server.stats().workers!.poisoned === count);
       console.log(server.state);
     }
+    server.requestTimeout = null; // a new Worker may take long to start
     console.log(await ask("served", 1));
     const { poisoned, started } = server.stats().workers!;
-    console.log(poisoned, started, server.stats().aborted);
+    console.log(poisoned, started);
   `);
   assertEquals(lines.filter((line) => /given up on: /.test(line)).length, 3);
   assertEquals(lines.filter((line) => /'maxPoisoned'/.test(line)), [
@@ -521,7 +521,7 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
     "while they do, no more are replaced ('maxPoisoned')",
   ]);
   assertEquals(lines.filter((line) => !line.startsWith("error: ")), [
-    ...["spinning", "serving", "spinning", "degraded", "spinning", "degraded", "1", "3 4 3"],
+    ...["serving", "degraded", "degraded", "1", "3 4"],
   ]);
 });
 
