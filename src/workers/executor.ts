@@ -15,7 +15,7 @@ import { ENDED } from "../core/request_pipeline.ts";
 import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
 import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import { type Context, ContextSource } from "./context.ts";
-import { Relay, type RemoteRequest } from "./relay.ts";
+import { Relay, type RemoteRequest } from "./relay/relay.ts";
 import { AcceptGate, type ShortageListener } from "./descriptor_gate.ts";
 import type { HandlerWorker } from "./worker.ts";
 import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";

@@ -6,7 +6,7 @@
  *
  * 1. `executor.ts` describes the request and leases a worker from `worker_pool.ts`, which `supervisor.ts` keeps filled.
  * 2. The worker is a Web Worker, of `thread/`, or a subprocess, of `process/`. It has loaded the handler before.
- * 3. `relay.ts` sends it the request, passes the client's bytes on both ways, and collects what came of it.
+ * 3. `relay/` sends it the request, passes the client's bytes on both ways, and collects what came of it.
  * 4. `inside/` is what runs in the worker: it makes the handler with sockets that are made of frames.
  *
  * `descriptor_gate.ts` holds back Workers, and clients, where there are few file descriptors.

@@ -11,26 +11,28 @@
  * - died: the worker has ended, or broke the protocol and was killed. Where it had not read the request and nothing of
  *   the client was sent to it, the request is untaken: another worker may run it.
  *
+ * What has a mechanism of its own stands beside: calls of the server (`relay_calls.ts`) and the datagrams that a handler
+ * sends (`relay_replies.ts`). `executor.ts` uses this folder.
+ *
  * @module
  */
-import { formatAddress, isSameAddress } from "../base/address.ts";
-import type { DatagramSocket } from "../sockets/datagram_socket.ts";
-import { isInstance, isPeerGone, noteSource, propertyOf } from "../base/errors.ts";
-import { ABORT_GRACE } from "../core/request_pipeline.ts";
-import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
+import type { DatagramSocket } from "../../sockets/datagram_socket.ts";
+import { isInstance, isPeerGone, noteSource, propertyOf } from "../../base/errors.ts";
+import { ABORT_GRACE } from "../../core/request_pipeline.ts";
+import { internals, type StreamSocket } from "../../sockets/stream_socket.ts";
 import {
   fromErrorMessage,
   type Outcome,
   type SocketOption,
   type Start,
-  toErrorMessage,
   type Wait,
-} from "../channel/messages.ts";
-import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../channel/frames.ts";
-import { pack, unpack } from "../channel/payload.ts";
-import type { Context } from "./context.ts";
+} from "../../channel/messages.ts";
+import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../../channel/frames.ts";
+import { pack, unpack } from "../../channel/payload.ts";
+import type { Context } from "../context.ts";
 import { RelayCalls } from "./relay_calls.ts";
-import type { HandlerWorker } from "./worker.ts";
+import { RelayReplies } from "./relay_replies.ts";
+import type { HandlerWorker } from "../worker.ts";
 
 /** How long a worker may go on sending after it has been told that its client is gone, in milliseconds. */
 const SEND_GRACE = 1000;
@@ -72,8 +74,6 @@ export class Relay {
   #readFault: { error: unknown } | null = null;
   /** Whether the client has ended its stream. */
   #sawEnd = false;
-  /** Whether a datagram could not be sent. */
-  #sendFailed = false;
   /** How many frames of DATA, END and CUT have been sent. */
   #sent = 0;
   #expiry: ReturnType<typeof setTimeout> | undefined;
@@ -85,14 +85,16 @@ export class Relay {
   #abortedAt = Infinity;
   #killed = false;
   readonly #calls: RelayCalls;
-  /** Gives up on the datagram that is on its way out; null for none. */
-  #giveUpSending: (() => void) | null = null;
+  /** For a datagram. */
+  readonly #replies: RelayReplies;
 
   constructor(worker: HandlerWorker, request: RemoteRequest) {
     this.#worker = worker;
     this.#request = request;
     this.#client = "packet" in request.client ? null : request.client;
     this.#calls = new RelayCalls(worker.writer, request.call);
+    const socket = "packet" in request.client ? request.client.socket : null;
+    this.#replies = new RelayReplies(worker, socket, request.start.clientAddress);
   }
 
   /** Whether the worker may serve another request, which is known when `run()` has settled. */
@@ -128,7 +130,7 @@ export class Relay {
       this.#grace = setTimeout(() => {
         this.#killed = true;
         worker.kill();
-        this.#giveUpSending?.();
+        this.#replies.giveUp();
       }, ABORT_GRACE);
     };
     if (signal.aborted) {
@@ -262,7 +264,7 @@ export class Relay {
     const payload = await this.#worker.reader.payload();
     const client = this.#client;
     if (type === FRAME.WAIT) return this.#startExpiry(unpack<Wait>(payload).value);
-    if (type === FRAME.SEND_TO) return await this.#sendTo(payload);
+    if (type === FRAME.SEND_TO) return await this.#replies.send(payload);
     if (type === FRAME.CALL) return this.#calls.begin(payload);
     if (type === FRAME.MORE) return this.#calls.want();
     const option = type === FRAME.SET_OPTION ? unpack<SocketOption>(payload).value : {};
@@ -281,32 +283,6 @@ export class Relay {
     if (noDelay !== undefined) client.setNoDelay(noDelay);
     if (keepAlive !== undefined) client.setKeepAlive(keepAlive);
     if (timeout !== undefined) client.timeout = timeout;
-  }
-
-  /** Sends a datagram and tells the worker what became of it; the next one waits until then. */
-  async #sendTo(payload: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<Uint8Array>();
-    this.#giveUpSending = () => resolve(EMPTY);
-    this.#send(payload).then(() => resolve(EMPTY), (error) => {
-      // The worker's socket says the same of what the system said.
-      this.#sendFailed = true;
-      const said = error instanceof Error && error.cause !== undefined ? error.cause : error;
-      resolve(pack(toErrorMessage(said)));
-    });
-    const outcome = await promise;
-    this.#giveUpSending = null;
-    await this.#worker.writer.write(FRAME.SENT, outcome);
-  }
-
-  async #send(payload: Uint8Array<ArrayBuffer>): Promise<void> {
-    const { client } = this.#request;
-    if (!("packet" in client)) return;
-    const { value: address, parts: [data = EMPTY] } = unpack<Deno.Addr>(payload);
-    // To the client it always may, whose address is then taken from here, whatever else the other one says.
-    const { clientAddress } = this.#request.start;
-    const isClient = isSameAddress(address, clientAddress);
-    if (!isClient && !this.#worker.maySendTo(address)) throw notAllowed(address);
-    await client.socket.sendTo(data, isClient ? clientAddress : address);
   }
 
   /** Ends a read that blocks in the worker, unless something has been sent to it since it began to wait. */
@@ -355,13 +331,6 @@ export class Relay {
   /** Whether what a worker says of the client may be. That it has gone is not believed: such errors are hardly shown. */
   #isTrue(error: unknown): boolean {
     if (!isPeerGone(error)) return true;
-    return this.#sawEnd && isInstance(error, Deno.errors.UnexpectedEof) || this.#sendFailed;
+    return this.#sawEnd && isInstance(error, Deno.errors.UnexpectedEof) || this.#replies.haveFailed;
   }
-}
-
-function notAllowed(address: Deno.Addr): Error {
-  return new Deno.errors.NotCapable(
-    `Cannot send datagram to ${formatAddress(address)}: ` +
-      "add '--allow-net' of it to 'childPermissions' of the server",
-  );
 }

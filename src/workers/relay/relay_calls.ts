@@ -6,10 +6,10 @@
  *
  * @module
  */
-import { assertPlain, pack, unpack } from "../channel/payload.ts";
-import { FRAME, MAX_CALL, MAX_CALLS } from "../channel/frames.ts";
-import type { FrameWriter } from "../channel/frame_writer.ts";
-import { type ServerCall, type ServerReturn, toErrorMessage } from "../channel/messages.ts";
+import { assertPlain, pack, unpack } from "../../channel/payload.ts";
+import { FRAME, MAX_CALL, MAX_CALLS } from "../../channel/frames.ts";
+import type { FrameWriter } from "../../channel/frame_writer.ts";
+import { type ServerCall, type ServerReturn, toErrorMessage } from "../../channel/messages.ts";
 
 /**
  * How many calls are under way at the most: a worker begins no more than half of these before it has answers, of whose

@@ -5,21 +5,21 @@
  */
 import { assert, assertEquals, assertInstanceOf, assertRejects } from "@std/assert";
 import { LineTooLongError, StreamSocket, WorkerDiedError } from "@netkit/socketserver";
-import { formatAddress } from "../../src/base/address.ts";
-import { isOfClient } from "../../src/base/errors.ts";
-import { DatagramSocket } from "../../src/sockets/datagram_socket.ts";
-import { Relay, type RemoteRequest } from "../../src/workers/relay.ts";
-import { type Outcome, toErrorMessage, type Wait } from "../../src/channel/messages.ts";
-import { FrameReader } from "../../src/channel/frame_reader.ts";
-import { FrameWriter } from "../../src/channel/frame_writer.ts";
-import { FRAME, HEADER_BYTES, TO_WORKER } from "../../src/channel/frames.ts";
-import { pack } from "../../src/channel/payload.ts";
-import { PipeChannel } from "../../src/channel/pipe.ts";
-import { Runner } from "../../src/workers/inside/runner.ts";
-import { RingChannel } from "../../src/channel/shared_ring.ts";
-import { HandlerWorker, type WorkerEnd } from "../../src/workers/worker.ts";
-import { DatagramCommandHandler } from "../handlers.ts";
-import { bytes, LOOPBACK, text, until, writeAll } from "../harness.ts";
+import { formatAddress } from "../../../src/base/address.ts";
+import { isOfClient } from "../../../src/base/errors.ts";
+import { DatagramSocket } from "../../../src/sockets/datagram_socket.ts";
+import { Relay, type RemoteRequest } from "../../../src/workers/relay/relay.ts";
+import { type Outcome, toErrorMessage, type Wait } from "../../../src/channel/messages.ts";
+import { FrameReader } from "../../../src/channel/frame_reader.ts";
+import { FrameWriter } from "../../../src/channel/frame_writer.ts";
+import { FRAME, HEADER_BYTES, TO_WORKER } from "../../../src/channel/frames.ts";
+import { pack } from "../../../src/channel/payload.ts";
+import { PipeChannel } from "../../../src/channel/pipe.ts";
+import { Runner } from "../../../src/workers/inside/runner.ts";
+import { RingChannel } from "../../../src/channel/shared_ring.ts";
+import { HandlerWorker, type WorkerEnd } from "../../../src/workers/worker.ts";
+import { DatagramCommandHandler } from "../../handlers.ts";
+import { bytes, LOOPBACK, text, until, writeAll } from "../../harness.ts";
 
 const ADDRESS = { transport: "udp", hostname: "127.0.0.1", port: 1 } as const;
 

@@ -4,14 +4,14 @@
  * @module
  */
 import { assertEquals, assertThrows } from "@std/assert";
-import { RelayCalls } from "../../src/workers/relay_calls.ts";
-import { RingChannel } from "../../src/channel/shared_ring.ts";
-import { FrameReader } from "../../src/channel/frame_reader.ts";
-import { FrameWriter } from "../../src/channel/frame_writer.ts";
-import { FRAME, MAX_CALLS, TO_WORKER } from "../../src/channel/frames.ts";
-import type { ServerReturn } from "../../src/channel/messages.ts";
-import { pack, unpack } from "../../src/channel/payload.ts";
-import { bytes } from "../harness.ts";
+import { RelayCalls } from "../../../src/workers/relay/relay_calls.ts";
+import { RingChannel } from "../../../src/channel/shared_ring.ts";
+import { FrameReader } from "../../../src/channel/frame_reader.ts";
+import { FrameWriter } from "../../../src/channel/frame_writer.ts";
+import { FRAME, MAX_CALLS, TO_WORKER } from "../../../src/channel/frames.ts";
+import type { ServerReturn } from "../../../src/channel/messages.ts";
+import { pack, unpack } from "../../../src/channel/payload.ts";
+import { bytes } from "../../harness.ts";
 
 /** What waits in a ring keeps nothing alive. */
 function keepAlive(): Disposable {
