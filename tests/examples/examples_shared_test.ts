@@ -102,7 +102,7 @@ Deno.test("thread_chat.ts keeps little for who does not read, and nothing that s
   await writeAll(ann, bytes("hello\x1b[2J\nnext line\n"));
   await say(slow, "", `${from}: hello\\x1b[2J\n`);
   const lines = bytes(`${"x".repeat(900)}\n`.repeat(10_000));
-  for (let megabytes = 0; megabytes < 180; megabytes += 9) await writeAll(ann, lines);
+  for (let megabytes = 0; megabytes < 45; megabytes += 9) await writeAll(ann, lines);
   await exchangeOn(ann, "");
   await slow.closeWrite();
   const kept = (await readAll(slow)).length;
