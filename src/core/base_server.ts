@@ -3,7 +3,8 @@
  *
  * This is the entrance to the folder, which holds a server without its socket: its life cycle (`lifecycle.ts`), its
  * loop (`loop/`), the course of a request (`request_pipeline.ts`, `run_handler.ts`), and the handlers
- * (`request_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins and the pool are built on it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`, `verifyRequest()`,
+ * (`request_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins and the pool are built on
+ * it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`, `verifyRequest()`,
  * `processRequest()`, `prepareRequest()`, `finishRequest()`, `runHandler()`, `shutdownRequest()`, `closeRequest()`.
  *
  * @module
