@@ -34,18 +34,25 @@ let reserved = false;
 
 /**
  * Makes Deno 2.9 take what it needs of descriptors now, because it panics, and the program ends, where none is left then:
- * the two for signals, half a second after the start of the program or with the first subprocess; and one for a moment
- * when the main thread parses TypeScript for the first time, as it does for the first `stack` of an error that is read.
+ * one for a moment when the main thread parses TypeScript for the first time, as it does for the first `stack` of an error
+ * that is read; and the two for signals, half a second after the start of the program or with the first subprocess.
  */
 export function reserveDescriptors(): void {
   if (reserved || Deno.build.os === "windows") return;
   reserved = true;
+  if (!("WorkerGlobalScope" in globalThis)) parseOnce(); // a Worker's thread has its stack from Deno
   const nothing = (): void => {};
   Deno.addSignalListener("SIGUSR2", nothing);
   Deno.removeSignalListener("SIGUSR2", nothing);
-  // A Worker's thread has its stack from Deno. The global, because to import node:process takes each Worker 6 ms.
-  if ("WorkerGlobalScope" in globalThis) return;
-  const { process } = globalThis as { process?: typeof nodeProcess };
-  // A statement in which the parser asks how much of the thread's stack is left, which the C library reads from a file.
-  process?.getBuiltinModule?.("node:module")?.stripTypeScriptTypes?.("if (a) b");
+}
+
+function parseOnce(): void {
+  try {
+    // The global, because to import node:process takes each Worker 6 ms. A program that has deleted it goes without this.
+    const { process } = globalThis as { process?: typeof nodeProcess };
+    // A statement in which the parser asks how much of the thread's stack is left, which the C library reads from a file.
+    process?.getBuiltinModule("node:module").stripTypeScriptTypes("if (a) b");
+  } catch {
+    // Something else stands for process, or Deno has changed: no server is to fail for that.
+  }
 }

@@ -81,7 +81,7 @@ export abstract class Supervisor<Worker extends Supervised> {
     while (this.isWanted && !this.backoff.pausing) {
       const missing = this.missing();
       const most = this.backoff.failures > 0 ? Math.min(missing, 1) : missing;
-      if (this.coming.size >= most) return;
+      if (!(this.coming.size < most)) return; // nor where a setting is no number
       this.startOne();
     }
   }

@@ -5,7 +5,17 @@
  */
 import { assertEquals, assertMatch } from "@std/assert";
 import type { TCPAddr } from "@netkit/socketserver";
-import { bytes, connect, exchangeOn, readAll, text, writeAll } from "../harness.ts";
+import { StreamCommandHandler } from "../handlers.ts";
+import {
+  bytes,
+  connect,
+  exchangeOn,
+  readAll,
+  runProgram,
+  tempSocketPath,
+  text,
+  writeAll,
+} from "../harness.ts";
 import { moduleOf, Program, runArgs } from "../program.ts";
 
 /** A server that says where it listens, and "full" when no client more can be accepted. */
@@ -54,4 +64,47 @@ Deno.test("A handler may throw for the first time when no descriptor is left", a
     assertEquals(await exchangeOn(await connect(address), "hello\n"), "hello\n");
     assertMatch(program.stderr, /^ERROR Cannot serve client "[^"]+": Error: failed\n {4}at /m);
   }
+});
+
+for (
+  const [what, value] of Object.entries({
+    "is gone": "undefined",
+    "has something else for a function": "{ getBuiltinModule: 1 }",
+    "throws": '{ getBuiltinModule() { throw new Error("hands off"); } }',
+    "cannot be looked at": 'new Proxy({}, { get() { throw new Error("hands off"); } })',
+  })
+) {
+  Deno.test(`A server is made where the process of the global object ${what}`, async () => {
+    const { code, stdout, stderr } = await runProgram(`
+      Object.defineProperty(globalThis, "process", { value: ${value} });
+      const { TCPServer } = await import("@netkit/socketserver");
+      const server = new TCPServer({ hostname: "127.0.0.1", port: 0 }, () => {});
+      console.log(server.state);
+      await server.serverClose();
+    `);
+    assertEquals([stdout, stderr, code], ["idle\n", "", 0]);
+  });
+}
+
+Deno.test("A threading server serves where navigator does not tell the number of processors", async () => {
+  const { code, stdout, stderr } = await runProgram(
+    `
+    Object.defineProperty(globalThis, "navigator", { value: { locks: navigator.locks } });
+    const { ThreadingUnixStreamServer } = await import("@netkit/socketserver");
+    const { StreamCommandHandler } = await import(${
+      JSON.stringify(StreamCommandHandler.moduleUrl)
+    });
+    const path = Deno.args[0];
+    const server = new ThreadingUnixStreamServer({ path }, StreamCommandHandler, { maxThreads: 2 });
+    const serving = server.serveForever();
+    const conn = await Deno.connect({ transport: "unix", path });
+    await conn.write(new TextEncoder().encode("echo\\nhello"));
+    await conn.closeWrite();
+    console.log(await new Response(conn.readable).text());
+    await server.serverClose();
+    await serving;
+  `,
+    { args: [tempSocketPath()] },
+  );
+  assertEquals([stdout, stderr, code], ["hello\n", "", 0]);
 });

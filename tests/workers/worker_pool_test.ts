@@ -259,21 +259,34 @@ Deno.test("WorkerPool.warm() keeps minSpare workers ready, also while others run
   assertEquals(fixture.peak, 4);
 });
 
-/** How many come up side by side. */
-const MAX_COMING = Math.max(4, navigator.hardwareConcurrency);
+/** How many young starts there are side by side. */
+const MAX_YOUNG = Math.max(4, navigator.hardwareConcurrency);
 
-Deno.test("WorkerPool starts no more side by side than there are processors for", async () => {
+Deno.test("WorkerPool begins no more starts side by side than there are processors for", async () => {
   const gate = Promise.withResolvers<void>();
   await using fixture = new Fixture({ max: 1000, onStart: () => gate.promise });
   const { pool } = fixture;
-  const leases = Array.from({ length: MAX_COMING + 10 }, () => pool.lease());
-  assertEquals(pool.stats().starting, MAX_COMING);
-  await settle();
-  assertEquals(fixture.startTimes.length, MAX_COMING);
+  const leases = Array.from({ length: MAX_YOUNG + 10 }, () => pool.lease());
+  assertEquals(pool.stats().starting, MAX_YOUNG);
   gate.resolve();
   const workers = await Promise.all(leases);
-  assertEquals(pool.stats().busy, MAX_COMING + 10);
+  assertEquals(pool.stats().busy, MAX_YOUNG + 10);
   for (const worker of workers) pool.release(worker, true);
+});
+
+Deno.test("WorkerPool.lease() waits for no start that hangs, however many do, while max allows more", async () => {
+  const gate = Promise.withResolvers<void>();
+  const hanging = 3 * MAX_YOUNG;
+  const onStart = (attempt: number) => attempt <= hanging ? gate.promise : undefined;
+  await using fixture = new Fixture({ max: hanging + 1, onStart });
+  const { pool } = fixture;
+  const worker = await Promise.race(Array.from({ length: hanging + 1 }, () => pool.lease()));
+  assertEquals(worker.id, hanging + 1);
+  assertEquals(pool.stats().starting, hanging);
+  pool.release(worker, true);
+  gate.resolve();
+  await until(() => pool.stats().starting === 0);
+  for (const other of fixture.workers) pool.release(other, true);
 });
 
 Deno.test("WorkerPool.during() keeps spares ready while the loop runs, and nothing idle afterwards", async () => {
