@@ -92,6 +92,9 @@ const DRAIN_TIMEOUT = 10_000;
  */
 export let serveBy: (server: AnyServer, make: (usual: ServingLoop) => ServingLoop) => void;
 
+/** Sets what tells whether a server that serves does so with less than it should have. */
+export let degradeWhen: (server: AnyServer, isDegraded: () => boolean) => void;
+
 /**
  * The base of all servers: a server class says which socket and which concurrency, a handler class what the
  * service does.
@@ -149,6 +152,7 @@ export abstract class BaseServer<
       server.#serving = make(server.#loop);
       server.#life = new Lifecycle(server, server.#serving);
     };
+    degradeWhen = (server, isDegraded) => server.#isDegraded = isDegraded;
   }
 
   /** What serves the requests: a handler class or a plain function. */
@@ -170,6 +174,7 @@ export abstract class BaseServer<
   readonly #loop: ServeLoop<Request, Addr>;
   /** How it serves: by the loop, unless a constructor has set it to another way. */
   #serving: ServingLoop;
+  #isDegraded: () => boolean = () => false;
   #life: Lifecycle;
   readonly #faults: FaultLog;
   readonly #onError: ServerOptions["onError"];
@@ -203,7 +208,7 @@ export abstract class BaseServer<
 
   /** The stage of the server's life. */
   get state(): ServerState {
-    return this.#life.state;
+    return this.#stage();
   }
 
   /** Resolves when the server is closed and nothing runs any more; never rejects. */
@@ -241,7 +246,12 @@ export abstract class BaseServer<
 
   /** A snapshot of the counters. */
   stats(): ServerStats {
-    return this.#serving.stats(this.state);
+    return this.#serving.stats(this.#stage()); // a state of a subclass may ask for these
+  }
+
+  #stage(): ServerState {
+    const { state } = this.#life;
+    return state === "serving" && this.#isDegraded() ? "degraded" : state;
   }
 
   /**

@@ -7,7 +7,6 @@ import { logOf } from "../core/faults.ts";
 import type { ServerLogger } from "../base/log.ts";
 import { integerFrom, nullOr } from "../base/options.ts";
 import type { Settings } from "../base/settings.ts";
-import type { ServerState } from "../core/server_stats.ts";
 import type { PoolWorker } from "./pool_worker.ts";
 
 /** The setting `maxPoisoned`. */
@@ -127,9 +126,10 @@ export class PoisonedBound {
     return Math.max(0, places() - Math.max(0, poisoned() - this.#most));
   }
 
-  /** The stage of the life of a server that serves. */
-  get state(): ServerState {
-    return this.#isReached(this.#options.poisoned()) ? "degraded" : "serving";
+  /** Whether there are as many as there may be. */
+  get isReached(): boolean {
+    const count = this.#options.poisoned();
+    return count > 0 && count >= this.#most;
   }
 
   /**
@@ -143,9 +143,8 @@ export class PoisonedBound {
 
   /** Notes that there are more that are poisoned and still run, or fewer, or other settings. */
   note(): void {
-    const count = this.#options.poisoned();
-    if (count === 0) this.#isSaid = false;
-    else if (this.#isReached(count) && !this.#isSaid) this.#say(count);
+    if (!this.isReached) this.#isSaid = false;
+    else if (!this.#isSaid) this.#say(this.#options.poisoned());
     if (this.left > 0) {
       clearTimeout(this.#failureTimer);
       this.#failureTimer = undefined;
@@ -162,10 +161,6 @@ export class PoisonedBound {
       `Cannot serve: ${count} Workers never awaited, were given up on and still run, and no more are started ('maxPoisoned')`,
     );
     this.#options.onFailure(this.#failure);
-  }
-
-  #isReached(count: number): boolean {
-    return count > 0 && count >= this.#most;
   }
 
   get #most(): number {

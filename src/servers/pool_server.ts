@@ -25,8 +25,7 @@ import {
 import type { PoolLimits, PoolSettings } from "../pool/pool_messages.ts";
 import type { ThreadingOptions } from "./threading_mix_in.ts";
 import type { RemoteHandlerClass } from "../core/server_view.ts";
-import { serveBy } from "../core/base_server.ts";
-import type { ServerState } from "../core/server_stats.ts";
+import { degradeWhen, serveBy } from "../core/base_server.ts";
 import type { TCPServer, TCPServerOptions } from "../families/tcp_server.ts";
 import { TLSServer, type TLSServerOptions } from "../families/tls_server.ts";
 
@@ -136,6 +135,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
         isPortFree: () => this.#isPortFree(),
       });
       serveBy(this, () => this.#loop);
+      degradeWhen(this, () => bound.isReached);
       bindAndActivate(this, options.bindAndActivate);
     }
 
@@ -146,12 +146,6 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
           server.#loop.supervisor.limit(server.#limits());
         },
       });
-    }
-
-    override get state(): ServerState {
-      const state = super.state;
-      // As long as the server is being made, there is no bound.
-      return state === "serving" ? this.#bound.state : state;
     }
 
     override get maxConnections(): number {

@@ -12,8 +12,7 @@ import { ABORT_FAULT } from "../base/unawaited.ts";
 import { hasRoomForClient } from "../workers/descriptor_gate.ts";
 import type { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread/thread_worker.ts";
-import { type AnyServer, serveBy } from "../core/base_server.ts";
-import type { ServerState } from "../core/server_stats.ts";
+import { type AnyServer, degradeWhen, serveBy } from "../core/base_server.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { openShared } from "../pool/shared_listener.ts";
 import { TCPServer } from "../families/tcp_server.ts";
@@ -205,6 +204,7 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         maxRequests: () => this.maxRequestsPerThread,
         onPoisoned,
       });
+      degradeWhen(this, () => this.#bound.isReached);
       if (!(this instanceof TCPServer)) return;
       const host = this as unknown as ThreadHost;
       serveBy(this, (usual) =>
@@ -232,12 +232,6 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
           admitMore(server);
         },
       });
-    }
-
-    override get state(): ServerState {
-      const state = super.state;
-      // As long as the server is being made, there is no bound.
-      return state === "serving" ? this.#bound.state : state;
     }
 
     get threadingMode(): ThreadingMode {

@@ -1561,3 +1561,13 @@ Deno.test("fault 35: hooks that may be asynchronous take an override that is not
   await handled;
   assertEquals(steps, ["processRequest", "finish", "shutdownRequest"]);
 });
+
+Deno.test("BaseServer.stats() may be asked by the state of a subclass", async () => {
+  class BusyServer extends TCPServer {
+    override get state() {
+      return this.stats().active > 0 ? "serving" : super.state;
+    }
+  }
+  await using server = new BusyServer(LOOPBACK, () => {});
+  assertEquals([server.state, server.stats().state], ["idle", "idle"]);
+});

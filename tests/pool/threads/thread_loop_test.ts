@@ -510,18 +510,22 @@ Deno.test("PoolTCPServer replaces Workers that never await when requests have a 
       await until(() => server.stats().workers!.poisoned === count);
       console.log(server.state);
     }
+    server.maxPoisoned = 4;
+    console.log(server.state);
+    server.maxPoisoned = 2;
     server.requestTimeout = null; // a new Worker may take long to start
     console.log(await ask("served", 1));
     const { poisoned, started } = server.stats().workers!;
     console.log(poisoned, started);
   `);
   assertEquals(lines.filter((line) => /given up on: /.test(line)).length, 3);
+  const said = "while they do, no more are replaced ('maxPoisoned')";
   assertEquals(lines.filter((line) => /'maxPoisoned'/.test(line)), [
-    "error: Workers that never awaited, were given up on and still run: 2; " +
-    "while they do, no more are replaced ('maxPoisoned')",
+    `error: Workers that never awaited, were given up on and still run: 2; ${said}`,
+    `error: Workers that never awaited, were given up on and still run: 3; ${said}`,
   ]);
   assertEquals(lines.filter((line) => !line.startsWith("error: ")), [
-    ...["serving", "degraded", "degraded", "1", "3 4"],
+    ...["serving", "degraded", "degraded", "serving", "1", "3 4"],
   ]);
 });
 
