@@ -2,7 +2,7 @@
  * Runs the tests with the packages of JSR in place of their stand-ins: in a copy of the tree whose
  * `deno.json` has no workspace. Where they come from another registry, `JSR_URL` says which.
  *
- * Run: `deno task test:jsr`; it takes the arguments of `deno test`
+ * Run: `deno task test:jsr`; it takes the arguments of `deno task test`
  *
  * @module
  */
@@ -25,7 +25,7 @@ try {
   const { workspace: _, ...config } = JSON.parse(await Deno.readTextFile("deno.json"));
   await Deno.writeTextFile(join(copy, "deno.json"), JSON.stringify(config));
   const tests = new Deno.Command(Deno.execPath(), {
-    args: ["test", "-A", "--doc", ...Deno.args],
+    args: ["task", "test", ...Deno.args],
     cwd: copy,
   });
   ({ code } = await tests.spawn().status);

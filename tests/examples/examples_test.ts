@@ -164,8 +164,8 @@ for (const mode of ["sync", "concurrent", "threading", "forking", "pool"]) {
   );
 }
 
-Deno.test("fault 0: deno test -A needs no registry", { ignore }, async () => {
-  const args = ["test", "-A", "tests/base/address_test.ts"];
+Deno.test("fault 0: deno task test needs no registry", { ignore }, async () => {
+  const args = ["task", "test", "tests/base/address_test.ts"];
   await using tests = new Program(args, { env: freshMachine() });
   const { code, stdout, stderr } = await tests.result;
   assertEquals(code, 0, stdout + stderr);
