@@ -14,14 +14,17 @@ export const POISONED_SETTING: Settings<{ maxPoisoned: number | null }> = {
   maxPoisoned: { default: null, check: nullOr(integerFrom(0, 4096)) },
 };
 
-/** How often it is looked whether Workers await, where requests have a time limit, in milliseconds. */
-const LOOK_INTERVAL = 250;
-/** How much longer than a request may take a Worker may not have awaited, in milliseconds. */
-const STUCK_GRACE = 2000;
-/** The same for one that serves nobody, and may only wait for a processor that others use, in milliseconds. */
-const IDLE_GRACE = 5000;
-/** How long one that serves nobody is left alone after it has answered, in milliseconds. */
-const IDLE_REST = 1000;
+/** How long a {@linkcode StuckWatch} waits, in milliseconds; an object, so that tests can have it wait for less. */
+export const stuckTimes = {
+  /** How often it is looked whether Workers await, where requests have a time limit. */
+  lookInterval: 250,
+  /** How much longer than a request may take a Worker may not have awaited. */
+  grace: 2000,
+  /** The same for one that serves nobody, and may only wait for a processor that others use. */
+  idleGrace: 5000,
+  /** How long one that serves nobody is left alone after it has answered. */
+  idleRest: 1000,
+};
 /** In how many looks at least: while the machine or this isolate is too busy to look, time passes that says nothing. */
 const STUCK_LOOKS = 6;
 
@@ -55,7 +58,7 @@ export class StuckWatch {
   start(limit: number): void {
     this.#timer = setInterval(() => {
       for (const worker of this.#workers()) this.#look(worker, limit);
-    }, LOOK_INTERVAL);
+    }, stuckTimes.lookInterval);
     Deno.unrefTimer(this.#timer);
   }
 
@@ -69,7 +72,7 @@ export class StuckWatch {
     const isIdle = worker.counts().active === 0; // what a handler has left behind may run all the same
     const asked = this.#asked.get(worker);
     if (asked === undefined) {
-      if (isIdle && now - (this.#answered.get(worker) ?? -Infinity) < IDLE_REST) return;
+      if (isIdle && now - (this.#answered.get(worker) ?? -Infinity) < stuckTimes.idleRest) return;
       this.#asked.set(worker, { looks: 0, since: now });
       void worker.order({ name: "ping" }).then(() => {
         this.#asked.delete(worker);
@@ -77,7 +80,7 @@ export class StuckWatch {
       });
       return;
     }
-    const most = limit + (isIdle ? IDLE_GRACE : STUCK_GRACE);
+    const most = limit + (isIdle ? stuckTimes.idleGrace : stuckTimes.grace);
     if (++asked.looks >= STUCK_LOOKS && now - asked.since > most) this.#onStuck(worker, isIdle);
   }
 }

@@ -117,3 +117,18 @@ Deno.test("ForkingTCPServer recovers from chaos: a random child is killed every 
     most: { descriptors: 4, memory: 100 * MIB }, // a child has four
   });
 });
+
+Deno.test("ThreadingMixIn loses no client while Workers come and go all the time", async () => {
+  const options = { maxThreads: 4, maxRequestsPerThread: 3, threadIdleTimeout: 1 };
+  const server = new ThreadingTCPServer(LOOPBACK, AwaitingUnitCommandHandler, options);
+  await using _ = start(server);
+  for (let round = 0; round < 20; round++) {
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, (_, n) => exchange(server.serverAddress, `echo-sync\n${n}\n`)),
+    );
+    assertEquals(answers, Array.from({ length: 10 }, (_, n) => `${n}\n`));
+  }
+  const { accepted, completed, workers } = server.stats();
+  assertEquals([accepted, completed, workers!.poisoned], [200, 200, 0]);
+  assert(workers!.started > 10);
+});
