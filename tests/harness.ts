@@ -65,6 +65,21 @@ export async function settle(turns = 3): Promise<void> {
   for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setTimeout(resolve, 0));
 }
 
+/**
+ * Has what waits by such times, which `src/` exports for that, wait for less, until the end of the scope.
+ *
+ * @param times Those of all that is in this process.
+ * @param shorter Some of them.
+ */
+export function withTimes<Times extends Record<string, number>>(
+  times: Times,
+  shorter: Partial<Times>,
+): Disposable {
+  const before = { ...times };
+  Object.assign(times, shorter);
+  return { [Symbol.dispose]: () => void Object.assign(times, before) };
+}
+
 /** A path for a socket, in a folder of its own. */
 export function tempSocketPath(): string {
   return `${tempFolder()}/s.sock`;

@@ -41,8 +41,11 @@ export const defaultLogger: ServerLogger = {
 const MAX_WAITING = 256 * 1024;
 /** A write that has taken longer than this says that nobody reads, in milliseconds. */
 const STALLED = 100;
-/** How long a program that ends waits for its last lines, in milliseconds: a busy machine may be slow to write them. */
-const FLUSH_LIMIT = 2000;
+/** How long a {@linkcode BackgroundWriter} waits, in milliseconds; an object, so that tests can have it wait for less. */
+export const writerTimes = {
+  /** How long a program that ends waits for its last lines: a busy machine may be slow to write them. */
+  flushLimit: 2000,
+};
 /** How long a write that has just begun gets when the program exits, in milliseconds. */
 const EXIT_GRACE = 20;
 
@@ -80,7 +83,7 @@ export class BackgroundWriter {
   /** Resolves when all is written; when nobody reads, in 2 s all the same. */
   async flush(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, FLUSH_LIMIT);
+    const timer = setTimeout(resolve, writerTimes.flushLimit);
     await Promise.race([this.#draining, promise]);
     clearTimeout(timer);
   }

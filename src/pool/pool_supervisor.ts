@@ -17,10 +17,13 @@ import { StuckWatch } from "./poisoned.ts";
 
 /** One that ends so soon without having served anybody has not come up, in milliseconds. */
 const MIN_LIFE = 1000;
-/** How long a Worker may take to close its listener, in milliseconds: one that computes does not hear us. */
-export const CLOSE_LIMIT = 1000;
-/** How long a Worker may take to say that it has drained after the time for that, in milliseconds. */
-const DRAIN_GRACE = 500;
+/** How long a {@linkcode PoolSupervisor} waits, in milliseconds; an object, so that tests can have it wait for less. */
+export const supervisorTimes = {
+  /** How long a Worker may take to close its listener: one that computes does not hear us. */
+  closeLimit: 1000,
+  /** How long a Worker may take to say that it has drained after the time for that. */
+  drainGrace: 500,
+};
 
 /** What a {@linkcode PoolSupervisor} is made with. */
 export interface PoolSupervisorOptions {
@@ -135,7 +138,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
       await worker?.order({ name: "close" });
       if (worker !== null) unresponsive.delete(worker);
     });
-    if (await settlesWithin(Promise.all(closed), CLOSE_LIMIT)) return 0;
+    if (await settlesWithin(Promise.all(closed), supervisorTimes.closeLimit)) return 0;
     if (this.coming.size > 0) {
       this.ending.abort(); // they serve nobody who might be waited for
       this.crashed = true;
@@ -169,7 +172,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
 
   /** Sees to it that a drain, under way or about to begin, ends soon after `timeout` milliseconds from now. */
   limitDrain(timeout: number): void {
-    const due = performance.now() + timeout + DRAIN_GRACE;
+    const due = performance.now() + timeout + supervisorTimes.drainGrace;
     if (this.#drainDue <= due) return;
     this.#drainDue = due;
     if (!this.#isDraining) return;
@@ -319,7 +322,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     const before = coming instanceof PoolWorker ? coming.counts() : zeroCounts(); // of now, not of when it is told
     const worker = await coming;
     if (worker === null) return { completed: 0, aborted: 0 };
-    const left = this.#drainDue - performance.now() - DRAIN_GRACE;
+    const left = this.#drainDue - performance.now() - supervisorTimes.drainGrace;
     const timeout = left === Infinity ? null : Math.max(0, left);
     const drained = await worker.order({ name: "drain", timeout, settings: this.settings! });
     const { active, completed, failed } = worker.counts();

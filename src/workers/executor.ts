@@ -22,8 +22,11 @@ import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";
 import type { HandlerModule } from "./handler_module.ts";
 import type { Init } from "../channel/messages.ts";
 
-/** How long workers may go on starting for requests under way when the server closes, in milliseconds. */
-const CLOSE_GRACE = 5000;
+/** How long an {@linkcode Executor} waits, in milliseconds; an object, so that tests can have it wait for less. */
+export const executorTimes = {
+  /** How long workers may go on starting for requests under way when the server closes. */
+  closeGrace: 5000,
+};
 /** How many workers a request is given at the most, all but the last of which had ended before they took it. */
 const MAX_WORKERS = 3;
 /**
@@ -294,7 +297,7 @@ export class Executor<W extends HandlerWorker> {
    */
   async close(closeServer: () => Promise<void>, over: Promise<void>): Promise<void> {
     // A request under way may wait for a worker that never comes up.
-    this.#closeTimer ??= setTimeout(() => this.#closing.abort(), CLOSE_GRACE);
+    this.#closeTimer ??= setTimeout(() => this.#closing.abort(), executorTimes.closeGrace);
     void over.then(() => this.end());
     await closeServer();
   }

@@ -4,9 +4,9 @@
  * @module
  */
 import { assertEquals, assertLess } from "@std/assert";
-import { BackgroundWriter } from "../../src/base/default_logger.ts";
+import { BackgroundWriter, writerTimes } from "../../src/base/default_logger.ts";
 import { delay } from "../../src/base/time.ts";
-import { text } from "../harness.ts";
+import { text, withTimes } from "../harness.ts";
 
 /** Takes a write when it is told to. */
 class Sink {
@@ -43,6 +43,7 @@ Deno.test("fault 19: BackgroundWriter.write() keeps the order, and writes at onc
 });
 
 Deno.test("fault 19: BackgroundWriter loses what nobody reads, and counts it", async () => {
+  using _ = withTimes(writerTimes, { flushLimit: 200 });
   const sink = new Sink();
   const writer = new BackgroundWriter(sink);
   const line = `${"x".repeat(1023)}\n`;

@@ -39,7 +39,9 @@ import {
   tempSocketPath,
   text,
   until,
+  withTimes,
 } from "../harness.ts";
+import { lockTimes } from "../../src/sockets/unix/unix_path.ts";
 import { FAMILIES } from "../families.ts";
 import { moduleOf, Program } from "../program.ts";
 
@@ -260,6 +262,7 @@ for (const { name, make, ask, program } of KINDS) {
   });
 
   Deno.test(`${name}() says that somebody else keeps the lock, and leaves it`, () => {
+    using _times = withTimes(lockTimes, { pause: 0 });
     const path = tempSocketPath();
     const lock = `${path}.netkit-lock`;
     using theirs = Deno.openSync(lock, { write: true, createNew: true });

@@ -38,7 +38,9 @@ import {
   text,
   TLS,
   until,
+  withTimes,
 } from "../harness.ts";
+import { supervisorTimes } from "../../src/pool/pool_supervisor.ts";
 import { delay, settlesWithin } from "../../src/base/time.ts";
 import { PoolCommandHandler } from "./pool_handlers.ts";
 
@@ -266,7 +268,7 @@ Deno.test("PoolTCPServer.serverClose() frees the port 100 times", async () => {
   for (let round = 0; round < 100; round++) {
     const server = new PoolTCPServer(address, PoolCommandHandler, { workers: 2 });
     address = server.serverAddress;
-    if (round % 10 === 0) {
+    if (round % 25 === 0) {
       const serving = server.serveForever();
       assertEquals(await exchange(address, "echo\nhello\n"), "hello\n");
       await server.serverClose();
@@ -289,6 +291,7 @@ Deno.test("PoolTCPServer.serverClose() while Workers start frees the port", asyn
 });
 
 Deno.test("PoolTCPServer.serverClose() gives up on Workers that do not come up", async () => {
+  using _times = withTimes(supervisorTimes, { closeLimit: 100 });
   class Slow extends PoolCommandHandler {
     static override readonly moduleUrl = "data:text/javascript,await new Promise(() => {})";
   }
@@ -605,7 +608,7 @@ Deno.test("PoolTCPServer loses no client when there are to be fewer Workers", as
   const clients = Promise.all([ask(), ask(), ask(), ask()]);
   clients.catch(() => {}); // it is awaited at the end
   const workers = () => server.stats().workers!.spare + server.stats().workers!.busy;
-  for (let n = 0; n < 8; n++) {
+  for (let n = 0; n < 4; n++) {
     server.workers = 3;
     await until(() => workers() === 3);
     server.workers = 1;
@@ -981,9 +984,12 @@ Deno.test("PoolTCPServer serves others while a handler computes", async () => {
 Deno.test("PoolTCPServer.serverClose() and drain() end though a handler never stops computing", async () => {
   const source = new URL("../../src/servers/ready_made.ts", import.meta.url).href;
   const handlers = new URL("./pool_handlers.ts", import.meta.url).href;
+  const times = new URL("../../src/pool/pool_supervisor.ts", import.meta.url).href;
   const program = `
     import { PoolTCPServer } from "${source}";
     import { PoolCommandHandler } from "${handlers}";
+    import { supervisorTimes } from "${times}";
+    Object.assign(supervisorTimes, { closeLimit: 200, drainGrace: 100 });
     const lines: string[] = [];
     const log = (line: string) => void lines.push(line);
     const logger = { debug: log, info: log, warn: log, error: log };

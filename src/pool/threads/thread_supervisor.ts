@@ -8,7 +8,7 @@ import { delay } from "../../base/time.ts";
 import type { ServerStats } from "../../core/server_stats.ts";
 import type { WorkerEnd } from "../../workers/worker.ts";
 import type { AcceptTurns } from "./accept_turns.ts";
-import { CLOSE_LIMIT, PoolSupervisor, type PoolSupervisorOptions } from "../pool_supervisor.ts";
+import { PoolSupervisor, type PoolSupervisorOptions, supervisorTimes } from "../pool_supervisor.ts";
 import type { PoolWorker } from "../pool_worker.ts";
 import { TURN } from "../worker_record.ts";
 
@@ -151,7 +151,7 @@ export class ThreadSupervisor extends PoolSupervisor {
 
   /** Resolves when nobody waits for clients any more. */
   async #noneWaits(): Promise<void> {
-    const deadline = performance.now() + CLOSE_LIMIT;
+    const deadline = performance.now() + supervisorTimes.closeLimit;
     const waits = () => [...this.up].some(({ record }) => record.state === TURN.WAITING);
     while (waits() && performance.now() < deadline) await delay(1);
   }

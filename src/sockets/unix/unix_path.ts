@@ -33,10 +33,13 @@ export interface BindSocketOptions<Socket> {
 const PROBE_TIMEOUT = 5000;
 /** How often a server looks whether another that starts on its path is done: for about 2 s, longer on a busy machine. */
 const LOCK_TRIES = 400;
-/** The pause between, in milliseconds. */
-const LOCK_PAUSE = 5;
-/** How long a server lets others take turns, in milliseconds. */
-const LOCK_TIMEOUT = 20_000;
+/** How long a server waits for others on its path, in milliseconds; an object, so that tests can have it wait for less. */
+export const lockTimes = {
+  /** The pause between. */
+  pause: 5,
+  /** How long it lets others take turns. */
+  timeout: 20_000,
+};
 /** How often the other name may vanish before that is an error. */
 const MAX_TRIES = 10;
 
@@ -196,7 +199,7 @@ function inUse(what: string): Error {
 function lockPath(path: string): Disposable | null {
   const name = `${path}.netkit-lock`;
   if (!mayReadAndWrite(name)) return null;
-  const deadline = performance.now() + LOCK_TIMEOUT;
+  const deadline = performance.now() + lockTimes.timeout;
   let turn: number | undefined;
   for (let tries = 0; tries < LOCK_TRIES; tries++) {
     const info = fileAt(name);
@@ -212,7 +215,7 @@ function lockPath(path: string): Disposable | null {
     const next = info?.mtime?.getTime(); // each that has its turn makes a file, so that a crowd gets through
     if (next !== turn && performance.now() < deadline) tries = 0;
     turn = next;
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_PAUSE);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, lockTimes.pause);
   }
   throw new Deno.errors.AddrInUse(
     `somebody else keeps "${name}" locked; end that, or choose another path`,
