@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { assert, assertEquals, assertLess, assertMatch, assertStringIncludes } from "@std/assert";
+import { assert, assertEquals, assertLess, assertMatch } from "@std/assert";
 import {
   BufferedWriter,
   ConcurrentTCPServer,
@@ -47,7 +47,10 @@ const WRITES = ["sendAll", "write", "wfile", "timer", "then", "flush", "writable
 const LISTENERS = ["throws", "rejects", "reason"];
 const tls = { cert: TLS.cert, key: TLS.key };
 const Handler = LeaveBehindHandler;
-const MODES: [string, (options: TCPServerOptions & ForkingOptions) => AnyServer][] = [
+type Make = (options: TCPServerOptions & ForkingOptions) => AnyServer;
+/** Has a handler leave something behind, and resolves to what it has written. */
+type Talk = (what: string) => Promise<string>;
+const MODES: [string, Make][] = [
   ["TCPServer", (options) => new TCPServer(LOOPBACK, Handler, options)],
   ["ConcurrentTCPServer", (options) => new ConcurrentTCPServer(LOOPBACK, Handler, options)],
   [
@@ -80,77 +83,108 @@ const nextLine = () => delay(1010);
 
 /** How many warnings there were, those included that lines only count. */
 function counted(what: "read" | "write", { lines }: ListLogger): number {
+  const counts = String.raw`(?: \(and \d+ like it since the last line\))*`;
   const pattern = new RegExp(
-    `^warn: Handler of client "[^"]*" left a ${what} behind, which failed: await it, or catch its error` +
-      String.raw`(?: \(and (\d+) like it since the last line\))?$`,
+    `^warn: Handler of client "[^"]*" left a ${what} behind, which failed: await it, or catch its error${counts}$`,
   );
   let count = 0;
   for (const line of lines) {
     assertMatch(line, pattern);
-    count += 1 + Number(pattern.exec(line)![1] ?? 0);
+    count += 1;
+    for (const [, more] of line.matchAll(/\(and (\d+) like it/g)) count += Number(more);
   }
   return count;
 }
 
-for (const [name, make] of MODES) {
-  Deno.test(`fault 12: ${name} outlives each kind of read that a handler leaves behind, and warns once`, async () => {
-    const logger = new ListLogger();
-    const server = make({ logger });
-    await using _ = start(server);
-    const isTLS = name.includes("TLS");
-    const talk = async (what: string) =>
-      assertEquals(await ask(server.serverAddress, what, isTLS), "done", what);
-    for (const what of [...READS, "caught", "nothing"]) await talk(what);
-    assertEquals(server.stats().completed, READS.length + 2);
-    await nextLine();
-    await talk(READS[0]!);
-    await until(() => counted("read", logger) === READS.length + 1);
-    assertLess(logger.lines.length, READS.length);
-  });
-
-  Deno.test({
-    name: `${name} outlives each kind of write that goes on when its request has ended`,
-    async fn() {
-      const logger = new ListLogger();
-      const server = make({ logger });
-      await using _ = start(server);
-      const talk = async (what: string) =>
-        (await ask(server.serverAddress, what, name.includes("TLS"))).replaceAll("x", "");
-      for (const what of [...WRITES, ...WRITES]) assertEquals(await talk(what), "done", what);
-      assertEquals(await talk("nothing"), "done");
-      counted("write", logger); // there are no other lines
-      const { completed, workers } = server.stats();
-      assertEquals(completed, 2 * WRITES.length + 1);
-      // One that dies is replaced.
-      if (workers === undefined) {
-        await nextLine();
-        assertEquals(await talk(WRITES[0]!), "done");
-        await until(() => counted("write", logger) > WRITES.length);
-      } else {
-        assert(workers.started < WRITES.length, `${workers.started} have been started`);
-      }
-      await until(() => goingOn.count === 0);
-    },
-  });
-
-  if (name === "TCPServer") continue; // it has no 'requestTimeout'
-  Deno.test({
-    name: `${name} outlives what listeners of a handler's signal throw`,
-    async fn() {
-      const logger = new ListLogger();
-      const server = make({ logger, requestTimeout: 300 });
-      await using _ = start(server);
-      for (const what of LISTENERS) {
-        await ask(server.serverAddress, what, name.includes("TLS")).catch(() => {}); // it is cut off
-      }
-      await until(() => server.stats().active === 0);
-      const { aborted, workers } = server.stats();
-      assertEquals(aborted, LISTENERS.length);
-      if (workers === undefined) assertStringIncludes(logger.lines.join(), "in the listener");
-      await until(() => goingOn.count === 0);
-    },
+/** Waits until lines have told of all that was left behind, and of one more after a while. */
+async function hasWarned(server: AnyServer, logger: ListLogger): Promise<void> {
+  // Of a Worker that accepts, the main isolate gets no more than a line a second, which it counts as one.
+  const isExact = !(server instanceof PoolTCPServer || server instanceof ThreadingTCPServer);
+  const all = READS.length + 1;
+  await until(() => {
+    const count = counted("read", logger);
+    return isExact ? count === all : logger.lines.length > 1 && count <= all;
   });
 }
+
+/** A test of each mode, all side by side: they wait for the next line of a kind, or for the end of a request's time. */
+function inEachMode(
+  name: string,
+  modes: [string, Make][],
+  test: (server: AnyServer, logger: ListLogger, talk: Talk) => Promise<void>,
+  options: Parameters<Make>[0] = {},
+): void {
+  const inMode = async ([mode, make]: [string, Make]) => {
+    const logger = new ListLogger();
+    await using started = start(make({ logger, ...options }));
+    const { server } = started;
+    const talk = (what: string) => ask(server.serverAddress, what, mode.includes("TLS"));
+    await test(server, logger, talk);
+  };
+  Deno.test(name, async () => {
+    const results = await Promise.allSettled(modes.map(inMode));
+    results.forEach((result, index) => {
+      if (result.status === "rejected") {
+        throw new Error(`not so in ${modes[index]![0]}`, { cause: result.reason });
+      }
+    });
+  });
+}
+
+inEachMode(
+  "fault 12: a server of any mode outlives each kind of read that a handler leaves behind, and warns once",
+  MODES,
+  async (server, logger, talk) => {
+    const kinds = [...READS, "caught", "nothing"];
+    for (const what of kinds) assertEquals(await talk(what), "done", what);
+    assertEquals(server.stats().completed, kinds.length);
+    await nextLine();
+    assertEquals(await talk(READS[0]!), "done");
+    await hasWarned(server, logger);
+    assertLess(logger.lines.length, READS.length);
+  },
+);
+
+inEachMode(
+  "A server of any mode outlives each kind of write that goes on when its request has ended",
+  MODES,
+  async (server, logger, talk) => {
+    for (const what of [...WRITES, ...WRITES, "nothing"]) {
+      assertEquals((await talk(what)).replaceAll("x", ""), "done", what);
+    }
+    counted("write", logger); // there are no other lines
+    const { completed, workers } = server.stats();
+    assertEquals(completed, 2 * WRITES.length + 1);
+    // One that dies is replaced.
+    if (workers === undefined) {
+      await nextLine();
+      assertEquals((await talk(WRITES[0]!)).replaceAll("x", ""), "done");
+      await until(() => counted("write", logger) > WRITES.length);
+    } else {
+      assertLess(workers.started, completed);
+    }
+    await until(() => goingOn.count === 0);
+  },
+);
+
+inEachMode(
+  "A server of any mode with 'requestTimeout' outlives what listeners of a handler's signal throw",
+  MODES.slice(1), // a plain TCPServer has no 'requestTimeout'
+  async (server, logger, talk) => {
+    const cutOff = async (what: string) => void await talk(what).catch(() => {});
+    for (const what of LISTENERS) await cutOff(what);
+    await until(() => server.stats().active === 0);
+    const { aborted, workers } = server.stats();
+    assertEquals(aborted, LISTENERS.length);
+    if (workers !== undefined) return;
+    // On a busy machine the handler may be cut off before it has begun.
+    const isLogged = () => logger.lines.join().includes("in the listener");
+    for (let left = 10; left > 0 && !isLogged(); left--) await cutOff("throws");
+    assert(isLogged(), logger.lines.join("\n"));
+    await until(() => goingOn.count === 0);
+  },
+  { requestTimeout: 300 },
+);
 
 Deno.test("fault 12: PoolTCPServer outlives each kind of read that a handler leaves behind", async () => {
   const logger = new ListLogger();
@@ -162,7 +196,7 @@ Deno.test("fault 12: PoolTCPServer outlives each kind of read that a handler lea
   assertEquals([workers!.started, workers!.poisoned], [1, 0]);
   await nextLine();
   assertEquals(await ask(server.serverAddress, READS[0]!), "done");
-  await until(() => counted("read", logger) === READS.length + 1);
+  await hasWarned(server, logger);
   await server.shutdown();
   await serving;
 });
