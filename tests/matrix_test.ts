@@ -64,6 +64,8 @@ interface StreamFamily {
 
 const { cert, key } = TLS;
 const unix = () => ({ path: tempSocketPath() });
+/** For children that serve one request after the other, where over TCP and UDP each has a child of its own. */
+const again = { maxRequestsPerChild: 0 };
 
 const STREAMS: StreamFamily[] = [
   {
@@ -83,7 +85,7 @@ const STREAMS: StreamFamily[] = [
       sync: () => new TLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
       concurrent: () => new ConcurrentTLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
       threading: () => new ThreadingTLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
-      forking: () => new ForkingTLSServer(LOOPBACK, StreamCommandHandler, { cert, key }),
+      forking: () => new ForkingTLSServer(LOOPBACK, StreamCommandHandler, { cert, key, ...again }),
     },
     dial: connectTLS,
   },
@@ -93,7 +95,7 @@ const STREAMS: StreamFamily[] = [
       sync: () => new UnixStreamServer(unix(), StreamCommandHandler),
       concurrent: () => new ConcurrentUnixStreamServer(unix(), StreamCommandHandler),
       threading: () => new ThreadingUnixStreamServer(unix(), StreamCommandHandler),
-      forking: () => new ForkingUnixStreamServer(unix(), StreamCommandHandler),
+      forking: () => new ForkingUnixStreamServer(unix(), StreamCommandHandler, again),
     },
     dial: connect,
   },
@@ -115,7 +117,7 @@ const DATAGRAMS: { name: string; modes: Record<string, () => AnyServer> }[] = [
       sync: () => new UnixDatagramServer(unix(), DatagramCommandHandler),
       concurrent: () => new ConcurrentUnixDatagramServer(unix(), DatagramCommandHandler),
       threading: () => new ThreadingUnixDatagramServer(unix(), DatagramCommandHandler),
-      forking: () => new ForkingUnixDatagramServer(unix(), DatagramCommandHandler),
+      forking: () => new ForkingUnixDatagramServer(unix(), DatagramCommandHandler, again),
     },
   },
 ];

@@ -165,7 +165,7 @@ for (const mode of ["sync", "concurrent", "threading", "forking", "pool"]) {
 }
 
 Deno.test("fault 0: deno task test needs no registry", { ignore }, async () => {
-  const args = ["task", "test", "tests/base/address_test.ts"];
+  const args = ["task", "test", "tests/base/deadline_test.ts"];
   await using tests = new Program(args, { env: freshMachine() });
   const { code, stdout, stderr } = await tests.result;
   assertEquals(code, 0, stdout + stderr);
