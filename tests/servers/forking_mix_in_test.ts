@@ -8,7 +8,6 @@ import {
   assertEquals,
   assertInstanceOf,
   assertLess,
-  assertLessOrEqual,
   assertMatch,
   assertNotEquals,
   assertRejects,
@@ -855,17 +854,23 @@ Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a 
 });
 
 Deno.test("fault 22: ForkingTCPServer starts few children side by side for clients that have gone, and others go before them", async () => {
-  const starting: number[] = [];
+  const most = Math.max(4, navigator.hardwareConcurrency);
+  const tooMany: string[] = [];
+  let asked = 0;
   await using fixture = serve(PidHandler, { minSpareChildren: 0 });
   const { server, address } = fixture;
+  const begin = performance.now();
   server.verifyRequest = () => {
-    starting.push(server.stats().workers!.starting);
+    asked++;
+    const { starting } = server.stats().workers!;
+    // A busy machine may take long for a start, and more begin each 250 ms.
+    const time = performance.now() - begin;
+    if (starting > most * Math.ceil(time / 250)) tooMany.push(`${starting} after ${time} ms`);
     return true;
   };
   for (let count = 0; count < 60; count++) (await connect(address)).close();
   assertMatch(await exchange(address, "hello\n"), /^\d+ /);
-  assertEquals(starting.length, 61);
-  assertLessOrEqual(Math.max(...starting), Math.max(4, navigator.hardwareConcurrency));
+  assertEquals([asked, tooMany], [61, []]);
 });
 
 /** A gate that holds back the children of a server, and the settings for one child that waits at it until it is removed. */
