@@ -781,6 +781,32 @@ Deno.test("fault 35: ForkingTCPServer: a child has of the environment what Deno 
   assertEquals(await exchange(fixture.address, "env TZ\n"), "UTC done");
 });
 
+/** Serves one client, whose answer it prints. */
+const SERVES_ONE = `
+  import { ForkingTCPServer } from ${JSON.stringify(MOD)};
+  import { PidHandler } from ${JSON.stringify(HANDLERS)};
+  await using server = new ForkingTCPServer({ hostname: "127.0.0.1", port: 0 }, PidHandler);
+  const serving = server.serveForever();
+  const conn = await Deno.connect(server.serverAddress);
+  console.log(await new Response(conn.readable).text());
+  await server.drain();
+  await serving;`;
+
+Deno.test("ForkingTCPServer: what handlers do in subprocesses counts for the coverage of tests", async () => {
+  const folder = tempFolder();
+  const { stdout, stderr } = await runProgram(SERVES_ONE, { env: { DENO_COVERAGE_DIR: folder } });
+  assertMatch(stdout, /^\d+ undefined\n$/, stderr);
+  let calls = 0;
+  for await (const { name } of Deno.readDir(folder)) {
+    const { url, functions } = JSON.parse(await Deno.readTextFile(`${folder}/${name}`));
+    if (url !== HANDLERS) continue;
+    for (const { functionName, ranges } of functions) {
+      if (functionName === "handle") calls += ranges[0].count;
+    }
+  }
+  assertEquals(calls, 1);
+});
+
 /** What a child of these tests needs to find Deno's cache and the registry. */
 function serverEnv(): Record<string, string> {
   const names = ["HOME", "DENO_DIR", "JSR_URL"];
