@@ -68,7 +68,7 @@ export async function settle(turns = 3): Promise<void> {
 /**
  * Has what waits by such times, which `src/` exports for that, wait for less, until the end of the scope.
  *
- * @param times Those of all that is in this process.
+ * @param times Those of all that is in this isolate.
  * @param shorter Some of them.
  */
 export function withTimes<Times extends Record<string, number>>(

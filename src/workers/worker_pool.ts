@@ -8,8 +8,11 @@ import type { WorkerStats } from "../core/server_stats.ts";
 import { IdleList } from "./idle_list.ts";
 import { type Supervised, Supervisor } from "./supervisor.ts";
 
-/** How long a worker that is to end by itself may take, in milliseconds; then it is killed. */
-const END_GRACE = 1000;
+/** How long a {@linkcode WorkerPool} waits, in milliseconds; an object, so that tests can have it wait for less. */
+export const workerPoolTimes = {
+  /** How long a worker that is to end by itself may take; then it is killed. */
+  endGrace: 1000,
+};
 /** How many young starts there are side by side at the most: more than there are processors for delay the first. */
 const MAX_YOUNG = Math.max(4, navigator.hardwareConcurrency || 1);
 /** How long a start is young, in milliseconds: one that takes longer waits for something else than a processor. */
@@ -330,7 +333,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   #retire(entry: Entry<Pooled>): void {
     entry.state = "ending";
     entry.worker.close();
-    const timer = setTimeout(() => entry.worker.kill(), END_GRACE);
+    const timer = setTimeout(() => entry.worker.kill(), workerPoolTimes.endGrace);
     Deno.unrefTimer(timer);
     void entry.worker.ended.then(() => clearTimeout(timer));
   }

@@ -15,8 +15,9 @@ import {
   type PooledWorker,
   WorkerPool,
   type WorkerPoolOptions,
+  workerPoolTimes,
 } from "../../src/workers/worker_pool.ts";
-import { settle, until } from "../harness.ts";
+import { settle, until, withTimes } from "../harness.ts";
 
 /** A worker that ends when it is told to. */
 class FakeWorker implements PooledWorker {
@@ -652,6 +653,7 @@ Deno.test("WorkerPool.close() does not wait for poisoned workers, nor for a paus
 });
 
 Deno.test("WorkerPool.close() kills a worker that was let end and does not", async () => {
+  using _ = withTimes(workerPoolTimes, { endGrace: 100 });
   const { pool } = new Fixture();
   const worker = await pool.lease();
   worker.close = () => {};
