@@ -251,19 +251,3 @@ for (const listing of [...framework, ...cookbook, ...olderCookbook, ...documenta
     else assertEquals(lines, normal(prints));
   });
 }
-
-for (
-  const [name, client, words] of [
-    ["tcp_server.ts", "tcp_client.ts", ["hello", "world", "with", "TCP"]],
-    ["udp_server.ts", "udp_client.ts", ["python", "is", "nice"]],
-  ] as const
-) {
-  Deno.test(`${client} is the listing of the client`, async () => {
-    await using server = new Recipe(name, { port: 0 });
-    await using run = new Recipe(client, { port: await server.port(), args: [...words] });
-    const said = words.join(" ");
-    const expected = `Sent:     ${said}\nReceived: b'${said.toUpperCase()}'\n`;
-    assertEquals(normal((await run.result).stdout), normal(expected));
-    await server.leave();
-  });
-}
