@@ -56,7 +56,7 @@ const config = JSON.parse(read("deno.json")) as Config;
 
 Deno.test("deno publish takes the entry points, all modules of src/ and what describes them, and no more", async () => {
   const { code, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["publish", "--dry-run", "--allow-dirty"],
+    args: ["publish", "--dry-run", "--allow-dirty", "--no-check"], // `deno check` has its own place
     cwd: root.pathname,
     env: { NO_COLOR: "1" },
     stdin: "null",

@@ -261,7 +261,7 @@ for (const family of FAMILIES) {
     };
     const server = family.make(handlerFor(family, { handle }), {
       maxConnections: 1,
-      requestTimeout: 500,
+      requestTimeout: 200,
       logger: new ListLogger(),
     });
     const serving = server.serveForever();
