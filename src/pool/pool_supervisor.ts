@@ -146,7 +146,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     return unresponsive.size;
   }
 
-  /** Makes all drain and end; starts them for that when there are none, except after `close()`. */
+  /** Makes all drain and end; starts those for that which are missing, except after `close()`. */
   async drain(): Promise<DrainResult> {
     try {
       this.settings ??= this.options.settings();
@@ -159,8 +159,8 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     this.#endWaiting();
     this.#isDraining = true;
     this.#awaitDrainDue();
-    if (this.alive === 0 && !isClosed && this.drainsQueue) {
-      for (let left = this.options.size(); left > 0; left--) this.startOne();
+    if (!isClosed && this.drainsQueue) {
+      while (this.alive < this.options.size()) this.startOne();
     }
     const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));
     this.#isDraining = false;

@@ -21,6 +21,8 @@ export interface Supervised {
   hasExited(): Promise<boolean>;
 }
 
+/** How many starts may have just begun: more than there are processors for would delay the first of them. */
+const MAX_YOUNG = Math.max(4, navigator.hardwareConcurrency || 1);
 /** How often it is looked whether those that were given up on still run, in milliseconds. */
 const EXIT_LOOK_INTERVAL = 250;
 
@@ -32,6 +34,15 @@ const EXIT_LOOK_INTERVAL = 250;
 export abstract class Supervisor<Worker extends Supervised> {
   /** Those that are coming up; each resolves to the worker, or to null when it does not come up. */
   protected readonly coming: Set<Promise<Worker | null>> = new Set();
+  /** Those of them that have just begun. */
+  readonly #young = new Set<Promise<Worker | null>>();
+  /**
+   * For how long that is said of one, in milliseconds: if it takes longer, it waits for something else than a processor.
+   * Twice as long each time that none of those has ended that were young together: it may be the processors after all.
+   */
+  protected readonly youth: number = 250;
+  /** How often that was so in a row, this time included. */
+  #rounds = 0;
   /** Those that are up. */
   protected readonly up: Set<Worker> = new Set();
   /** When the next start may be tried. */
@@ -76,11 +87,16 @@ export abstract class Supervisor<Worker extends Supervised> {
     return this.coming.size + this.up.size;
   }
 
-  /** Starts what is missing, as far as failures allow. To be called whenever there may be more to do. */
+  /** How many are coming up that should be up by now, and may never be. */
+  protected get slow(): number {
+    return this.coming.size - this.#young.size;
+  }
+
+  /** Starts what is missing, as far as failures and processors allow. To be called whenever there may be more to do. */
   fill(): void {
     while (this.isWanted && !this.backoff.pausing) {
-      const missing = this.missing();
-      const most = this.backoff.failures > 0 ? Math.min(missing, 1) : missing;
+      const limit = this.backoff.failures > 0 ? 1 : this.slow + MAX_YOUNG;
+      const most = Math.min(this.missing(), limit);
       if (!(this.coming.size < most)) return; // nor where a setting is no number
       this.startOne();
     }
@@ -89,18 +105,30 @@ export abstract class Supervisor<Worker extends Supervised> {
   /** Starts one now. */
   protected startOne(): void {
     const { failures } = this.backoff;
-    const coming: Promise<Worker | null> = this.start().then((worker) => {
+    if (this.#young.size === 0) this.#rounds++;
+    const timer = setTimeout(() => {
+      this.#young.delete(coming);
+      this.fill();
+    }, this.youth * 2 ** (this.#rounds - 1));
+    const isOver = () => {
+      clearTimeout(timer);
+      this.#rounds = 0;
+      this.#young.delete(coming);
       this.coming.delete(coming);
+    };
+    const coming: Promise<Worker | null> = this.start().then((worker) => {
+      isOver();
       this.#cameUp(worker, failures);
       return worker;
     }, (error) => {
-      this.coming.delete(coming);
+      isOver();
       this.#failed(error, failures);
       this.#checkGone();
       this.fill();
       return null;
     });
     this.coming.add(coming);
+    this.#young.add(coming);
   }
 
   /** Counts a worker that was of no use as a start that failed. */

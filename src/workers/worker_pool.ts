@@ -13,10 +13,6 @@ export const workerPoolTimes = {
   /** How long a worker that is to end by itself may take; then it is killed. */
   endGrace: 1000,
 };
-/** How many young starts there are side by side at the most: more than there are processors for delay the first. */
-const MAX_YOUNG = Math.max(4, navigator.hardwareConcurrency || 1);
-/** How long a start is young, in milliseconds: one that takes longer waits for something else than a processor. */
-const YOUTH = 250;
 /** How long a worker may be idle while its server does not serve, in milliseconds. */
 const REST_LIMIT = 100;
 
@@ -96,8 +92,6 @@ interface Waiting<Pooled> extends PromiseWithResolvers<Pooled> {
 export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Pooled>> {
   readonly #options: WorkerPoolOptions<Pooled>;
   readonly #entries = new WeakMap<Pooled, Entry<Pooled>>();
-  /** The starts that have just begun. */
-  readonly #young = new Set<object>();
   /** While there is one, no lease waits. */
   readonly #spares = new IdleList<Entry<Pooled>>(
     (longest) => this.#idleDueOf(longest),
@@ -262,18 +256,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   }
 
   protected override async start(): Promise<Entry<Pooled>> {
-    const start = {};
-    this.#young.add(start);
-    const timer = setTimeout(() => {
-      this.#young.delete(start);
-      this.fill();
-    }, YOUTH);
-    try {
-      return new Entry(await this.#options.start());
-    } finally {
-      clearTimeout(timer);
-      this.#young.delete(start);
-    }
+    return new Entry(await this.#options.start());
   }
 
   protected override get isWanted(): boolean {
@@ -283,8 +266,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   protected override missing(): number {
     const spares = this.#use === "warm" && !this.backoff.stopped ? this.#options.minSpare() : 0;
     const missing = this.#waiting.size + spares - this.#spares.length;
-    const most = this.coming.size - this.#young.size + MAX_YOUNG;
-    return Math.min(missing, most, this.#options.max() - this.up.size);
+    return Math.min(missing, this.#options.max() - this.up.size);
   }
 
   protected override takeOver(entry: Entry<Pooled>): void {

@@ -433,6 +433,20 @@ Deno.test("fault 26: PoolTCPServer.drain() serves who has come before its Worker
   await serving;
 });
 
+Deno.test("PoolTCPServer.drain() starts Workers enough for all who wait, though not all at once", async () => {
+  const workers = 3 * Math.max(4, navigator.hardwareConcurrency);
+  const server = makePool({ workers, requestQueueSize: 20 });
+  const clients = await Promise.all(
+    Array.from({ length: 20 }, () => connect(server.serverAddress)),
+  );
+  const serving = server.serveForever();
+  const drained = server.drain();
+  const answers = await Promise.all(clients.map((conn) => exchangeOn(conn, "echo\nhello\n")));
+  assertEquals(new Set(answers), new Set(["hello\n"]));
+  assertEquals(await drained, { completed: 20, aborted: 0 });
+  await serving;
+});
+
 Deno.test("fault 26: PoolTCPServer.drain() leaves the last listener to Workers, which accept until they close it", async () => {
   let hadOthers: boolean | undefined;
   class Watched extends PoolTCPServer {

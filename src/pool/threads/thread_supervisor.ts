@@ -14,8 +14,6 @@ import { TURN } from "../worker_record.ts";
 
 /** When more are needed so soon after the last has come up, twice as many are started, in milliseconds. */
 const RAMP_TIME = 1000;
-/** How many are started at once at the most. */
-const MAX_BATCH = 8;
 
 /** What a {@linkcode ThreadSupervisor} is made with; `size` is the most that there may be. */
 export interface ThreadSupervisorOptions extends PoolSupervisorOptions {
@@ -36,11 +34,13 @@ export interface ThreadSupervisorOptions extends PoolSupervisorOptions {
  */
 export class ThreadSupervisor extends PoolSupervisor {
   protected override readonly drainsQueue = false;
+  /** Longer than of others: nobody knows whether clients wait for another. */
+  protected override readonly youth = 1000;
   readonly #options: ThreadSupervisorOptions;
   readonly #turns: AcceptTurns;
   /** Which run of the server they accept for, or did last. */
   run = 0;
-  /** How many are started at once. */
+  /** How many are started at once, where there are processors for so many. */
   #batch = 1;
   /** When the last one came up, by the clock of `performance.now()`. */
   #lastUp = -Infinity;
@@ -99,7 +99,8 @@ export class ThreadSupervisor extends PoolSupervisor {
     const idle = [...this.up].filter(isIdle).length;
     const spare = this.#options.spare();
     if (idle >= spare) return 0;
-    return Math.min(Math.max(spare - idle, this.#batch), this.#options.size() - this.up.size);
+    const wanted = this.slow + Math.max(spare - idle, this.#batch);
+    return Math.min(wanted, this.#options.size() - this.up.size);
   }
 
   protected override takeOver(worker: PoolWorker): void {
@@ -142,9 +143,9 @@ export class ThreadSupervisor extends PoolSupervisor {
 
   /** Starts more, as fewer are idle than there are to be spare. */
   #grow(): void {
-    if (this.coming.size === 0) {
+    if (this.coming.size === this.slow) {
       const isSteep = performance.now() - this.#lastUp < RAMP_TIME;
-      this.#batch = isSteep ? Math.min(2 * this.#batch, MAX_BATCH) : 1;
+      this.#batch = isSteep ? 2 * this.#batch : 1;
     }
     this.fill();
   }
