@@ -8,6 +8,7 @@
  */
 import { BaseHandler, getLogger, Logger } from "@std/log";
 import { paragraph, type ServerLogger } from "./log.ts";
+import { settlesWithin } from "./time.ts";
 
 /** The name of the logger in `@std/log` that a program may configure. */
 const LOGGER_NAME = "socketserver";
@@ -62,8 +63,8 @@ export class BackgroundWriter {
   #lost = 0;
   /** When the write under way began, by the clock of `performance.now()`; null while there is none. */
   #since: number | null = null;
-  /** The writes under way; never rejects. */
-  #draining: Promise<void> | undefined;
+  /** The writes under way, or the last ones; never rejects. */
+  #draining: Promise<void> = Promise.resolve();
 
   /** @param sink Where the text goes, as UTF-8. */
   constructor(sink: { write(data: Uint8Array): Promise<number> }) {
@@ -82,10 +83,7 @@ export class BackgroundWriter {
 
   /** Resolves when all is written; when nobody reads, in 2 s all the same. */
   async flush(): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, writerTimes.flushLimit);
-    await Promise.race([this.#draining, promise]);
-    clearTimeout(timer);
+    await settlesWithin(this.#draining, writerTimes.flushLimit);
   }
 
   /**

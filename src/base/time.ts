@@ -4,18 +4,13 @@
  * @module
  */
 
-/** Options of {@linkcode delay}. */
-export interface DelayOptions {
-  /** Ends the pause early, without an error. */
-  signal?: AbortSignal;
-}
-
 /**
- * Resolves after a time, or when the signal is aborted.
+ * Resolves after a time.
  *
  * @param time How long to wait, in milliseconds.
+ * @param signal Ends the pause early, without an error.
  */
-export function delay(time: number, { signal }: DelayOptions = {}): Promise<void> {
+export function delay(time: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();
   const { promise, resolve } = Promise.withResolvers<void>();
   const done = (): void => {
@@ -111,19 +106,47 @@ export class SerialQueue {
 }
 
 /**
+ * A timer for what is put off again and again: set for later than before it stays as it is, and fires too early, which
+ * costs less than to set it each time. It does not keep the program alive.
+ */
+export class LazyTimer {
+  readonly #callback: () => void;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When it fires, by the clock of `performance.now()`. */
+  #fires = 0;
+
+  /** @param callback Called when it fires; where it is too early, sets it again. */
+  constructor(callback: () => void) {
+    this.#callback = callback;
+  }
+
+  /** Has it fire at `due`, or before; `Infinity` for no need to. */
+  set(due: number): void {
+    if (due === Infinity || this.#timer !== undefined && this.#fires <= due) return;
+    clearTimeout(this.#timer);
+    this.#fires = due;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#callback();
+    }, Math.max(0, Math.ceil(due - performance.now())));
+    Deno.unrefTimer(this.#timer);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+/**
  * How many more turns of the event loop an operation gets when its time is up. A program that was busy for
  * longer than the limit runs its timers before it sees what has arrived meanwhile.
  */
 const GRACE_TURNS = 3;
 
-/**
- * Watches one operation at a time with one timer, which is set again only when it has run out: a busy
- * connection costs a comparison each operation and not a timer.
- */
+/** Watches one operation at a time; a busy connection costs a comparison each operation and not a timer. */
 export class Watchdog {
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  /** When the timer will fire, by the clock of `performance.now()`. */
-  #fires = 0;
+  readonly #timer = new LazyTimer(() => this.#check());
   /** When the operation under way runs out of time; `Infinity` while there is none. */
   #due = Infinity;
   /** How many turns are left to the operation under way after its time. */
@@ -141,7 +164,9 @@ export class Watchdog {
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     const expire = (): void => reject(timedOut());
     this.#expire = expire;
-    this.#arm(limit);
+    this.#due = performance.now() + limit;
+    this.#grace = GRACE_TURNS;
+    this.#timer.set(this.#due);
     const disarm = (): void => {
       if (this.#expire !== expire) return;
       this.#expire = null;
@@ -173,39 +198,18 @@ export class Watchdog {
 
   /** Lets go of the timer; an operation under way is watched no more. */
   stop(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
+    this.#timer.stop();
     this.#due = Infinity;
     this.#expire = null;
   }
 
-  #arm(limit: number): void {
-    this.#due = performance.now() + limit;
-    this.#grace = GRACE_TURNS;
-    if (this.#timer !== undefined) {
-      if (this.#fires <= this.#due) return;
-      clearTimeout(this.#timer);
-    }
-    this.#start(limit);
-  }
-
-  #start(delay: number): void {
-    this.#fires = performance.now() + delay;
-    const timer = this.#timer = setTimeout(this.#check, delay);
-    Deno.unrefTimer(timer); // the operation itself keeps the program alive
-  }
-
-  readonly #check = (): void => {
-    this.#timer = undefined;
+  #check(): void {
     if (this.#due === Infinity) return;
-    const left = this.#due - performance.now();
-    if (left > 0 || this.#grace-- > 0) {
-      this.#start(Math.max(0, Math.ceil(left)));
-      return;
-    }
+    const now = performance.now();
+    if (this.#due > now || this.#grace-- > 0) return this.#timer.set(Math.max(this.#due, now));
     const expire = this.#expire;
     this.#expire = null;
     this.#due = Infinity;
     expire?.();
-  };
+  }
 }

@@ -98,7 +98,7 @@ export async function startWithDescriptors<T>(
         shortage?.waits(lack);
       }
       if (waited > limit) throw shortageError(limit, lack);
-      await delay(Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE), { signal });
+      await delay(Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE), signal);
       signal.throwIfAborted();
     }
     if (isShort) shortage?.begins();

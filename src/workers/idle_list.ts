@@ -4,6 +4,8 @@
  * @module
  */
 
+import { LazyTimer } from "../base/time.ts";
+
 /** What the list needs to know of a worker. */
 export interface Spare {
   /** How many requests it has served. */
@@ -15,9 +17,7 @@ export class IdleList<Entry extends Spare> {
   readonly #entries: Entry[] = [];
   readonly #dueOf: (longest: Entry) => number;
   readonly #end: (entry: Entry) => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-  /** When it fires, by the clock of `performance.now()`. */
-  #fires = 0;
+  readonly #timer = new LazyTimer(() => this.endDue());
 
   /**
    * @param dueOf When the one that has been idle for longest is to end, by the clock of `performance.now()`.
@@ -52,9 +52,7 @@ export class IdleList<Entry extends Spare> {
   endDue(): void {
     for (let [longest] = this.#entries; longest !== undefined; [longest] = this.#entries) {
       const due = this.#dueOf(longest);
-      const left = due - performance.now();
-      if (left === Infinity) return;
-      if (left > 0) return this.#endLater(due, left);
+      if (due > performance.now()) return this.#timer.set(due);
       this.remove(longest);
       this.#end(longest);
     }
@@ -62,20 +60,6 @@ export class IdleList<Entry extends Spare> {
 
   /** Ends nobody any more. */
   close(): void {
-    clearTimeout(this.#timer);
-  }
-
-  /** Looks again when it is time; a timer that comes before is left, as this is called for each request. */
-  #endLater(due: number, left: number): void {
-    if (this.#timer !== undefined) {
-      if (this.#fires <= due) return;
-      clearTimeout(this.#timer);
-    }
-    this.#fires = due;
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.endDue();
-    }, Math.ceil(left));
-    Deno.unrefTimer(this.#timer);
+    this.#timer.stop();
   }
 }

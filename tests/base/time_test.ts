@@ -9,10 +9,10 @@ Deno.test("delay() resolves after its time", async () => {
 
 Deno.test("delay() ends early, without an error, when its signal is aborted before or meanwhile", async () => {
   const stop = new AbortController();
-  const pause = delay(60_000, { signal: stop.signal });
+  const pause = delay(60_000, stop.signal);
   stop.abort();
   await pause;
-  await delay(60_000, { signal: stop.signal });
+  await delay(60_000, stop.signal);
 });
 
 Deno.test("settlesWithin() says whether a promise was fulfilled in time, and leaves no timer", async () => {

@@ -197,7 +197,7 @@ export class Acceptor<Request, Addr> {
       const before = this.#left;
       if (this.#pause === undefined && this.#notBefore <= now) this.#accept();
       const time = Math.max(0, Math.min(QUEUE_IDLE, due - now));
-      await delay(time, { signal: this.#endOfCollecting.signal });
+      await delay(time, this.#endOfCollecting.signal);
       idle = this.#left < before || this.#notBefore > 0 && now < due ? 0 : idle + 1;
     }
     if (this.#stage === "collecting") this.#stage = staysOpen ? "stopped" : "stopping";

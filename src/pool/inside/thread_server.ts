@@ -9,6 +9,7 @@
 import type { TCPAddr } from "../../base/address.ts";
 import { isInstance, ServerExit } from "../../base/errors.ts";
 import { logTo, type ServerLogger } from "../../base/log.ts";
+import { LazyTimer } from "../../base/time.ts";
 import { abortSafely } from "../../base/unawaited.ts";
 import { listenerError } from "../../core/loop/accept_errors.ts";
 import type { AnyServer } from "../../core/base_server.ts";
@@ -100,9 +101,11 @@ export function threadServer(
     #isCancelled = false;
     /** Since when it is idle, or paused, by the clock of `performance.now()`. */
     #idleSince = 0;
-    #idleTimer: ReturnType<typeof setTimeout> | undefined;
-    /** When it fires, by the clock of `performance.now()`. */
-    #idleTimerFires = 0;
+    readonly #idleTimer = new LazyTimer(() => {
+      if (turn.state === TURN.BUSY) return;
+      if (performance.now() >= this.#idleDue) this.#cancel();
+      else this.#watchIdle();
+    });
 
     override serverBind(): void {
       this.serverAddress = worker.init.serverAddress;
@@ -241,18 +244,9 @@ export function threadServer(
       return this.#idleSince + (turn.isOpen ? idleTimeout ?? Infinity : REST_LIMIT);
     }
 
-    /** Looks when it has been idle for too long; a timer that comes before is left, as this is called for each request. */
+    /** Looks when it has been idle for too long. */
     #watchIdle(): void {
-      const due = this.#idleDue;
-      if (due === Infinity || this.#idleTimer !== undefined && this.#idleTimerFires <= due) return;
-      clearTimeout(this.#idleTimer);
-      this.#idleTimerFires = due;
-      this.#idleTimer = setTimeout(() => {
-        this.#idleTimer = undefined;
-        if (turn.state === TURN.BUSY) return;
-        if (performance.now() >= this.#idleDue) this.#cancel();
-        else this.#watchIdle();
-      }, Math.max(0, Math.ceil(due - performance.now())));
+      this.#idleTimer.set(this.#idleDue);
     }
   };
 }

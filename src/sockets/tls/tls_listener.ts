@@ -14,6 +14,8 @@
  *
  * @module
  */
+import { formatAddress } from "../../base/address.ts";
+import { settlesWithin } from "../../base/time.ts";
 import type { NodeTLSConn, TLSIdentity } from "./node_tls_conn.ts";
 
 /** How many handshakes may be under way or given up, and writes given up, as long as Deno does TLS. */
@@ -175,19 +177,16 @@ export class TLSListener implements Deno.TlsListener {
   /** Waits until a handshake ends, but not for ever; resolves to whether there is room then. */
   async #oneEnds(): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, this.#patience);
     this.#endWait = resolve;
-    await promise;
+    await settlesWithin(promise, this.#patience);
     this.#endWait = null;
-    clearTimeout(timer);
     return this.#closed || this.#held < this.#limit;
   }
 
   /** Goes on without Deno's TLS. Who waits in the accept queue is reset. */
   async #replace(): Promise<void> {
     const count = this.#held;
-    const { hostname, port } = this.#addr;
-    const host = `${hostname.includes(":") ? `[${hostname}]` : hostname}:${port}`;
+    const host = formatAddress(this.#addr);
     // With the permission for port 0 alone nothing can listen on the port that the system gave.
     if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
       this.#unread = 0; // handshakes end one day, and these would keep everybody out for good
