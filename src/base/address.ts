@@ -76,7 +76,7 @@ export type ListenAddress<Addr extends SocketAddress> = Addr extends TCPAddr | U
 export type AddressFamily = "AF_INET" | "AF_INET6" | "AF_UNIX";
 
 /** The longest socket path that Linux takes, in bytes (`sun_path` without its end mark). */
-export const MAX_PATH_BYTES = 107;
+const MAX_PATH_BYTES = 107;
 
 /**
  * Writes an address as a person does.
@@ -163,13 +163,20 @@ export function checkUnixAddress(
     throw new TypeError(`Cannot use address ${inspect(address)}: expected { path: string }`);
   }
   const { path } = address;
-  const bytes = new TextEncoder().encode(path).length;
-  if (bytes > MAX_PATH_BYTES) {
-    throw new TypeError(
-      `Cannot use path "${path}": ${bytes} bytes, a socket path has at most ${MAX_PATH_BYTES}`,
-    );
-  }
-  return { transport, path };
+  if (fitsSocket(path)) return { transport, path };
+  const bytes = bytesOf(path);
+  throw new TypeError(
+    `Cannot use path "${path}": ${bytes} bytes, a socket path has at most ${MAX_PATH_BYTES}`,
+  );
+}
+
+/** Whether the system lets a socket have a path of such a length. */
+export function fitsSocket(path: string): boolean {
+  return bytesOf(path) <= MAX_PATH_BYTES;
+}
+
+function bytesOf(path: string): number {
+  return new TextEncoder().encode(path).length;
 }
 
 /** The family of an address; a host name that is not yet resolved counts as IPv4. */
@@ -270,7 +277,7 @@ function isLocal(hostname: string): boolean {
 
 /** Only an address of this machine can be bound. */
 function canBind(hostname: string): boolean {
-  const host = hostname.includes(":") ? `[${hostname}]:0` : `${hostname}:0`;
+  const host = formatAddress({ hostname, port: 0 });
   try {
     if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") return false;
     Deno.listenDatagram({ transport: "udp", hostname, port: 0 }).close();

@@ -202,7 +202,6 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
 
   /** The permissions of the socket's file; `null` for what the umask leaves. */
   declare socketMode: number | null;
-  #file: SocketFile | null = null;
 
   /**
    * Makes the server and, unless `bindAndActivate` is false, binds.
@@ -221,8 +220,7 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
     RequestHandlerClass: RequestHandlerLike<DatagramRequest, UnixDatagramAddr>,
     options: UnixDatagramServerOptions = {},
   ) {
-    super(serverAddress, RequestHandlerClass, { ...options, bindAndActivate: false });
-    bindAndActivate(this, options.bindAndActivate);
+    super(serverAddress, RequestHandlerClass, options);
   }
 
   /**
@@ -248,17 +246,6 @@ export class UnixDatagramServer extends UDPServer<UnixDatagramAddr> {
    * @throws {Deno.errors.AddrInUse} When a live server has the path, or it is not a socket.
    */
   override openSocket(): Deno.DatagramConn {
-    const { path } = this.serverAddress;
-    const conn = new UnixDatagramConn(path, this.socketMode);
-    this.#file = conn.file;
-    return conn;
-  }
-
-  /** Removes the file, unless that is another server's by now, then closes the socket, if it is open. */
-  override closeSocket(): void {
-    // While the socket is open no other server takes the path for a dead one's.
-    if (this.#file !== null) removeSocketFile(this.#file);
-    this.#file = null;
-    super.closeSocket();
+    return new UnixDatagramConn(this.serverAddress.path, this.socketMode);
   }
 }

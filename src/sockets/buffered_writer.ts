@@ -122,9 +122,7 @@ export class BufferedWriter {
     if (this.#closed) return this.#refuse(closedError());
     if (this.#failed !== null) return this.#refuse(this.#failed.error);
     if (this.#bufferSize > 0) return this.#writeBuffered(bytes);
-    const sending = this.#send(bytes, bytes.length);
-    sending.then(undefined, nothing); // kept in #failed for whoever comes next
-    return this.#lastSend = sending;
+    return this.#sendLater(bytes, bytes.length);
   }
 
   /** Writes as {@linkcode BufferedWriter.write}, blocking the isolate while the client is slow. */

@@ -197,9 +197,7 @@ export class ReadBuffer {
       const first = Math.max(this.#bufferSize, Math.min(unread + wanted, MAX_FIRST_ALLOCATION));
       const target = Math.min(Math.max(length * 2, first), Math.max(limit, this.#bufferSize));
       if (target > length && unread * 2 >= length) {
-        const larger = new Uint8Array(target);
-        larger.set(this.#buffer.subarray(this.#start, this.#end));
-        this.#buffer = larger;
+        this.#buffer = grown(this.#buffer.subarray(this.#start, this.#end), target);
       } else {
         this.#buffer.copyWithin(0, this.#start, this.#end);
       }
@@ -241,7 +239,7 @@ function cut(bytes: Uint8Array<ArrayBuffer>, length: number): Uint8Array<ArrayBu
   return length === bytes.length ? bytes : bytes.slice(0, length);
 }
 
-function grown(bytes: Uint8Array<ArrayBuffer>, size: number): Uint8Array<ArrayBuffer> {
+function grown(bytes: Uint8Array, size: number): Uint8Array<ArrayBuffer> {
   const larger = new Uint8Array(size);
   larger.set(bytes);
   return larger;

@@ -90,7 +90,12 @@ export class SocketReader {
       if (this.#keep(this.#detachable, this.#detachable.outcome()) === null) return null;
     }
     if (this.#leftover !== null) return this.#takeLeftover(this.#leftover, p);
-    return this.#readBlocking(p, this.timeout);
+    const limit = this.timeout;
+    try {
+      return this.#transport.readSync(p, limit);
+    } catch (error) {
+      throw limit !== null && error instanceof Deno.errors.TimedOut ? timedOut(limit) : error;
+    }
   }
 
   /**
@@ -201,15 +206,6 @@ export class SocketReader {
     if (limit === null) return operation;
     this.#watchdog ??= new Watchdog();
     return this.#watchdog.watch(operation, limit, () => timedOut(limit));
-  }
-
-  #readBlocking(p: Uint8Array, limit: number | null): number | null {
-    try {
-      return this.#transport.readSync!(p, limit);
-    } catch (error) {
-      if (limit === null || !(error instanceof Deno.errors.TimedOut)) throw error;
-      throw timedOut(limit);
-    }
   }
 }
 

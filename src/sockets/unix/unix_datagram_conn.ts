@@ -11,8 +11,9 @@
  * @module
  */
 
-import { MAX_PATH_BYTES } from "../../base/address.ts";
-import { bindSocketFile, isStillThere, type SocketFile } from "./unix_path.ts";
+import { fitsSocket } from "../../base/address.ts";
+import { SerialQueue } from "../../base/time.ts";
+import { bindSocketFile, isStillThere, removeSocketFile, type SocketFile } from "./unix_path.ts";
 
 /** How many random bytes tell our wake-up datagram from a client's. */
 const TOKEN_BYTES = 16;
@@ -27,7 +28,7 @@ interface QueuedSend {
 /** A `Deno.DatagramConn` on a Unix path on which sends and one receive may be under way at once. */
 export class UnixDatagramConn implements Deno.DatagramConn {
   /** The file that the bind made; null for an abstract name. */
-  readonly file: SocketFile | null;
+  readonly #file: SocketFile | null;
   readonly #conn: Deno.DatagramConn;
   readonly #token: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
   /** Bound to no path, and made when it is first needed: it sends the wake-ups. */
@@ -38,7 +39,8 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   #sends: QueuedSend[] = [];
   /** Settles when the queue has been sent; null while nothing is being sent. */
   #sending: Promise<void> | null = null;
-  #lastUnnamed: Promise<number> | null = null;
+  /** What goes out by that, one datagram after the other. */
+  readonly #unnamedSends = new SerialQueue();
   #closed = false;
 
   /**
@@ -55,7 +57,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
       removedByDeno: false,
     });
     this.#conn = socket;
-    this.file = file;
+    this.#file = file;
   }
 
   get addr(): Deno.Addr {
@@ -75,7 +77,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
         [data, address] = await this.#conn.receive(buffer);
       } finally {
         this.#receiving = false;
-        if (this.#sends.length > 0) this.#startSending();
+        if (this.#sends.length > 0) this.#sending ??= this.#sendQueued();
       }
       if (this.#isWakeUp(data, address)) {
         this.#woken = false;
@@ -92,16 +94,22 @@ export class UnixDatagramConn implements Deno.DatagramConn {
     if (!this.#receiving && this.#sending === null && this.#sends.length === 0) {
       return this.#sendAlone(data, address);
     }
-    if (this.#receiving && !this.#isReachable()) return this.#sendUnnamed(data, address);
+    // A wake-up that is sent to our path may go to a successor by now, or to nobody.
+    if (this.#receiving && this.#file !== null && !isStillThere(this.#file)) {
+      return this.#sendUnnamed(data, address);
+    }
     const settle = Promise.withResolvers<number>();
     this.#sends.push({ data, address, settle });
     if (this.#receiving) this.#wakeReceive();
     return settle.promise;
   }
 
+  /** Removes the file, unless that is another server's by now, then closes the socket. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    // While the socket is open no other server takes the path for a dead one's.
+    if (this.#file !== null) removeSocketFile(this.#file);
     this.#conn.close();
     this.#unnamed?.close();
     for (const { settle } of this.#sends.splice(0)) settle.reject(closedError());
@@ -124,14 +132,10 @@ export class UnixDatagramConn implements Deno.DatagramConn {
     const sent = this.#conn.send(data, address);
     const settled = sent.then(() => {}, () => {}).then(() => {
       this.#sending = null;
-      if (this.#sends.length > 0 && !this.#receiving) this.#startSending();
+      if (this.#sends.length > 0 && !this.#receiving) this.#sending ??= this.#sendQueued();
     });
     this.#sending = settled;
     return await sent;
-  }
-
-  #startSending(): void {
-    if (this.#sending === null) this.#sending = this.#sendQueued();
   }
 
   async #sendQueued(): Promise<void> {
@@ -156,31 +160,21 @@ export class UnixDatagramConn implements Deno.DatagramConn {
 
   /** Where to send to ourselves, also when the working directory has changed. */
   #ownAddress(): Deno.Addr {
-    const path = this.file?.path;
-    return path === undefined || new TextEncoder().encode(path).length > MAX_PATH_BYTES
-      ? this.#conn.addr
-      : { transport: "unixpacket", path };
-  }
-
-  /** Whether what is sent to our path comes to us, and not to a successor or to nobody. */
-  #isReachable(): boolean {
-    return this.file === null || isStillThere(this.file);
+    const path = this.#file?.path;
+    return path !== undefined && fitsSocket(path)
+      ? { transport: "unixpacket", path }
+      : this.#conn.addr;
   }
 
   /**
-   * Sends from a socket without a name, one datagram after the other. For a reply that is better than nothing,
-   * though the client cannot answer it.
+   * Sends from a socket without a name. For a reply that is better than nothing, though the client cannot answer it.
    */
   #sendUnnamed(data: Uint8Array, address: Deno.Addr): Promise<number> {
-    const sent = (this.#lastUnnamed ?? Promise.resolve(0)).catch(() => 0).then(() => {
+    return this.#unnamedSends.run(async () => {
       if (this.#closed) throw closedError();
-      return (this.#unnamed ??= Deno.listenDatagram({ transport: "unixpacket" })).send(
-        data,
-        address,
-      );
+      this.#unnamed ??= Deno.listenDatagram({ transport: "unixpacket" });
+      return await this.#unnamed.send(data, address);
     });
-    this.#lastUnnamed = sent;
-    return sent;
   }
 
   #isWakeUp(data: Uint8Array, address: Deno.Addr): boolean {

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { MAX_PATH_BYTES } from "../../base/address.ts";
+import { fitsSocket } from "../../base/address.ts";
 
 /** The file that a server has made, and which it alone may remove. */
 export interface SocketFile {
@@ -174,7 +174,7 @@ function kindOf({ isSymlink, isDirectory, isSocket }: Deno.FileInfo): string {
 
 /** Whether the system and Deno let a socket have a path. Deno would ask who sits at the terminal, so it is not tried. */
 function mayBind(path: string): boolean {
-  return new TextEncoder().encode(path).length <= MAX_PATH_BYTES && mayReadAndWrite(path) &&
+  return fitsSocket(path) && mayReadAndWrite(path) &&
     isGranted({ name: "net", host: `unix:${absolute(path)}` });
 }
 
@@ -204,10 +204,9 @@ function lockPath(path: string): Disposable | null {
   for (let tries = 0; tries < LOCK_TRIES; tries++) {
     const info = fileAt(name);
     if (info !== null && (!info.isFile || info.size > 0)) {
+      const kind = kindOf(info);
       throw new Deno.errors.AddrInUse(
-        `"${name}" is ${
-          kindOf(info)
-        } and not a server's empty lock; move it, or choose another path`,
+        `"${name}" is ${kind} and not a server's empty lock; move it, or choose another path`,
       );
     }
     const lock = tryLock(name, info === null);
