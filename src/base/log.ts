@@ -27,7 +27,8 @@ export interface ServerLogger {
   error(message: string): unknown;
 }
 
-const LEVELS = ["debug", "info", "warn", "error"] as const;
+/** The methods of a logger, the least important first. */
+export const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 /**
  * Checks what a server was given as its logger.

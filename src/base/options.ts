@@ -70,11 +70,6 @@ export interface DrainResult {
 /** The longest time a timer takes, in milliseconds (2^31 − 1, near 25 days). */
 export const MAX_TIMER = 2_147_483_647;
 
-/** An option, or its default where it was not given; `null` is given, and left to the checks. */
-export function orDefault<T>(option: T | undefined, fallback: T): T {
-  return option === undefined ? fallback : option;
-}
-
 /**
  * Checks an option that is true or false.
  *

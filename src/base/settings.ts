@@ -8,7 +8,7 @@
  * @module
  */
 import { nameOf } from "./errors.ts";
-import { orDefault, shown } from "./options.ts";
+import { shown } from "./options.ts";
 
 /** Checks the value of an option: gives it back, or throws an error that names both. */
 export type Check<Value> = (name: string, value: unknown) => Value;
@@ -101,8 +101,8 @@ export function takeSettings(server: object, options: object): void {
   }
   const values: Values = {};
   for (const [name, { check }] of Object.entries((server as Configured)[SETTINGS])) {
-    const fallback: unknown = Reflect.get(server.constructor, name);
-    values[name] = check(name, orDefault<unknown>(Reflect.get(options, name), fallback));
+    const given: unknown = Reflect.get(options, name);
+    values[name] = check(name, given === undefined ? Reflect.get(server.constructor, name) : given);
   }
   Object.defineProperty(server, VALUES, { value: values });
 }

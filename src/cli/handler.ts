@@ -104,10 +104,9 @@ function checkFamily({ listen }: Command, handler: Handler): void {
   const wanted = transport === "udp" || transport === "unix-datagram" ? "datagrams" : "streams";
   if (family === null || family === wanted) return;
   const flags = family === "datagrams" ? "--udp, --unix-datagram" : "--tcp, --tls, --unix";
+  const name = nameOf(handler);
   throw new UsageError(
-    `Cannot use --${transport} with handler "${
-      nameOf(handler)
-    }": it handles ${family}; expected ${flags}`,
+    `Cannot use --${transport} with handler "${name}": it handles ${family}; expected ${flags}`,
   );
 }
 

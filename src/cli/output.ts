@@ -6,9 +6,7 @@
 import type { Level } from "./args.ts";
 import type { Counters } from "./counters.ts";
 import { defaultLogger, stderr } from "../base/default_logger.ts";
-import type { ServerLogger } from "../base/log.ts";
-
-const LEVELS = ["debug", "info", "warn", "error"] as const;
+import { LEVELS, type ServerLogger } from "../base/log.ts";
 
 /** Writes log lines, and counters that do not get into their way. */
 export class Output implements ServerLogger, Disposable {
@@ -51,7 +49,7 @@ export class Output implements ServerLogger, Disposable {
     this.#show();
     this.#read = null;
     // Blanks the "^C" that the terminal has put behind a line, which may have been a longer one.
-    if (this.#isTerminal) this.#write(`\r${this.#live.padEnd(this.#widest + 2)}\n`);
+    if (this.#isTerminal) stderr.write(`\r${this.#live.padEnd(this.#widest + 2)}\n`);
   }
 
   #log(level: keyof ServerLogger, message: string): void {
@@ -59,7 +57,7 @@ export class Output implements ServerLogger, Disposable {
     const live = this.#live;
     this.#redraw("");
     if (this.#level < 0) defaultLogger[level](message);
-    else this.#write(`${level.toUpperCase()} ${message}\n`);
+    else stderr.write(`${level.toUpperCase()} ${message}\n`);
     this.#redraw(live);
   }
 
@@ -72,7 +70,7 @@ export class Output implements ServerLogger, Disposable {
     this.#since = now;
     if (!this.#isTerminal) {
       const time = new Date().toISOString();
-      this.#write(`${JSON.stringify({ time, ...counters, perSecond })}\n`);
+      stderr.write(`${JSON.stringify({ time, ...counters, perSecond })}\n`);
       return;
     }
     const [first, ...others] = [
@@ -99,13 +97,9 @@ export class Output implements ServerLogger, Disposable {
     if (line === this.#live) return;
     // What the new line leaves of the old one is blanked, and the cursor put behind the new one.
     const blank = " ".repeat(Math.max(0, this.#live.length - line.length));
-    this.#write(`\r${line}${blank}${"\b".repeat(blank.length)}`);
+    stderr.write(`\r${line}${blank}${"\b".repeat(blank.length)}`);
     this.#live = line;
     this.#widest = Math.max(this.#widest, line.length);
-  }
-
-  #write(text: string): void {
-    stderr.write(text);
   }
 }
 

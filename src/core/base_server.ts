@@ -19,7 +19,6 @@ import {
   checkTime,
   type DrainOptions,
   type DrainResult,
-  orDefault,
   type ServeOptions,
   type ServerOptions,
   timeFrom,
@@ -199,8 +198,9 @@ export abstract class BaseServer<
     takeSettings(this, options);
     this.serverAddress = serverAddress;
     this.RequestHandlerClass = RequestHandlerClass;
-    this.#onError = checkCallback("onError", options.onError);
-    this.logger = checkLogger(orDefault(options.logger, defaultLogger));
+    const { logger = defaultLogger, onError } = options;
+    this.#onError = checkCallback("onError", onError);
+    this.logger = checkLogger(logger);
     this.#faults = new FaultLog(this.logger);
     this.#serving = this.#loop = new ServeLoop(this);
     this.#life = new Lifecycle(this, this.#loop);

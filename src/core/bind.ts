@@ -4,7 +4,7 @@
  * @module
  */
 import { errorCode, messageOf } from "../base/errors.ts";
-import { checkBoolean, orDefault } from "../base/options.ts";
+import { checkBoolean } from "../base/options.ts";
 
 /**
  * How many requests may wait in the system's queue, of which `drain()` takes no more. This and the following are keys of
@@ -27,9 +27,9 @@ export type ServerSocket = Deno.Listener | Deno.DatagramConn;
  */
 export function bindAndActivate(
   server: { serverBind(): void; serverActivate(): void; closeSocket(): void },
-  wanted: boolean | undefined,
+  wanted: boolean = true,
 ): void {
-  if (!checkBoolean("bindAndActivate", orDefault(wanted, true))) return;
+  if (!checkBoolean("bindAndActivate", wanted)) return;
   try {
     server.serverBind();
     server.serverActivate();

@@ -40,20 +40,17 @@ export function isHandlerClass(value: AnyFunction): value is AnyHandlerClass {
  */
 export function checkHandler(value: unknown): void {
   if (typeof value !== "function") {
+    const what = Deno.inspect(value);
     throw new TypeError(
-      `Cannot use ${
-        Deno.inspect(value)
-      } as request handler: expected a handler class or a function`,
+      `Cannot use ${what} as request handler: expected a handler class or a function`,
     );
   }
   const isClass = /^class\b/.test(Function.prototype.toString.call(value));
-  if (isClass && !isHandlerClass(value as AnyFunction)) {
-    throw new TypeError(
-      `Cannot use class "${
-        nameOf(value)
-      }" as request handler: it does not extend BaseRequestHandler`,
-    );
-  }
+  if (!isClass || isHandlerClass(value as AnyFunction)) return;
+  const name = nameOf(value);
+  throw new TypeError(
+    `Cannot use class "${name}" as request handler: it does not extend BaseRequestHandler`,
+  );
 }
 
 /**
@@ -122,10 +119,9 @@ export async function runHandler(handler: RequestHandler): Promise<void> {
  */
 export function checkRunsHere(handler: object, server: object): void {
   if (!remoteServers.has(server)) return;
+  const name = nameOf(handler.constructor);
   throw new TypeError(
-    `Cannot run handler "${
-      nameOf(handler.constructor)
-    }" here: its server runs handlers in Workers or subprocesses; ` +
+    `Cannot run handler "${name}" here: its server runs handlers in Workers or subprocesses; ` +
       "call super.finishRequest(), and give handlers more by requestContext()",
   );
 }

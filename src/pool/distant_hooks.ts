@@ -13,7 +13,6 @@ import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/streams.ts";
 import { type Callable, callServer } from "../core/server_call.ts";
 import type { PoolQuestion, PoolTalk } from "./pool_messages.ts";
-import type { ConnectionEnds } from "./worker_record.ts";
 
 /** The hooks that a server may have of its own although its Workers have the connections. */
 export interface HookHost extends Callable {
@@ -37,26 +36,29 @@ export class DistantHooks {
     if ("call" in question) {
       return await this.#call(() => callServer(this.#server, question.call, question.args));
     }
-    const { hook, clientAddress, error, ofClient = false } = question;
-    const request = new StreamSocket(new DistantConnection(question), this.#server.logger);
-    if (question.closed) request.close();
-    if (hook === "verifyRequest") {
-      return await this.#call(() => this.#server.verifyRequest(request, clientAddress));
+    const { hook, clientAddress, error, ofClient } = question;
+    if (hook === "handleError") {
+      return await this.tell(fromErrorMessage(error!), question, ofClient);
     }
-    const thrown = fromErrorMessage(error!);
-    if (ofClient) noteSource(thrown, request);
-    await this.#call(() => handleFault(this.#server, thrown, request, clientAddress));
+    const request = this.#requestOf(question);
+    return await this.#call(() => this.#server.verifyRequest(request, clientAddress));
   }
 
   /**
-   * Calls `handleError()` for a request of which its Worker cannot tell any more.
+   * Calls `handleError()`, also for a request of which its Worker cannot tell any more.
    *
    * @param ofClient Whether the error is the client's.
    */
-  async tell(error: unknown, ends: ConnectionEnds, ofClient = false): Promise<void> {
-    const request = new StreamSocket(new DistantConnection(ends), this.#server.logger);
+  async tell(error: unknown, connection: DistantEnds, ofClient = false): Promise<void> {
+    const request = this.#requestOf(connection);
     if (ofClient) noteSource(error, request);
-    await this.#call(() => handleFault(this.#server, error, request, ends.clientAddress));
+    await this.#call(() => handleFault(this.#server, error, request, connection.clientAddress));
+  }
+
+  #requestOf(connection: DistantEnds): StreamSocket {
+    const request = new StreamSocket(new DistantConnection(connection), this.#server.logger);
+    if (connection.closed) request.close();
+    return request;
   }
 
   async #call<T>(hook: () => T | Promise<T>): Promise<T> {
@@ -69,7 +71,10 @@ export class DistantHooks {
   }
 }
 
-/** A connection that another isolate has, for hooks that want to know whose it is. */
+/** What is known of a connection that another isolate has. */
+type DistantEnds = Pick<PoolQuestion, "localAddr" | "clientAddress" | "closed">;
+
+/** Such a connection, for hooks that want to know whose it is. */
 class DistantConnection implements StreamTransport {
   readonly localAddr: Deno.Addr;
   readonly remoteAddr: Deno.Addr;
@@ -77,7 +82,7 @@ class DistantConnection implements StreamTransport {
   readonly write = refuse;
   readonly closeWrite = refuse;
 
-  constructor({ localAddr, clientAddress }: Pick<PoolQuestion, "localAddr" | "clientAddress">) {
+  constructor({ localAddr, clientAddress }: DistantEnds) {
     this.localAddr = localAddr;
     this.remoteAddr = clientAddress;
   }

@@ -20,7 +20,7 @@ import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { AcceptGate } from "../workers/descriptor_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
 import { DistantHooks, type HookHost } from "./distant_hooks.ts";
-import type { PoolInit, PoolSettings } from "./pool_messages.ts";
+import type { PoolInit } from "./pool_messages.ts";
 import type { PoolSupervisor, PoolSupervisorOptions } from "./pool_supervisor.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 
@@ -34,22 +34,15 @@ export interface PoolHost extends LifecycleHost, HookHost {
 }
 
 /** What a {@linkcode PoolLoop} is made with. */
-export interface PoolLoopOptions<Supervisor> {
+export interface PoolLoopOptions<Supervisor>
+  extends Pick<PoolSupervisorOptions, "size" | "settings" | "onLost" | "onPoisoned"> {
   /** What messages call a Worker. */
   kind: string;
   handler: HandlerModule;
   /** What Workers are started with beside the handler; called when the server is bound. */
   init: () => Omit<PoolInit, "record" | "handler">;
-  /** How Workers serve; called each time they are to. */
-  settings: () => PoolSettings;
-  /** How many Workers there may be. */
-  size: () => number;
   /** Makes what keeps them. */
   supervise: (options: PoolSupervisorOptions) => Supervisor;
-  /** Tells of the requests of a Worker that is given up on because it does not await; it still has its record. */
-  onLost: (worker: PoolWorker) => void;
-  /** Told that there are more Workers that were given up on and still run, or fewer. */
-  onPoisoned: () => void;
   /** Called when a Worker listens. */
   onReady?: () => void;
   /** Whether nobody listens any more; called when Deno may be late in letting go of the port. */

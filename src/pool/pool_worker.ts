@@ -119,7 +119,7 @@ export class PoolWorker implements Supervised {
     try {
       return await this.#isolate.order(command);
     } catch (error) {
-      this.#isolate.fail(error); // it would neither do as the others nor end
+      this.#isolate.terminate(error); // it would neither do as the others nor end
       return null;
     }
   }
@@ -155,7 +155,7 @@ export class PoolWorker implements Supervised {
       case "exit": {
         const error = fromErrorMessage(news.error);
         if (error instanceof ServerExit) this.#events.onExit(error);
-        else this.#isolate.fail(error); // its loop has failed, and it serves nobody any more
+        else this.#isolate.terminate(error); // its loop has failed, and it serves nobody any more
         break;
       }
       default:

@@ -47,10 +47,6 @@ export class SharedCounters {
 
   static readonly size: number = (1 + COUNTERS.length) * BigInt64Array.BYTES_PER_ELEMENT;
 
-  static allocate(): SharedArrayBuffer {
-    return new SharedArrayBuffer(this.size);
-  }
-
   write(counts: Counts): void {
     const cells = this.#cells;
     atomics.add(cells, 0, 1n);

@@ -168,13 +168,17 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
 
     override checkSettings(): void {
       super.checkSettings();
+      const server = nameOf(this.constructor);
       const step = STEPS.find((name) => this[name] !== PoolServer.prototype[name]);
-      if (step !== undefined) throw stepError(nameOf(this.constructor), step);
+      if (step !== undefined) {
+        throw new TypeError(
+          `Cannot use own ${step}() with ${server}: its Workers do that; ` +
+            "use a server with ThreadingMixIn or ConcurrentMixIn",
+        );
+      }
       if (!this.allowReusePort) return;
       throw new TypeError(
-        `Cannot use option 'allowReusePort' with ${
-          nameOf(this.constructor)
-        }: its Workers share one queue`,
+        `Cannot use option 'allowReusePort' with ${server}: its Workers share one queue`,
       );
     }
 
@@ -219,20 +223,12 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
     }
 
     #notHere(method: string, instead: string): Error {
+      const server = nameOf(this.constructor);
       return new Deno.errors.NotSupported(
-        `Cannot call ${method}() of ${
-          nameOf(this.constructor)
-        }: its Workers do that side by side; ${instead}`,
+        `Cannot call ${method}() of ${server}: its Workers do that side by side; ${instead}`,
       );
     }
   }
   // The type checker cannot see what defineSettings() adds.
   return PoolServer as unknown as Pooled<Base>;
-}
-
-function stepError(server: string, step: string): Error {
-  return new TypeError(
-    `Cannot use own ${step}() with ${server}: its Workers do that; ` +
-      "use a server with ThreadingMixIn or ConcurrentMixIn",
-  );
 }

@@ -83,7 +83,8 @@ export function remoteMixIn<Server extends AnyServer, Worker extends HandlerWork
 
     override checkSettings(): void {
       super.checkSettings();
-      checkOwnFinishRequest(this, place);
+      // It may have been given to the server itself, as a field or later.
+      if (Object.hasOwn(this, METHOD)) refuseOwn(this, nameOf(this.constructor), place);
     }
 
     override async serveForever(options: ServeOptions = {}): Promise<void> {
@@ -135,28 +136,14 @@ function checkFinishRequest(Server: Class, MixIn: Class, kind: string): void {
     if (Object.hasOwn(at, METHOD)) owners.push(at);
   }
   const place = owners.indexOf(MixIn.prototype);
-  for (const owner of owners.slice(0, place)) {
-    refuseOwn(owner, name, kind);
-  }
+  for (const owner of owners.slice(0, place)) refuseOwn(owner, name, kind);
   const below = owners[place + 1] as { constructor: Class };
   if (owners.length === place + 2) return; // that of the base of all servers, which the mix-in stands for
+  const owner = nameOf(below.constructor);
   throw new TypeError(
-    `Cannot use finishRequest() of "${
-      nameOf(below.constructor)
-    }" with ${name}: ${MixIn.name} never calls it; ` +
+    `Cannot use finishRequest() of "${owner}" with ${name}: ${MixIn.name} never calls it; ` +
       "override it in a class that extends the mixed-in one, and call super.finishRequest() there",
   );
-}
-
-/**
- * Refuses a `finishRequest()` that has been given to the server itself, as a field or later, and that would run
- * handlers where the server is.
- *
- * @param kind What messages call the workers.
- * @throws {TypeError} When there is one.
- */
-function checkOwnFinishRequest(server: object, kind: string): void {
-  if (Object.hasOwn(server, METHOD)) refuseOwn(server, nameOf(server.constructor), kind);
 }
 
 /** Refuses the `finishRequest()` of an object, unless it is one around that of the mix-in. */

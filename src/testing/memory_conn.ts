@@ -4,17 +4,15 @@
  * @module
  */
 import type { TCPAddr } from "../base/address.ts";
+import { MAX_TIMER } from "../base/options.ts";
 import type { StreamTransport } from "../sockets/streams.ts";
 
 /** How many bytes wait for a reader before writes do, as the buffers of a connection hold some. */
 const CAPACITY = 64 * 1024;
 
-/** The longest time that a timer takes, in milliseconds. */
-const NEVER = 2 ** 31 - 1;
-
 /** Waits, and keeps the program alive meanwhile, as what waits for a socket does. */
 export async function keepAlive<T>(promise: Promise<T>): Promise<T> {
-  const timer = setTimeout(() => {}, NEVER);
+  const timer = setTimeout(() => {}, MAX_TIMER);
   try {
     return await promise;
   } finally {

@@ -110,9 +110,8 @@ function checkBase(Base: Constructor<TCPServer>): void {
     ? null
     : "it is no TCP server";
   if (reason === null) return;
+  const name = nameOf(Base);
   throw new TypeError(
-    `Cannot use MemoryMixIn with ${
-      nameOf(Base)
-    }: ${reason}; use it with TCPServer, ConcurrentTCPServer or another`,
+    `Cannot use MemoryMixIn with ${name}: ${reason}; use it with TCPServer, ConcurrentTCPServer or another`,
   );
 }

@@ -149,9 +149,10 @@ export function handlerModule<Request, Addr extends SocketAddress>(
     );
   }
   const className: unknown = Handler.name;
+  const known = nameOf(Handler);
   if (typeof className !== "string") {
     throw new TypeError(
-      `Cannot use handler "${nameOf(Handler)}" with ${server}: its 'static name' is no string, ` +
+      `Cannot use handler "${known}" with ${server}: its 'static name' is no string, ` +
         "and workers find the class by its name",
     );
   }
@@ -161,9 +162,7 @@ export function handlerModule<Request, Addr extends SocketAddress>(
     : undefined;
   if (typeof moduleUrl !== "string" || !URL.canParse(moduleUrl)) {
     throw new TypeError(
-      `Cannot use handler "${
-        nameOf(Handler)
-      }" with ${server}: it runs elsewhere and must be importable; ` +
+      `Cannot use handler "${known}" with ${server}: it runs elsewhere and must be importable; ` +
         "export the class and add 'static override readonly moduleUrl = import.meta.url;' to it",
     );
   }

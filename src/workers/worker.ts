@@ -153,7 +153,7 @@ export abstract class HandlerWorker {
   }
 
   /** Ends the worker at once, and gives it no time to unwind. */
-  protected killNow(): void {
+  killNow(): void {
     this.kill();
   }
 

@@ -25,7 +25,7 @@ function readWith(memory: SharedArrayBuffer, number: number, act: () => void): C
 }
 
 Deno.test("fault 37: SharedCounters.read() gives counts of one moment when they are written meanwhile", () => {
-  const memory = SharedCounters.allocate();
+  const memory = new SharedArrayBuffer(SharedCounters.size);
   const counters = new SharedCounters(memory);
   // A read looks at the version, the seven counts, and the version again.
   for (let number = 1; number <= 9; number++) {
@@ -36,7 +36,7 @@ Deno.test("fault 37: SharedCounters.read() gives counts of one moment when they 
 });
 
 Deno.test("fault 37: SharedCounters.read() waits for a write that is half done, and not for ever", () => {
-  const memory = SharedCounters.allocate();
+  const memory = new SharedArrayBuffer(SharedCounters.size);
   const counters = new SharedCounters(memory);
   counters.write(all(1));
   const cells = new BigInt64Array(memory);

@@ -253,11 +253,13 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   #noMoreComes(): void {
     if (this.#draining) return; // all that was taken is served
     if (!this.#closed) {
-      const { serverAddress, socket } = this.#server;
-      const line = `Server on "${
-        formatAddress(serverAddress)
-      }" closes: its listener was closed by others`;
-      logOf(this.#server, socket === undefined ? "debug" : "warn", line); // without a socket that is how it ends
+      const address = formatAddress(this.#server.serverAddress);
+      const level = this.#server.socket === undefined ? "debug" : "warn"; // without a socket that is how it ends
+      logOf(
+        this.#server,
+        level,
+        `Server on "${address}" closes: its listener was closed by others`,
+      );
     }
     this.#server.serverClose().catch((error) => {
       logOf(this.#server, "error", "Cannot close server", error);

@@ -70,7 +70,7 @@ const running = new Set<ProcessWorker>();
 
 /** Ends all, as the program ends, by `Deno.exit()` for one: a child whose handler never awaits would not notice that. */
 function killAll(): void {
-  for (const worker of running) worker.killAtOnce();
+  for (const worker of running) worker.killNow();
 }
 
 /** A subprocess that runs a handler. */
@@ -186,11 +186,6 @@ export class ProcessWorker extends HandlerWorker {
     return { code: signal === null ? code : null, signal };
   }
 
-  /** Ends the child at once, without a chance to say anything. */
-  killAtOnce(): void {
-    this.#signal("SIGKILL");
-  }
-
   #signal(signal: Deno.Signal): void {
     if (this.#alive) this.#tell((child) => child.kill(signal));
   }
@@ -251,7 +246,7 @@ export class ProcessWorker extends HandlerWorker {
     return output === "" ? error.message : output.replace(/^error: /, "");
   }
 
-  protected override killNow(): void {
+  override killNow(): void {
     this.#signal("SIGKILL");
   }
 }
@@ -265,12 +260,8 @@ async function spawn(
   const preload = (name: string) => ["--preload", new URL(name, import.meta.url).href];
   const command = new Deno.Command(Deno.execPath(), {
     args: [
-      ...[
-        "run",
-        "--quiet",
-        "--no-prompt",
-        ...childFlags(options.flags, options.memoryLimit ?? null),
-      ],
+      ...["run", "--quiet", "--no-prompt"],
+      ...childFlags(options.flags, options.memoryLimit ?? null),
       // Loaded before, the module needs no permission to be imported.
       ...preload("./process_setup.ts"),
       ...["--preload", init.moduleUrl],

@@ -100,7 +100,7 @@ export class Isolate<T extends Talk> {
     const take = (data: FromIsolate) => {
       if ("news" in data) owner.onNews(data.news);
       else if ("exitCode" in data) this.#end({ code: Number(data.exitCode), signal: null });
-      else if ("uncaught" in data) this.fail(fromErrorMessage(data.uncaught));
+      else if ("uncaught" in data) this.terminate(fromErrorMessage(data.uncaught));
       else this.#exchange.take(data);
     };
     port.onmessage = ({ data }: MessageEvent<FromIsolate>) => {
@@ -108,7 +108,7 @@ export class Isolate<T extends Talk> {
         take(data);
       } catch (cause) {
         // A handler may have got hold of the port, by a patched prototype for one, and can say anything.
-        this.fail(new Error("it said what no Worker says", { cause }));
+        this.terminate(new Error("it said what no Worker says", { cause }));
       }
     };
     worker.onerror = (event) => {
@@ -130,22 +130,20 @@ export class Isolate<T extends Talk> {
     return this.#exchange.ask(command) as Promise<T["reply"] | null>;
   }
 
-  /** Ends it at once. One that never awaits goes on all the same: Deno cannot stop it. */
-  terminate(): void {
+  /**
+   * Ends it at once. One that never awaits goes on all the same: Deno cannot stop it.
+   *
+   * @param error Why, where that is worth telling.
+   */
+  terminate(error?: unknown): void {
     this.#worker.terminate();
-    this.#end({ code: null, signal: null });
+    this.#end({ code: null, signal: null, error });
   }
 
   /** Whether nothing of it runs any more, which may come long after `terminate()`, and of which Deno tells nobody. */
   async hasExited(): Promise<boolean> {
     if (locks === undefined) return false;
     return await locks.request(this.#lock, { ifAvailable: true }, (lock) => lock !== null);
-  }
-
-  /** Ends it at once because of an error. */
-  fail(error: unknown): void {
-    this.#worker.terminate();
-    this.#end({ code: null, signal: null, error });
   }
 }
 

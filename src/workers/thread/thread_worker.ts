@@ -49,23 +49,16 @@ export class ThreadWorker extends HandlerWorker {
   static async start(init: Init, options: ThreadOptions): Promise<ThreadWorker> {
     const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
     return await startWithDescriptors(startOptions, async () => {
-      const memory = RingChannel.allocate();
-      const worker = new ThreadWorker(
-        memory,
-        new RingChannel(memory, "main"),
-        options.onAbortFault,
-      );
+      const worker = new ThreadWorker(options.onAbortFault);
       await worker.initWithin(START_LIMIT, init, options.signal);
       return worker;
     });
   }
 
   /** Starts the Worker; {@linkcode ThreadWorker.start} loads the handler as well. */
-  constructor(
-    memory: SharedArrayBuffer,
-    channel: RingChannel,
-    onAbortFault: ThreadOptions["onAbortFault"],
-  ) {
+  constructor(onAbortFault: ThreadOptions["onAbortFault"]) {
+    const memory = RingChannel.allocate();
+    const channel = new RingChannel(memory, "main");
     super(channel);
     this.name = `Thread-${++workers}`;
     this.#channel = channel;
