@@ -67,6 +67,9 @@ export interface DrainResult {
   aborted: number;
 }
 
+/** How long `drain()` lets running requests go on when nobody says, in milliseconds. */
+export const DRAIN_TIMEOUT = 10_000;
+
 /** The longest time a timer takes, in milliseconds (2^31 − 1, near 25 days). */
 export const MAX_TIMER = 2_147_483_647;
 

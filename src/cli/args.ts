@@ -5,7 +5,7 @@
  */
 import { parseArgs } from "@std/cli";
 import type { InetAddress } from "../base/address.ts";
-import { MAX_TIMER } from "../base/options.ts";
+import { DRAIN_TIMEOUT, MAX_TIMER } from "../base/options.ts";
 
 /** What `--help` prints; it fits a screen of 24 lines. */
 export const HELP = `\
@@ -35,9 +35,7 @@ after a second SIGINT or SIGTERM; a handler may choose another by ServerExit.`;
 
 const MODES = ["sync", "concurrent", "threading", "forking", "pool"] as const;
 const LEVELS = ["DEBUG", "INFO", "WARN", "ERROR"] as const;
-const INET_FLAGS = ["tcp", "udp", "tls"] as const;
-const UNIX_FLAGS = ["unix", "unix-datagram"] as const;
-const ADDRESS_FLAGS = [...INET_FLAGS, ...UNIX_FLAGS] as const;
+const ADDRESS_FLAGS = ["tcp", "udp", "tls", "unix", "unix-datagram"] as const;
 const SWITCHES = ["help", "version"] as const;
 const VALUE_FLAGS = [
   ...["class", "cert", "key", "mode", "max", "max-per-source", "request-timeout"] as const,
@@ -68,7 +66,6 @@ const MAX_OF: Record<Mode, number> = {
   forking: 4096,
   pool: 1024,
 };
-const DRAIN_TIMEOUT = 10_000;
 
 type ValueFlag = typeof VALUE_FLAGS[number];
 type Values = Partial<Record<ValueFlag, readonly string[]>>;

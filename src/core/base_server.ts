@@ -17,6 +17,7 @@ import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
 import {
   checkCallback,
   checkTime,
+  DRAIN_TIMEOUT,
   type DrainOptions,
   type DrainResult,
   type ServeOptions,
@@ -80,9 +81,6 @@ export type RequestHandlerFunction<Request, Addr extends SocketAddress> = (
 export type RequestHandlerLike<Request, Addr extends SocketAddress> =
   | RequestHandlerClass<Request, Addr>
   | RequestHandlerFunction<Request, Addr>;
-
-/** How long `drain()` lets running requests go on when nobody says, in milliseconds. */
-const DRAIN_TIMEOUT = 10_000;
 
 /**
  * Has a server serve in another way than by accepting requests in this isolate; to be called while it is being made.

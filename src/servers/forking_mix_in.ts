@@ -271,20 +271,17 @@ function nameSetting(error: unknown): void {
     seen.add(link);
     for (const name of ["message", "stack"] as const) {
       const text: unknown = link[name];
-      const naming = typeof text === "string" ? namingSetting(text) : text;
+      if (typeof text !== "string") continue;
+      const value = text.replace(
+        /run again with the (--allow-[a-z-]+) flag/g,
+        `add "$1" to 'childPermissions' of the server`,
+      );
       // Defined and not set: that of a DOMException is read-only.
-      if (naming !== text) {
-        Reflect.defineProperty(link, name, { value: naming, configurable: true, writable: true });
+      if (value !== text) {
+        Reflect.defineProperty(link, name, { value, configurable: true, writable: true });
       }
     }
   }
-}
-
-function namingSetting(text: string): string {
-  return text.replace(
-    /run again with the (--allow-[a-z-]+) flag/g,
-    `add "$1" to 'childPermissions' of the server`,
-  );
 }
 
 /** A compiled program would start itself instead of Deno, without end. */

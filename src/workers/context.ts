@@ -47,7 +47,12 @@ export class ContextSource {
     if (isSame && (this.#packed === null || typeof given !== "object")) return this.#last;
     refusePromise(given);
     const content = contentOf(given);
-    if (content === "shared" && !this.#sharesMemory) throw sharedError();
+    if (content === "shared" && !this.#sharesMemory) {
+      throw new TypeError(
+        "Cannot send what requestContext() gave: there is shared memory in it, which a subprocess cannot have; " +
+          "use threads, or let handlers call the server",
+      );
+    }
     const packed = content === "plain" || !this.#sharesMemory ? packedContext(given) : null;
     if (packed === null || this.#packed === null || !packed.equals(this.#packed)) {
       const value = packed === null ? structuredClone(given) : undefined;
@@ -113,12 +118,5 @@ function refusePromise(context: unknown): void {
   throw new TypeError(
     "Cannot send what requestContext() gave: a promise; it may not be asynchronous, so await what it needs before " +
       "the server serves",
-  );
-}
-
-function sharedError(): Error {
-  return new TypeError(
-    "Cannot send what requestContext() gave: there is shared memory in it, which a subprocess cannot have; " +
-      "use threads, or let handlers call the server",
   );
 }

@@ -114,10 +114,6 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
     this.count();
   }
 
-  unlistened(): void {
-    this.main.say({ type: "unlistened" });
-  }
-
   count(): void {
     if (this.#server === null) return;
     const { acceptErrors: counts, ...stats } = this.#server.stats();

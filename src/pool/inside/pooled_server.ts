@@ -49,8 +49,6 @@ export interface WorkerContext {
   readonly view: PoolServerStub | null;
   readonly main: MainIsolate<PoolTalk>;
   readonly record: WorkerRecord;
-  /** Says that nobody listens here any more. */
-  unlistened(): void;
   /** Writes the counters now. */
   count(): void;
   /** Writes the counters soon. */
@@ -74,7 +72,7 @@ export function pooledServer<Base extends Constructor<ConcurrentTCPServer>>(
 
     override closeSocket(): void {
       super.closeSocket();
-      worker.unlistened();
+      worker.main.say({ type: "unlistened" });
     }
 
     override get [queueLimit](): number {

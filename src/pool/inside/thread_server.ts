@@ -148,7 +148,7 @@ export function threadServer(
 
     override closeSocket(): void {
       this.retire();
-      worker.unlistened();
+      worker.main.say({ type: "unlistened" });
     }
 
     override verifyRequest(
