@@ -1,9 +1,10 @@
 /**
  * Servers on TCP.
  *
- * This folder has a server for each kind of socket, which serves one request at a time, and the mix-in that serves several
- * on the event loop. They are what `core/base_server.ts` is with a socket of `sockets/`; the Workers of `pool/` run them,
- * and the mix-ins of `servers/` have their handlers run elsewhere.
+ * This folder has a server for each kind of socket, which serves one request at a time, the mix-in that serves several on
+ * the event loop, and what Deno's own sockets cannot do: `tls_listener.ts` and `node_tls_conn.ts` for TLS servers,
+ * `unix_path.ts` and `unix_datagram_conn.ts` for Unix servers. The servers are what `core/base_server.ts` is with a socket
+ * of `sockets/`; the Workers of `pool/` run them, and the mix-ins of `servers/` have their handlers run elsewhere.
  *
  * @module
  */

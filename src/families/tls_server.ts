@@ -12,7 +12,7 @@ import { defineSettings } from "../base/settings.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
-import { TLSListener } from "../sockets/tls/tls_listener.ts";
+import { TLSListener } from "./tls_listener.ts";
 import { Watchdog } from "../base/time.ts";
 
 /** Options of {@linkcode TLSServer}. */

@@ -19,8 +19,8 @@ import type { RequestHandlerLike } from "../core/base_server.ts";
 import type { StreamSocket } from "../sockets/stream_socket.ts";
 import { TCPServer, type TCPServerOptions } from "./tcp_server.ts";
 import { UDPServer, type UDPServerOptions } from "./udp_server.ts";
-import { UnixDatagramConn } from "../sockets/unix/unix_datagram_conn.ts";
-import { bindSocketFile, removeSocketFile, type SocketFile } from "../sockets/unix/unix_path.ts";
+import { UnixDatagramConn } from "./unix_datagram_conn.ts";
+import { bindSocketFile, removeSocketFile, type SocketFile } from "./unix_path.ts";
 
 /** Options of servers whose socket has a file. */
 export interface SocketFileOptions {

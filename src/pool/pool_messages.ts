@@ -7,7 +7,7 @@ import type { TCPAddr } from "../base/address.ts";
 import type { ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import type { ErrorMessage, Init } from "../channel/messages.ts";
-import type { TLSIdentity } from "../sockets/tls/node_tls_conn.ts";
+import type { TLSIdentity } from "../families/node_tls_conn.ts";
 import type { SharedAddress, Sharing } from "./shared_listener.ts";
 
 /** What a Worker is started with. */

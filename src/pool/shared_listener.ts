@@ -4,8 +4,8 @@
  * @module
  */
 import type { InetAddress } from "../base/address.ts";
-import type { TLSIdentity } from "../sockets/tls/node_tls_conn.ts";
-import { TLSListener } from "../sockets/tls/tls_listener.ts";
+import type { TLSIdentity } from "../families/node_tls_conn.ts";
+import { TLSListener } from "../families/tls_listener.ts";
 
 /**
  * How the listeners of a pool come to share a port.

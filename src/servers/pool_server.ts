@@ -6,7 +6,7 @@
 import { bindAndActivate } from "../core/bind.ts";
 import type { ConcurrencyOptions, Constructor, MixedIn } from "../families/concurrent_mix_in.ts";
 import { nameOf } from "../base/errors.ts";
-import type { TLSIdentity } from "../sockets/tls/node_tls_conn.ts";
+import type { TLSIdentity } from "../families/node_tls_conn.ts";
 import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";

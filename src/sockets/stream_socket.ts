@@ -2,8 +2,7 @@
  * The connection that a stream handler talks to.
  *
  * This folder is what handlers talk to their clients with: sockets for streams and for datagrams, `rfile` and `wfile`, and
- * what these are made of. `tls/` and `unix/` mend what Deno's own sockets cannot do. It uses `base/`; servers, and what
- * runs in workers, put the sockets over what carries the bytes.
+ * what these are made of. It uses `base/`; servers, and what runs in workers, put the sockets over what carries the bytes.
  *
  * @module
  */

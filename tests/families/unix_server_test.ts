@@ -41,7 +41,7 @@ import {
   until,
   withTimes,
 } from "../harness.ts";
-import { lockTimes } from "../../src/sockets/unix/unix_path.ts";
+import { lockTimes } from "../../src/families/unix_path.ts";
 import { FAMILIES } from "../families.ts";
 import { moduleOf, Program } from "../program.ts";
 

@@ -5,8 +5,8 @@
  */
 import { Duplex } from "node:stream";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
-import { streamOf } from "../streams.ts";
-import { SerialQueue } from "../../base/time.ts";
+import { streamOf } from "../sockets/streams.ts";
+import { SerialQueue } from "../base/time.ts";
 
 /** The most that one read takes from the connection, in bytes; a record of TLS has 16 KiB. */
 const READ_SIZE = 32 * 1024;

@@ -5,14 +5,11 @@
  * throws `Deno.errors.Busy`, and so does a second `send()`. A server receives all the time, so here a send
  * that finds a receive under way wakes it with a datagram of our own, goes first, and lets it resume.
  *
- * This folder is what Unix servers need beside Deno's sockets: this, and the file at the path, which `unix_path.ts` binds
- * and removes for servers of both kinds.
- *
  * @module
  */
 
-import { fitsSocket } from "../../base/address.ts";
-import { SerialQueue } from "../../base/time.ts";
+import { fitsSocket } from "../base/address.ts";
+import { SerialQueue } from "../base/time.ts";
 import { bindSocketFile, isStillThere, removeSocketFile, type SocketFile } from "./unix_path.ts";
 
 /** How many random bytes tell our wake-up datagram from a client's. */

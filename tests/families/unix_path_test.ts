@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals, assertThrows } from "@std/assert";
-import { bindSocketFile } from "../../src/sockets/unix/unix_path.ts";
+import { bindSocketFile } from "../../src/families/unix_path.ts";
 import { tempSocketPath } from "../harness.ts";
 
 /** Binds a path, and says whether another server could take its lock meanwhile. */

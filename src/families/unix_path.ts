@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { fitsSocket } from "../../base/address.ts";
+import { fitsSocket } from "../base/address.ts";
 
 /** The file that a server has made, and which it alone may remove. */
 export interface SocketFile {

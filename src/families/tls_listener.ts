@@ -1,9 +1,6 @@
 /**
  * The listener of TLS servers, which lets no number of clients that are silent or read nothing use up the descriptors.
  *
- * This folder is TLS as far as Deno's own does not do: this is what TLS servers and pools listen with, and `node_tls_conn.ts`
- * what it falls back to.
- *
  * `Deno.listenTls()` is fast, but Deno cannot abandon a handshake or a write: a connection that is closed before the end
  * of either keeps its descriptor until the client leaves or, for a write, has read. So no more than a number of handshakes
  * and such closed connections are there at any time, and when for a while none of that many ends, the listener is replaced
@@ -14,8 +11,8 @@
  *
  * @module
  */
-import { formatAddress } from "../../base/address.ts";
-import { settlesWithin } from "../../base/time.ts";
+import { formatAddress } from "../base/address.ts";
+import { settlesWithin } from "../base/time.ts";
 import type { NodeTLSConn, TLSIdentity } from "./node_tls_conn.ts";
 
 /** How many handshakes may be under way or given up, and writes given up, as long as Deno does TLS. */

@@ -12,7 +12,7 @@ import {
   StreamSocket,
   type TLSServerOptions,
 } from "@netkit/socketserver";
-import { TLSListener, type TLSListenerOptions } from "../../src/sockets/tls/tls_listener.ts";
+import { TLSListener, type TLSListenerOptions } from "../../src/families/tls_listener.ts";
 import {
   bytes,
   connect,
@@ -212,7 +212,7 @@ Deno.test("TLSListener counts no connection that is closed when its writes have 
 const PERMITTED = `
 import { StreamSocket } from "@netkit/socketserver";
 import { TLSListener } from ${
-  JSON.stringify(new URL("../../src/sockets/tls/tls_listener.ts", import.meta.url).href)
+  JSON.stringify(new URL("../../src/families/tls_listener.ts", import.meta.url).href)
 };
 const listener = new TLSListener({
   hostname: "127.0.0.1",

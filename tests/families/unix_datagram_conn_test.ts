@@ -9,7 +9,7 @@ import {
   DatagramRequestHandler,
   UnixDatagramServer,
 } from "@netkit/socketserver";
-import { UnixDatagramConn } from "../../src/sockets/unix/unix_datagram_conn.ts";
+import { UnixDatagramConn } from "../../src/families/unix_datagram_conn.ts";
 import {
   bytes,
   datagramExchange,
