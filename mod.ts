@@ -285,7 +285,7 @@ export {
   ThreadingMixIn,
   type ThreadingOptions,
 } from "./src/servers/threading_mix_in.ts";
-export type { ThreadingMode } from "./src/pool/threads/thread_loop.ts";
+export type { ThreadingMode } from "./src/pool/thread_loop.ts";
 export { UDPServer, type UDPServerOptions } from "./src/families/udp_server.ts";
 export {
   type SocketFileOptions,

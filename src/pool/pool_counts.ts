@@ -5,7 +5,7 @@
  */
 import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
 import type { PoolWorker } from "./pool_worker.ts";
-import { type Counts, TURN, zeroCounts } from "./worker_record.ts";
+import { type Counts, TURN, zeroCounts } from "./inside/worker_record.ts";
 
 /** Adds up the counters of Workers. */
 export class PoolCounts {

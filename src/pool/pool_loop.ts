@@ -4,8 +4,9 @@
  * The states are those of `core/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`.
  *
  * This folder has Workers that accept clients by themselves, from a queue that they share (`shared_listener.ts`): those of a
- * pool, each with many clients, and those of a threading server (`threads/`), which have one each and take turns. It uses
- * all folders below; `inside/` is what runs in the Workers, and the classes of `servers/` that serve so are its only users.
+ * pool, each with many clients, and those of a threading server (`thread_loop.ts`, `thread_supervisor.ts`), which have one
+ * each, take turns, and are as many as clients need. It uses all folders below; `inside/` is what runs in the Workers, and
+ * the classes of `servers/` that serve so are its only users.
  *
  * @module
  */

@@ -10,7 +10,7 @@ import type { ServerStats } from "../core/server_stats.ts";
 import { addCounts, PoolCounts } from "./pool_counts.ts";
 import type { PoolCommand, PoolLimits, PoolSettings } from "./pool_messages.ts";
 import { PoolWorker } from "./pool_worker.ts";
-import { zeroCounts } from "./worker_record.ts";
+import { zeroCounts } from "./inside/worker_record.ts";
 import { Supervisor } from "../workers/supervisor.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import { StuckWatch } from "./poisoned.ts";

@@ -9,7 +9,7 @@ import { type StartOptions, startWithDescriptors } from "../workers/descriptor_g
 import { Isolate } from "../workers/thread/isolate.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import type { PoolCommand, PoolInit, PoolNews, PoolTalk } from "./pool_messages.ts";
-import { type Counts, WorkerRecord } from "./worker_record.ts";
+import { type Counts, WorkerRecord } from "./inside/worker_record.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import type { Supervised } from "../workers/supervisor.ts";
 

@@ -16,12 +16,7 @@ import { type AnyServer, degradeWhen, serveBy } from "../core/base_server.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { openShared } from "../pool/shared_listener.ts";
 import { TCPServer } from "../families/tcp_server.ts";
-import {
-  type ThreadHost,
-  type ThreadingMode,
-  ThreadLoop,
-  whyRelay,
-} from "../pool/threads/thread_loop.ts";
+import { type ThreadHost, type ThreadingMode, ThreadLoop, whyRelay } from "../pool/thread_loop.ts";
 import type { RemoteHandlerClass } from "../core/server_view.ts";
 import { remoteMixIn } from "./remote_mix_in.ts";
 

@@ -5,8 +5,9 @@
  * handler and makes the server; then "serve" and "stop", as often as wanted, and "limit" for what may change meanwhile;
  * at last "close" or "drain". When the server is closed and no request runs any more, the Worker ends itself.
  *
- * This folder is what runs in the Workers: `pooled_server.ts` is the server of a pool's, and `thread_server.ts` that of a
- * threading server's, which is built on it. Only `pool_worker.ts` starts them.
+ * This folder is what runs in the Workers, which only `pool_worker.ts` starts: `pooled_server.ts` is the server of a pool's,
+ * and `thread_server.ts` that of a threading server's, which is built on it. Two files are the memory that they share with
+ * the main isolate: `worker_record.ts`, and `accept_turns.ts` for threading servers.
  *
  * @module
  */
@@ -22,7 +23,7 @@ import {
   type MainIsolate,
 } from "../../workers/thread/isolate_entry.ts";
 import { type HandlerClass, loadHandler } from "../../workers/inside/load_handler.ts";
-import { WorkerTurn } from "../threads/accept_turns.ts";
+import { WorkerTurn } from "./accept_turns.ts";
 import type {
   PoolCommand,
   PoolInit,
@@ -39,7 +40,7 @@ import {
   type WorkerContext,
 } from "./pooled_server.ts";
 import { type ThreadServer, threadServer } from "./thread_server.ts";
-import { WorkerRecord } from "../worker_record.ts";
+import { WorkerRecord } from "./worker_record.ts";
 
 /** How often a Worker that is to stop looks whether its request has ended, in milliseconds. */
 const STOP_INTERVAL = 2;

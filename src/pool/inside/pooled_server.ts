@@ -20,7 +20,7 @@ import type { PoolInit, PoolSettings, PoolTalk } from "../pool_messages.ts";
 import { listenShared } from "../shared_listener.ts";
 import { TCPServer } from "../../families/tcp_server.ts";
 import { TLSServer } from "../../families/tls_server.ts";
-import type { WorkerRecord } from "../worker_record.ts";
+import type { WorkerRecord } from "./worker_record.ts";
 
 /** How long the end of a request may take to reach the counters, in milliseconds. */
 export const COUNT_DELAY = 1;

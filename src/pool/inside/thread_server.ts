@@ -16,14 +16,14 @@ import type { AnyServer } from "../../core/base_server.ts";
 import { assertBound, queueLimit } from "../../core/bind.ts";
 import { runHandler } from "../../core/run_handler.ts";
 import { internals, StreamSocket } from "../../sockets/stream_socket.ts";
-import type { WorkerTurn } from "../threads/accept_turns.ts";
+import type { WorkerTurn } from "./accept_turns.ts";
 import {
   ConcurrentTCPServer,
   pooledServer,
   PoolServerStub,
   type WorkerContext,
 } from "./pooled_server.ts";
-import { TURN } from "../worker_record.ts";
+import { TURN } from "./worker_record.ts";
 
 /** How long a Worker may be idle while its server does not serve, in milliseconds. */
 const REST_LIMIT = 100;

@@ -30,9 +30,9 @@ import {
   DatagramCommandHandler,
   StreamCommandHandler,
   UnitCommandHandler,
-} from "../../handlers.ts";
-import { settlesWithin } from "../../../src/base/time.ts";
-import { MarkHandler } from "../../servers/forking_handlers.ts";
+} from "../handlers.ts";
+import { settlesWithin } from "../../src/base/time.ts";
+import { MarkHandler } from "../servers/forking_handlers.ts";
 import {
   bytes,
   connect,
@@ -50,7 +50,7 @@ import {
   TLS,
   until,
   writeAll,
-} from "../../harness.ts";
+} from "../harness.ts";
 
 class SyncHandler extends BaseRequestHandler {
   static override readonly moduleUrl = import.meta.url;

@@ -3,29 +3,26 @@
  * relays: the requests of `handleRequest()`, those who wait in the queue when the server drains, and all of them once
  * Workers cannot be started any more.
  *
- * This folder is what the Workers of a threading server do otherwise than those of a pool: they take turns in accepting
- * (`accept_turns.ts`), have one client each, and are as many as clients need (`thread_supervisor.ts`).
- *
  * @module
  */
-import { WorkerDiedError } from "../../base/errors.ts";
-import { logOf } from "../../core/faults.ts";
-import { oneLine } from "../../base/log.ts";
-import type { DrainResult } from "../../base/options.ts";
-import type { Drain, Run, ServingLoop, Tick } from "../../core/lifecycle.ts";
-import type { ServerState, ServerStats } from "../../core/server_stats.ts";
-import { BaseServer } from "../../core/base_server.ts";
-import { cloneContext } from "../../workers/context.ts";
-import type { WorkerEnd } from "../../workers/worker.ts";
-import { AcceptTurns } from "./accept_turns.ts";
-import { type PoolHost, PoolLoop, type PoolLoopOptions } from "../pool_loop.ts";
-import type { PoolLimits, PoolSettings } from "../pool_messages.ts";
-import type { PoolWorker } from "../pool_worker.ts";
-import { addCounts } from "../pool_counts.ts";
-import { sharedAddresses } from "../shared_listener.ts";
+import { WorkerDiedError } from "../base/errors.ts";
+import { logOf } from "../core/faults.ts";
+import { oneLine } from "../base/log.ts";
+import type { DrainResult } from "../base/options.ts";
+import type { Drain, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
+import type { ServerState, ServerStats } from "../core/server_stats.ts";
+import { BaseServer } from "../core/base_server.ts";
+import { cloneContext } from "../workers/context.ts";
+import type { WorkerEnd } from "../workers/worker.ts";
+import { AcceptTurns } from "./inside/accept_turns.ts";
+import { type PoolHost, PoolLoop, type PoolLoopOptions } from "./pool_loop.ts";
+import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
+import type { PoolWorker } from "./pool_worker.ts";
+import { addCounts } from "./pool_counts.ts";
+import { sharedAddresses } from "./shared_listener.ts";
 import { ThreadSupervisor } from "./thread_supervisor.ts";
-import { mayBlock } from "../../workers/handler_module.ts";
-import { TCPServer } from "../../families/tcp_server.ts";
+import { mayBlock } from "../workers/handler_module.ts";
+import { TCPServer } from "../families/tcp_server.ts";
 
 /**
  * How the clients of a server with `ThreadingMixIn` come to their Workers.

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import type { DrainResult } from "../../base/options.ts";
-import { delay } from "../../base/time.ts";
-import type { ServerStats } from "../../core/server_stats.ts";
-import type { WorkerEnd } from "../../workers/worker.ts";
-import type { AcceptTurns } from "./accept_turns.ts";
-import { PoolSupervisor, type PoolSupervisorOptions, supervisorTimes } from "../pool_supervisor.ts";
-import type { PoolWorker } from "../pool_worker.ts";
-import { TURN } from "../worker_record.ts";
+import type { DrainResult } from "../base/options.ts";
+import { delay } from "../base/time.ts";
+import type { ServerStats } from "../core/server_stats.ts";
+import type { WorkerEnd } from "../workers/worker.ts";
+import type { AcceptTurns } from "./inside/accept_turns.ts";
+import { PoolSupervisor, type PoolSupervisorOptions, supervisorTimes } from "./pool_supervisor.ts";
+import type { PoolWorker } from "./pool_worker.ts";
+import { TURN } from "./inside/worker_record.ts";
 
 /** When more are needed so soon after the last has come up, twice as many are started, in milliseconds. */
 const RAMP_TIME = 1000;

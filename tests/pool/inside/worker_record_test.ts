@@ -4,7 +4,7 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { type Counts, SharedCounters } from "../../src/pool/worker_record.ts";
+import { type Counts, SharedCounters } from "../../../src/pool/inside/worker_record.ts";
 
 /** Counters that are all the same number. */
 function all(count: number): Counts {

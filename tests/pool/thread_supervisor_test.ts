@@ -5,7 +5,7 @@
  */
 import { assertEquals } from "@std/assert";
 import { ThreadingTCPServer } from "@netkit/socketserver";
-import { exchange, LOOPBACK, start } from "../../harness.ts";
+import { exchange, LOOPBACK, start } from "../harness.ts";
 import { HangingHandler } from "./hanging_handlers.ts";
 
 Deno.test("ThreadingMixIn waits for no Worker whose handler's module is never loaded, though Workers accept", async () => {

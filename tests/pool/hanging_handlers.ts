@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { StreamCommandHandler } from "../../handlers.ts";
+import { StreamCommandHandler } from "../handlers.ts";
 
 /** As the base. */
 export class HangingHandler extends StreamCommandHandler {

@@ -10,7 +10,7 @@
  * @module
  */
 import * as atomics from "../../channel/atomics.ts";
-import { TURN, type TurnState, type WorkerRecord } from "../worker_record.ts";
+import { TURN, type TurnState, type WorkerRecord } from "./worker_record.ts";
 
 /** How many are to wait in accept, while there are others that sleep. */
 const MIN_WAITING = 3;

@@ -3,9 +3,9 @@
  *
  * @module
  */
-import * as atomics from "../channel/atomics.ts";
-import type { TCPAddr } from "../base/address.ts";
-import type { ServerStats } from "../core/server_stats.ts";
+import * as atomics from "../../channel/atomics.ts";
+import type { TCPAddr } from "../../base/address.ts";
+import type { ServerStats } from "../../core/server_stats.ts";
 
 /** The counters that are numbers, in the order in which they lie in memory. */
 const COUNTERS = [
