@@ -5,7 +5,7 @@
  */
 import { ServerExit } from "../base/errors.ts";
 import type { ServerLogger } from "../base/log.ts";
-import { type StartOptions, startWithDescriptors } from "../workers/descriptor_gate.ts";
+import { type StartOptions, startWithDescriptors } from "../workers/thread/start_gate.ts";
 import { Isolate } from "../workers/thread/isolate.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import type { PoolCommand, PoolInit, PoolNews, PoolTalk } from "./pool_messages.ts";

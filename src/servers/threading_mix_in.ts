@@ -9,7 +9,7 @@ import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ABORT_FAULT } from "../base/unawaited.ts";
-import { hasRoomForClient } from "../workers/descriptor_gate.ts";
+import { hasRoomForClient } from "../workers/thread/start_gate.ts";
 import type { Executor } from "../workers/executor.ts";
 import { ThreadWorker } from "../workers/thread/thread_worker.ts";
 import { type AnyServer, degradeWhen, serveBy } from "../core/base_server.ts";

@@ -9,7 +9,7 @@
  * 3. `relay/` sends it the request, passes the client's bytes on both ways, and collects what came of it.
  * 4. `inside/` is what runs in the worker: it makes the handler with sockets that are made of frames.
  *
- * `descriptor_gate.ts` holds back Workers, and clients, where there are few file descriptors.
+ * Where there are few file descriptors, `thread/start_gate.ts` holds back Workers, and `descriptor_gate.ts` clients.
  *
  * @module
  */

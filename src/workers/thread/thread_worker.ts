@@ -2,11 +2,12 @@
  * A Web Worker that runs a handler.
  *
  * This folder is what only Web Workers need: this is the main side of one, and `thread_main.ts` what it runs, which uses
- * `inside/`. They talk by the port of `isolate.ts`, whose other end is `isolate_entry.ts`, as the Workers of `pool/` do.
+ * `inside/`. As the Workers of `pool/` do, they talk by the port of `isolate.ts`, whose other end is `isolate_entry.ts`, and
+ * start when `start_gate.ts` lets them.
  *
  * @module
  */
-import { type StartOptions, startWithDescriptors } from "../descriptor_gate.ts";
+import { type StartOptions, startWithDescriptors } from "./start_gate.ts";
 import { Isolate } from "./isolate.ts";
 import { fromErrorMessage, type Init } from "../../channel/messages.ts";
 import { RingChannel } from "../../channel/shared_ring.ts";
