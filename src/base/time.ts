@@ -156,7 +156,7 @@ export class Watchdog {
   /**
    * Waits for an operation, but no longer than `limit`.
    *
-   * @param operation What is waited for. It goes on when time is up; its rejection is then nobody's.
+   * @param operation What is waited for. When time is up it goes on, and a rejection of it is ignored.
    * @param limit The time limit, in milliseconds.
    * @param timedOut Makes the error for when time is up.
    */

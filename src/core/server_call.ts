@@ -70,7 +70,7 @@ export function endedError(): Error {
   return new Deno.errors.BadResource("Cannot call server: the request has ended");
 }
 
-/** Makes a promise whose failure is nobody's when nobody awaits it: a handler must not end the program so. */
+/** Keeps a promise that nobody awaits from being an unhandled rejection, which would end the program. */
 export function unlessAwaited<Value>(promise: Promise<Value>): Promise<Value> {
   promise.catch(() => {});
   return promise;

@@ -167,8 +167,8 @@ export class UnixStreamServer extends TCPServer<UnixStreamAddr> {
  * A datagram server on a Unix socket, one datagram at a time.
  *
  * A client that wants an answer binds a path of its own. The rules for the file are those of
- * {@linkcode UnixStreamServer}, without `PATH.netkit-new`. Needs `--allow-read` and `--allow-write` for the paths, `--allow-net`, and
- * `--unstable-net` or `"unstable": ["net"]` in the program's `deno.json`.
+ * {@linkcode UnixStreamServer}, without `PATH.netkit-new`. Needs `--allow-read` and `--allow-write` for the paths,
+ * `--allow-net`, and `--unstable-net` or `"unstable": ["net"]` in the program's `deno.json`.
  *
  * @example Answer in upper case
  * ```ts

@@ -125,11 +125,13 @@ const ENV_NAMES = [
  * A subprocess starts from nothing, as there is no `fork()` here: the handler is loaded from its own module, so its class
  * must be exported and say where, `static override readonly moduleUrl = import.meta.url`, and memory is not shared: what
  * the handler needs of its server comes by `requestContext()` (it sees a {@linkcode ServerView}). A spare subprocess hides
- * the start. What a handler prints goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in the server's own process, which
- * owns the sockets; a subprocess that dies is a `WorkerDiedError` with the exit code or the signal. None outlives the
- * server, even one that was killed, by more than 2 s; but where that was killed, a handler that never awaits ends first.
- * Needs `--allow-run` of Deno itself (`Deno.execPath()`). Where three starts in a row fail and no subprocess has ever been
- * of use, `serveForever()` rejects with the first error; later failures are logged.
+ * the start. What a handler prints goes to the server's log. Hooks such as `verifyRequest()` and `handleError()` run in
+ * the server's own process, which owns the sockets.
+ *
+ * A subprocess that dies is a `WorkerDiedError` with the exit code or the signal. None outlives the server, even one that
+ * was killed, by more than 2 s; but where that was killed, a handler that never awaits ends first. Where three starts in a
+ * row fail and no subprocess has ever been of use, `serveForever()` rejects with the first error; later failures are
+ * logged. Needs `--allow-run` of Deno itself (`Deno.execPath()`).
  *
  * `server.timeout` is 300,000 ms here, as in Python. A program made by `deno compile` cannot fork.
  *

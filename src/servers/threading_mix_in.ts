@@ -107,14 +107,20 @@ export type Threading<Base extends Constructor<AnyServer>> = MixedIn<
  * compute or block for as long as it likes without delaying others.
  *
  * Where nothing needs the connections in the main isolate, Workers accept clients by themselves ("direct"); else the main
- * isolate accepts them and relays what they send and get. The relay serves TLS, Unix sockets and datagrams, a handler that
- * may block (see `blocking` of {@linkcode BaseRequestHandler}), a server with `getRequest()`, `processRequest()`,
- * `prepareRequest()`, `finishRequest()`, `shutdownRequest()`, `closeRequest()` or an opening of its socket of its own, with
- * `maxConnectionsPerSource`, with `minSpareThreads` of 0, with a `requestContext()` that makes another object each time, and one that may not listen on its port again (`--allow-net` for
- * port 0 alone). It is decided when `serveForever()` begins, and `threadingMode` tells it; `handleRequest()` always relays, and
- * so does all that follows it. Under direct serving `verifyRequest()` and `handleError()` are called with a request of which
- * only the addresses can be used, `requestContext()` is called once for each `serveForever()`, and hooks that are given to the
- * server meanwhile count from the next.
+ * isolate accepts them and relays what they send and get. The relay serves:
+ *
+ * - TLS, Unix sockets and datagrams;
+ * - a handler that may block (see `blocking` of {@linkcode BaseRequestHandler});
+ * - a server with a `getRequest()`, `processRequest()`, `prepareRequest()`, `finishRequest()`, `shutdownRequest()`,
+ *   `closeRequest()` or an opening of its socket of its own;
+ * - one with `maxConnectionsPerSource`, with `minSpareThreads` of 0, or with a `requestContext()` that makes another object
+ *   each time;
+ * - one that may not listen on its port again (`--allow-net` for port 0 alone);
+ * - all requests of `handleRequest()`, and of what follows it.
+ *
+ * It is decided when `serveForever()` begins, and `threadingMode` tells it. Under direct serving `verifyRequest()` and
+ * `handleError()` get a request of which only the addresses can be used, `requestContext()` is called once for each
+ * `serveForever()`, and hooks that are given to the server meanwhile count from the next.
  *
  * The handler is loaded in the Worker from its own module, so its class must be exported and say where: `static
  * override readonly moduleUrl = import.meta.url`. What the handler needs of its server comes by `requestContext()` (it

@@ -67,7 +67,7 @@ export class DatagramSocket {
   }
 
   /**
-   * Sends one datagram. The promise may be left un-awaited, as may what awaits it: a failure is then nobody's.
+   * Sends one datagram. The promise may be left un-awaited, as may what awaits it: a failure is then ignored.
    *
    * @param data The bytes, which are to stay unchanged until the promise settles, or text that goes as UTF-8.
    * @param address Where to: a handler's `clientAddress`, or any other.

@@ -108,7 +108,7 @@ function contentOf(value: unknown, seen: Set<object> = new Set()): Content {
   return content;
 }
 
-/** What a clone of is what it was, beside primitive values and what those below are made of. */
+/** Objects of these classes are the same when they are cloned, as are primitive values, arrays, maps, sets and plain objects. */
 const PLAIN = [ArrayBuffer, Date, RegExp, Error];
 
 /** Refuses what an asynchronous `requestContext()` gives, and takes its error, which would end the program. */

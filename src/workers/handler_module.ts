@@ -12,9 +12,9 @@ import { delay, settlesWithin } from "../base/time.ts";
 import { AMBIGUOUS, handlersNamed } from "./inside/load_handler.ts";
 import type { Init } from "../channel/messages.ts";
 
-/** How long it may take to look at a module that may be loaded already, in milliseconds. */
+/** How long it may take to look at a module that may not be loaded yet, in milliseconds. */
 const LOOK_LIMIT = 500;
-/** How long at one that is, unless the program is in the middle of it; that takes less than one. */
+/** The same for one that is loaded, which takes less than 1, unless the program is in the middle of it. */
 const LOADED_LIMIT = 20;
 /** In a class that names the module in which it stands, and not another. */
 const OWN_MODULE = /\bmoduleUrl\s*=\s*import\.meta\.url\b/;
@@ -47,7 +47,7 @@ export class HandlerModule {
   }
 
   /**
-   * Starts a worker, and once more where it could not tell which class is meant and we can.
+   * Starts a worker. Where that finds several classes of the name, and the one that is meant is known here, starts another.
    *
    * @param end Ends at once a worker that was started in vain.
    * @throws {HandlerLoadError} When the worker would find another class of that name.
