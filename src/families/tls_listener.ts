@@ -126,7 +126,9 @@ export class TLSListener implements Deno.TlsListener {
   }
 
   async #acceptTCP(): Promise<Deno.TlsConn> {
-    this.#tcp ??= this.#listenTCP();
+    const { hostname, port } = this.#addr;
+    const { tcpBacklog, reusePort } = this.#options;
+    this.#tcp ??= Deno.listen({ hostname, port, tcpBacklog, reusePort });
     return new this.#Conn!(await this.#tcp.accept(), this.#options);
   }
 
@@ -198,11 +200,5 @@ export class TLSListener implements Deno.TlsListener {
       `${count} clients do not end their TLS handshakes, or read nothing: from now on TLS is done by node:tls, ` +
         "which can cut them off, and takes more processor time",
     );
-  }
-
-  #listenTCP(): Deno.TcpListener {
-    const { hostname, port } = this.#addr;
-    const { tcpBacklog, reusePort } = this.#options;
-    return Deno.listen({ hostname, port, tcpBacklog, reusePort });
   }
 }

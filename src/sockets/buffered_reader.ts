@@ -349,14 +349,10 @@ export class BufferedReader
   /** What is still to be read, as a stream of bytes. Its end closes nothing. */
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
     return this.#readable ??= streamOf(
-      { read: (p) => this.#readSome(p) },
+      { read: (p) => this.#run(this.#idle().readInto(p)) },
       () => this.#buffer.end(),
       (error) => internals.outlive(this.#source, error, "read"),
     );
-  }
-
-  async #readSome(p: Uint8Array): Promise<number | null> {
-    return await this.#run(this.#idle().readInto(p));
   }
 
   /** Gives the buffer to a read, when no other has it. */

@@ -3,6 +3,7 @@
  *
  * A worker is coming up, up, or gone; in between it is its user's, who may lease it or give it commands:
  *
+ * - missing → coming: its start begins, unless as many have just begun as there are processors for.
  * - coming → up: its start has succeeded. The failures so far are forgotten.
  * - coming → gone: its start has failed. The next try comes after a pause of 5 ms, which doubles each time up to 1 s,
  *   and until one succeeds only one is coming at a time. After three in a row the user decides what justifies another.

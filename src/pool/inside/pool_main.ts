@@ -98,7 +98,7 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
   async #endWith(server: ConcurrentTCPServer): Promise<void> {
     await server.finished;
     await this.main.settled();
-    this.main.end(0);
+    this.main.end();
   }
 
   async handle(command: PoolCommand): Promise<Partial<DrainResult>> {

@@ -93,8 +93,9 @@ export class RemoteTransport implements StreamTransport {
   }
 
   #atEnd(): null {
-    if (this.#isCut) throw cutError();
-    return null;
+    if (!this.#isCut) return null;
+    const reason = "its stream of TLS ended without close_notify";
+    throw new Deno.errors.UnexpectedEof(`Cannot read from client: ${reason}`);
   }
 
   #takeEarly(p: Uint8Array): number {
@@ -149,7 +150,10 @@ export class RemoteTransport implements StreamTransport {
   readSync(p: Uint8Array, timeout: number | null): number | null {
     this.#assertOpen("read from");
     if (this.#early.length > 0) return this.#takeEarly(p);
-    if (this.#pump !== null && !this.#ended) throw busyError();
+    if (this.#pump !== null && !this.#ended) { // the answer of a call comes the same way
+      const reason = "a call of 'server.call()' is under way in this subprocess";
+      throw new Deno.errors.Busy(`Cannot block in a read: ${reason}; await it first`);
+    }
     const { reader, channel } = this.#frames;
     try {
       if (reader.left === 0 && !this.#ended && timeout !== null && !channel.canTimeOut) {
@@ -302,17 +306,4 @@ function closedError(action: string): Error {
 
 function goneError(): Error {
   return new Deno.errors.ConnectionReset("Cannot reach client: the connection was cut off");
-}
-
-function cutError(): Error {
-  return new Deno.errors.UnexpectedEof(
-    "Cannot read from client: its stream of TLS ended without close_notify",
-  );
-}
-
-/** For a read that blocks while the answer of a call is awaited, which comes the same way. */
-function busyError(): Error {
-  return new Deno.errors.Busy(
-    "Cannot block in a read: a call of 'server.call()' is under way in this subprocess; await it first",
-  );
 }

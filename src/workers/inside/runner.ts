@@ -151,14 +151,11 @@ export class Runner {
     const { value: start, parts: [packet] } = unpack<Start>(payload);
     const { clientAddress, serverAddress, connection } = start;
     const calls = new RemoteCalls(this.#frames.reader, this.#frames.writer);
-    const transport = connection === null
-      ? null
-      : new RemoteTransport(this.#frames, connection, calls);
-    const socket = transport === null ? null : new StreamSocket(transport, SILENT);
-    const conn = socket === null
+    const remote = connection === null
       ? new RemoteDatagramConn(this.#frames, serverAddress, calls)
-      : null;
-    const request = socket ?? [packet!, new DatagramSocket(conn!)];
+      : new RemoteTransport(this.#frames, connection, calls);
+    const socket = remote instanceof RemoteTransport ? new StreamSocket(remote, SILENT) : null;
+    const request = socket ?? [packet!, new DatagramSocket(remote as RemoteDatagramConn)];
     const outcome: Outcome = {};
     try {
       const server = this.#server = new ServerStub(
@@ -181,7 +178,7 @@ export class Runner {
     }
     await socket?.settled();
     const reads = socket !== null && internals.reads(socket).busy;
-    await (transport ?? conn!).release();
+    await remote.release();
     if (socket !== null) {
       socket.close();
       let leftBehind = internals.leftBehind(socket);

@@ -41,7 +41,7 @@ export interface MainIsolate<T extends Talk> {
   /** Resolves when all commands so far are carried out and replied to. */
   settled(): Promise<void>;
   /** Ends the Worker, and says so: Deno tells nobody, and its client would wait for ever. */
-  end(exitCode: number): void;
+  end(): void;
 }
 
 // As they are before a handler may replace them.
@@ -82,11 +82,10 @@ export function inIsolate<T extends Talk>(
       body.ending?.();
       post({ exitCode });
     };
-    const end = (exitCode: number) => {
-      tellEnd(exitCode);
+    const end = scope.close = () => {
+      tellEnd(0);
       close();
     };
-    scope.close = () => end(0);
     Deno.exit = (code = Deno.exitCode) => {
       tellEnd(code);
       return exit(code);

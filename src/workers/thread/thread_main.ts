@@ -31,9 +31,9 @@ function serve(): void {
       abortFault: (error) => say({ abortFault: toErrorMessage(error) }),
       call: (call, args) => ask({ call, args }),
     });
-    runner.run().then(() => end(0), (error) => {
+    runner.run().then(end, (error) => {
       // The main end of the channel has been closed while something was written to it.
-      if (error instanceof Deno.errors.BrokenPipe) end(0);
+      if (error instanceof Deno.errors.BrokenPipe) end();
       else throw error;
     });
     return {

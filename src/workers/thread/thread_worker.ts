@@ -92,11 +92,10 @@ export class ThreadWorker extends HandlerWorker {
 
   abort(): void {
     this.#channel.interruptPeer();
-    void this.#tellAbort(this.count);
-  }
-
-  async #tellAbort(abort: number): Promise<void> {
-    if (await this.#isolate.order({ abort }) !== null) this.#heard = abort;
+    const abort = this.count;
+    void this.#isolate.order({ abort }).then((heard) => {
+      if (heard !== null) this.#heard = abort;
+    });
   }
 
   protected override postContext(posted: number, context: unknown): void {
