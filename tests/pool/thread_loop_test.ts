@@ -418,7 +418,7 @@ for (
 
 /** Has servers look for Workers that never await eight times as often as they do elsewhere, and wait as much less. */
 const QUICK = `
-  import { stuckTimes } from "${new URL("../../../src/pool/poisoned.ts", import.meta.url)}";
+  import { stuckTimes } from "${new URL("../../src/pool/poisoned.ts", import.meta.url)}";
   for (const name of Object.keys(stuckTimes) as (keyof typeof stuckTimes)[]) stuckTimes[name] /= 8;
 `;
 
