@@ -3,31 +3,23 @@
  *
  * @module
  */
-import type { TCPAddr } from "../base/address.ts";
 import { noteSource } from "../base/errors.ts";
-import type { ServerLogger } from "../base/log.ts";
 import { handleFault } from "../core/faults.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import { type Call, calls, type Run } from "../core/lifecycle.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/streams.ts";
-import { type Callable, callServer } from "../core/server_call.ts";
+import { callServer } from "../core/server_call.ts";
+import type { TCPServer } from "../families/tcp_server.ts";
 import type { PoolQuestion, PoolTalk } from "./pool_messages.ts";
-
-/** The hooks that a server may have of its own although its Workers have the connections. */
-export interface HookHost extends Callable {
-  readonly logger: ServerLogger;
-  verifyRequest(request: StreamSocket, clientAddress: TCPAddr): boolean | Promise<boolean>;
-  handleError(error: unknown, request: StreamSocket, clientAddress: TCPAddr): void | Promise<void>;
-}
 
 /** Calls the hooks of a server for its Workers. Such a call is inside the server, which it may shut down, drain or close. */
 export class DistantHooks {
   /** The run under way, or the last one. */
   run: Run | null = null;
-  readonly #server: HookHost;
+  readonly #server: TCPServer;
 
-  constructor(server: HookHost) {
+  constructor(server: TCPServer) {
     this.#server = server;
   }
 

@@ -94,7 +94,6 @@ export interface PoisonedHost {
   readonly logger: ServerLogger;
 }
 
-/** What a {@linkcode PoisonedBound} is made with. */
 export interface PoisonedBoundOptions {
   /** How many Workers there may be where none is poisoned. */
   places: () => number;

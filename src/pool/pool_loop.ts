@@ -11,16 +11,17 @@
  * @module
  */
 import { isBound } from "../core/bind.ts";
-import { formatAddress, type TCPAddr } from "../base/address.ts";
+import { formatAddress } from "../base/address.ts";
 import { logOf } from "../core/faults.ts";
 import { KindLimit, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
-import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
+import type { Drain, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
+import type { TCPServer } from "../families/tcp_server.ts";
 import { AcceptGate } from "../workers/descriptor_gate.ts";
 import type { HandlerModule } from "../workers/handler_module.ts";
-import { DistantHooks, type HookHost } from "./distant_hooks.ts";
+import { DistantHooks } from "./distant_hooks.ts";
 import type { PoolInit } from "./pool_messages.ts";
 import type { PoolSupervisor, PoolSupervisorOptions } from "./pool_supervisor.ts";
 import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
@@ -28,13 +29,6 @@ import { PoolWorker, type PoolWorkerEvents } from "./pool_worker.ts";
 /** How long to wait at most for Deno to let go of a port after a Worker was lost, in milliseconds. */
 const FREE_LIMIT = 1000;
 
-/** What the loop needs of its server. */
-export interface PoolHost extends LifecycleHost, HookHost {
-  readonly serverAddress: TCPAddr;
-  closeSocket(): void;
-}
-
-/** What a {@linkcode PoolLoop} is made with. */
 export interface PoolLoopOptions<Supervisor>
   extends Pick<PoolSupervisorOptions, "size" | "settings" | "onLost" | "onPoisoned"> {
   /** What messages call a Worker. */
@@ -60,7 +54,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   readonly closesLast = false;
   readonly supervisor: Supervisor;
   readonly hooks: DistantHooks;
-  readonly #server: PoolHost;
+  readonly #server: TCPServer;
   readonly #options: PoolLoopOptions<Supervisor>;
   readonly #gate: AcceptGate;
   /** For the lines of Workers, of which each has its own limits. */
@@ -74,7 +68,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   /** Resolves when the port is free again; null while the server is open. */
   #closing: Promise<void> | null = null;
 
-  constructor(server: PoolHost, options: PoolLoopOptions<Supervisor>) {
+  constructor(server: TCPServer, options: PoolLoopOptions<Supervisor>) {
     this.#server = server;
     this.#options = options;
     const { kind, size, settings, supervise, onLost, onPoisoned, onReady = () => {} } = options;

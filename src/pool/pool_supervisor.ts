@@ -25,7 +25,6 @@ export const supervisorTimes = {
   drainGrace: 500,
 };
 
-/** What a {@linkcode PoolSupervisor} is made with. */
 export interface PoolSupervisorOptions {
   /** How many Workers there are to be. */
   size: () => number;

@@ -3,8 +3,8 @@
  *
  * @module
  */
-import type { InetAddress } from "../base/address.ts";
 import type { TLSIdentity } from "../families/node_tls_conn.ts";
+import type { TCPServer } from "../families/tcp_server.ts";
 import { TLSListener } from "../families/tls_listener.ts";
 
 /**
@@ -76,24 +76,25 @@ const PORT_TRIES = 10;
 /**
  * Finds a port, and takes it in a way that others can share.
  *
- * @param asked Where to listen; with the port 0 the system chooses one.
+ * @param server Whose address it is; with the port 0 the system chooses one.
  * @param probe Opens a listener as usual. It fails where somebody has the port, whom one that can be shared would join
  * instead.
  * @param take Takes the port that was found.
  */
 export function takePort<T>(
-  asked: SharedAddress,
+  server: TCPServer,
   probe: () => Deno.Listener,
   take: (address: SharedAddress) => T,
 ): T {
+  const { hostname, port: asked } = server.inetAddress();
   for (let left = PORT_TRIES;; left--) {
     const found = probe();
     const { port } = found.addr as Deno.NetAddr;
     found.close();
     try {
-      return take({ ...asked, port });
+      return take({ hostname, port, tcpBacklog: server.requestQueueSize });
     } catch (error) {
-      const isTaken = error instanceof Deno.errors.AddrInUse && asked.port === 0;
+      const isTaken = error instanceof Deno.errors.AddrInUse && asked === 0;
       if (!isTaken || left === 0) throw error;
     }
   }
@@ -103,14 +104,9 @@ export function takePort<T>(
 export const sharedAddresses: WeakMap<Deno.Listener, SharedAddress> = new WeakMap();
 
 /** Opens the listener of a server in a way that others can join in, where Deno has such; else as usual. */
-export function openShared(
-  server: { inetAddress(): InetAddress; requestQueueSize: number },
-  usual: () => Deno.Listener,
-): Deno.Listener {
-  const { hostname, port } = server.inetAddress();
-  const asked = { hostname, port, tcpBacklog: server.requestQueueSize };
+export function openShared(server: TCPServer, usual: () => Deno.Listener): Deno.Listener {
   try {
-    const listener = takePort(asked, usual, (address) => {
+    const listener = takePort(server, usual, (address) => {
       const listener = shareQueue(address);
       if (listener !== null) sharedAddresses.set(listener, address);
       return listener;

@@ -15,7 +15,7 @@ import { BaseServer } from "../core/base_server.ts";
 import { cloneContext } from "../workers/context.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import { AcceptTurns } from "./inside/accept_turns.ts";
-import { type PoolHost, PoolLoop, type PoolLoopOptions } from "./pool_loop.ts";
+import { PoolLoop, type PoolLoopOptions } from "./pool_loop.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
 import type { PoolWorker } from "./pool_worker.ts";
 import { addCounts } from "./pool_counts.ts";
@@ -37,20 +37,14 @@ export interface ThreadingMode {
   readonly reason: string;
 }
 
-/** What the loop needs of its server. */
-export interface ThreadHost
-  extends
-    PoolHost,
-    Pick<TCPServer, "socket" | "RequestHandlerClass" | "maxConnectionsPerSource" | "context"> {
+/** A server with the settings of `ThreadingMixIn` that count here. */
+export interface ThreadHost extends TCPServer {
   readonly minSpareThreads: number;
-  readonly state: ServerState;
   readonly maxThreads: number;
-  readonly requestTimeout: number | null;
   readonly threadIdleTimeout: number | null;
   readonly maxRequestsPerThread: number;
 }
 
-/** What a {@linkcode ThreadLoop} is made with. */
 export interface ThreadLoopOptions
   extends Pick<PoolLoopOptions<ThreadSupervisor>, "handler" | "size" | "onPoisoned"> {
   /** Says why Workers cannot accept by themselves; null where they can. */

@@ -15,7 +15,7 @@ import { TURN } from "./inside/worker_record.ts";
 /** When more are needed so soon after the last has come up, twice as many are started, in milliseconds. */
 const RAMP_TIME = 1000;
 
-/** What a {@linkcode ThreadSupervisor} is made with; `size` is the most that there may be. */
+/** Here `size` is the most that there may be. */
 export interface ThreadSupervisorOptions extends PoolSupervisorOptions {
   /** How many are to be idle. */
   spare: () => number;

@@ -183,9 +183,7 @@ export function poolOf<Base extends Constructor<TCPServer>>(Base: Base): Pooled<
     }
 
     override openListener(): Deno.Listener {
-      const { hostname, port } = this.inetAddress();
-      const asked = { hostname, port, tcpBacklog: this.requestQueueSize };
-      return takePort(asked, () => super.openListener(), (address) => {
+      return takePort(this, () => super.openListener(), (address) => {
         const { listener, sharing } = holdPort(address, this.#tls);
         this.#address = address;
         this.#sharing = sharing;

@@ -32,7 +32,6 @@ const LOG_DELAY = 500;
 /** For the lines that say so, of which one is enough for all. */
 const lines = new RateLimit();
 
-/** What an {@linkcode AcceptGate} is made with. */
 export interface AcceptGateOptions {
   /** What messages call a worker. */
   kind: string;

@@ -24,7 +24,7 @@ export interface PooledWorker extends Supervised {
   kill(): void;
 }
 
-/** What a {@linkcode WorkerPool} is made with. All settings are read each time, so that they may change. */
+/** All settings are read each time, so that they may change. */
 export interface WorkerPoolOptions<Pooled extends PooledWorker> {
   /** Starts a worker; rejects when it does not come up, in a time of its own choice. */
   start: () => Promise<Pooled>;
@@ -113,7 +113,6 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   #isProven = false;
   #isClosed = false;
 
-  /** @param options How to start a worker, and the settings. */
   constructor(options: WorkerPoolOptions<Pooled>) {
     super();
     this.#options = options;

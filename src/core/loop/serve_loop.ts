@@ -77,7 +77,6 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   /** Whether a wait for requests keeps the program alive. */
   #ref = true;
 
-  /** @param server The server whose requests these are. */
   constructor(server: ServeLoopHost<Request, Addr>) {
     this.#server = server;
     this.#steps = new RequestPipeline(server, () => this.#acceptor.resume());
