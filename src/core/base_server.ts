@@ -11,7 +11,7 @@
  */
 import type { ClientAddress, SocketAddress, SocketType } from "../base/address.ts";
 import { defaultLogger } from "../base/default_logger.ts";
-import { answersOnSocket, assertBound, queueLimit, type ServerSocket } from "./bind.ts";
+import { isBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { checkLogger, type ServerLogger } from "../base/log.ts";
 import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
 import {
@@ -451,12 +451,9 @@ export abstract class BaseServer<
   }
 
   /** @ignore */
-  get [answersOnSocket](): boolean {
-    return false;
+  get [isBound](): boolean {
+    return true;
   }
-
-  /** @ignore */
-  [assertBound](): void {}
 
   /** Closes the listening socket, if it is open. */
   abstract closeSocket(): void;

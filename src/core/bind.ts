@@ -11,10 +11,8 @@ import { checkBoolean } from "../base/options.ts";
  * what the life cycle asks of its server, and callers have no use for.
  */
 export const queueLimit: unique symbol = Symbol("queueLimit");
-/** Whether requests are answered on the listening socket, which has to outlive them then. */
-export const answersOnSocket: unique symbol = Symbol("answersOnSocket");
-/** Throws a `Deno.errors.BadResource` before `serverBind()`. */
-export const assertBound: unique symbol = Symbol("assertBound");
+/** Whether `serverBind()` has been called; a server that has no socket needs no bind. */
+export const isBound: unique symbol = Symbol("isBound");
 
 /** What a server listens with. */
 export type ServerSocket = Deno.Listener | Deno.DatagramConn;
@@ -36,24 +34,6 @@ export function bindAndActivate(
   } catch (error) {
     server.closeSocket();
     throw error;
-  }
-}
-
-/** Throws while a server of a kind has no socket. */
-export function refuseUnbound(kind: string, socket: ServerSocket | undefined): void {
-  if (socket !== undefined) return;
-  throw new Deno.errors.BadResource(
-    `Cannot serve with ${kind}: it is not bound; call serverBind() and serverActivate() first`,
-  );
-}
-
-/** Whether a server has been bound; one that has no socket always is. */
-export function isBound(server: { [assertBound](): void }): boolean {
-  try {
-    server[assertBound]();
-    return true;
-  } catch {
-    return false; // a server that never listened has no queue
   }
 }
 

@@ -17,7 +17,7 @@
  *
  * @module
  */
-import { assertBound } from "./bind.ts";
+import { isBound } from "./bind.ts";
 import { formatAddress, type SocketAddress } from "../base/address.ts";
 import { logOf } from "./faults.ts";
 import type { ServerLogger } from "../base/log.ts";
@@ -86,7 +86,7 @@ export interface LifecycleHost {
   readonly serverAddress: SocketAddress;
   readonly logger: ServerLogger;
   readonly blockOnClose: boolean;
-  [assertBound](): void;
+  readonly [isBound]: boolean;
   serverClose(): Promise<void>;
 }
 
@@ -145,7 +145,11 @@ export class Lifecycle {
           "for several loops on one port use PoolTCPServer",
       );
     }
-    this.#server[assertBound]();
+    if (!this.#server[isBound]) {
+      throw new Deno.errors.BadResource(
+        `Cannot serve on "${address}": it is not bound; call serverBind() and serverActivate() first`,
+      );
+    }
     this.#state = "serving";
     await this.#runUntilEnd(forever, serve, signal);
   }

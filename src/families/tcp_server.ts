@@ -22,13 +22,7 @@ import {
 } from "../base/address.ts";
 import { listenerError } from "../core/loop/accept_errors.ts";
 import { BaseServer, type RequestHandlerLike } from "../core/base_server.ts";
-import {
-  assertBound,
-  bindAndActivate,
-  bindError,
-  queueLimit,
-  refuseUnbound,
-} from "../core/bind.ts";
+import { bindAndActivate, bindError, isBound, queueLimit } from "../core/bind.ts";
 import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
 import { defineSettings, noteBound, type Settings } from "../base/settings.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
@@ -229,8 +223,8 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   }
 
   /** @ignore */
-  override [assertBound](): void {
-    refuseUnbound(this.kind, this.socket);
+  override get [isBound](): boolean {
+    return this.socket !== undefined;
   }
 
   /** Closes the listener, if it is open. */

@@ -18,14 +18,7 @@ import {
 } from "../base/address.ts";
 import { listenerError } from "../core/loop/accept_errors.ts";
 import { BaseServer, type RequestHandlerLike } from "../core/base_server.ts";
-import {
-  answersOnSocket,
-  assertBound,
-  bindAndActivate,
-  bindError,
-  queueLimit,
-  refuseUnbound,
-} from "../core/bind.ts";
+import { bindAndActivate, bindError, isBound, queueLimit } from "../core/bind.ts";
 import { type DatagramRequest, DatagramSocket } from "../sockets/datagram_socket.ts";
 import { DatagramTooLongError, noteSource, OWN_ADDRESS } from "../base/errors.ts";
 import { checkBoolean, integerFrom, type ServerOptions } from "../base/options.ts";
@@ -163,11 +156,6 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
     return 1024;
   }
 
-  /** @ignore Datagrams are answered on the socket that they came in by. */
-  override get [answersOnSocket](): boolean {
-    return true;
-  }
-
   /** The socket type, as in the socket interface. */
   override get socketType(): "SOCK_DGRAM" {
     return "SOCK_DGRAM";
@@ -219,8 +207,8 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   }
 
   /** @ignore */
-  override [assertBound](): void {
-    refuseUnbound(this.kind, this.socket);
+  override get [isBound](): boolean {
+    return this.socket !== undefined;
   }
 
   /** Closes the socket, if it is open. */

@@ -122,7 +122,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
 
   async drain({ run }: Drain): Promise<DrainResult> {
     if (this.#closing !== null) return await this.supervisor.drain(); // what still runs gets its time
-    if (!isBound(this.#server)) return { completed: 0, aborted: 0 };
+    if (!this.#server[isBound]) return { completed: 0, aborted: 0 };
     this.#drained = this.supervisor.drain();
     this.#drained.catch(() => {}); // it is awaited in a moment
     this.#unlistened = this.#unlisten();

@@ -17,6 +17,7 @@ import type { WorkerEnd } from "../workers/worker.ts";
 import { AcceptTurns } from "./inside/accept_turns.ts";
 import { PoolLoop, type PoolLoopOptions } from "./pool_loop.ts";
 import type { PoolLimits, PoolSettings } from "./pool_messages.ts";
+import { COUNTERS } from "./inside/worker_record.ts";
 import type { PoolWorker } from "./pool_worker.ts";
 import { addCounts } from "./pool_counts.ts";
 import { sharedAddresses } from "./shared_listener.ts";
@@ -195,17 +196,11 @@ export class ThreadLoop implements ServingLoop {
   }
 
   stats(state: ServerState): ServerStats {
-    const usual = this.#usual.stats(state);
-    const direct = this.supervisor.stats();
-    const sum = { ...usual, acceptErrors: { ...usual.acceptErrors }, workers: direct.workers! };
-    for (
-      const name of ["accepted", "active", "completed", "failed", "rejected", "aborted"] as const
-    ) {
-      sum[name] += direct[name];
-    }
+    const [sum, direct] = [this.#usual.stats(state), this.supervisor.stats()];
+    const peak = Math.max(sum.peak, direct.peak);
+    for (const name of COUNTERS) sum[name] += direct[name];
     addCounts(sum.acceptErrors, direct.acceptErrors);
-    sum.peak = Math.max(usual.peak, direct.peak);
-    return sum;
+    return { ...sum, peak, workers: direct.workers! };
   }
 
   stop(run: Run): void {

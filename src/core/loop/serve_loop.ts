@@ -15,8 +15,8 @@
  * @module
  */
 import { Acceptor } from "./acceptor.ts";
-import { formatAddress, type SocketAddress } from "../../base/address.ts";
-import { answersOnSocket, isBound, queueLimit, type ServerSocket } from "../bind.ts";
+import { formatAddress, type SocketAddress, type SocketType } from "../../base/address.ts";
+import { isBound, queueLimit, type ServerSocket } from "../bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../../base/errors.ts";
 import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "../lifecycle.ts";
 import { logOf, tellFault } from "../faults.ts";
@@ -41,7 +41,7 @@ export interface ServeLoopHost<Request, Addr extends SocketAddress>
   readonly socket: ServerSocket | undefined;
   readonly [queueLimit]: number;
   readonly maxConnections: number | null;
-  readonly [answersOnSocket]: boolean;
+  readonly socketType: SocketType | undefined;
   closeSocket(): void;
   getRequest(): [Request, Addr] | Promise<[Request, Addr]>;
   handleTimeout(): void | Promise<void>;
@@ -101,9 +101,13 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     return this.#server.maxConnections !== null;
   }
 
-  /** Datagrams are answered on the socket that they came in by. */
   get closesLast(): boolean {
-    return this.#server.blockOnClose && this.#server[answersOnSocket];
+    return this.#server.blockOnClose && this.#answersOnSocket;
+  }
+
+  /** Whether requests are answered on the socket that they came in by, which has to outlive them then. */
+  get #answersOnSocket(): boolean {
+    return this.#server.socketType === "SOCK_DGRAM";
   }
 
   /**
@@ -203,7 +207,7 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     let taken: Promise<void> | undefined;
     if (!this.#closed) {
       if (run?.forever === false) this.#stopRun(run);
-      if (isBound(this.#server)) taken = this.#takeQueue();
+      if (this.#server[isBound]) taken = this.#takeQueue();
       taken?.catch(() => {}); // who closes the server hears of it
     }
     await run?.ended.promise;
@@ -215,14 +219,13 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
   /** Empties the accept queue and closes the listener, so that who comes later finds another server or none. */
   async #takeQueue(): Promise<void> {
     const limit = Math.min(QUEUE_LIMIT, this.#drainDue - performance.now());
-    // Datagrams are answered on the socket that they came in by: that is closed when they are.
-    const closesLast = this.#server[answersOnSocket];
+    const closesLast = this.#answersOnSocket;
     await this.#acceptor.collect(this.#server[queueLimit], limit, closesLast);
     if (!closesLast) await this.#closeListener();
   }
 
   async #serveTaken(runAgain: Drain["runAgain"]): Promise<void> {
-    if (this.#aborted || this.#closed || !isBound(this.#server)) return;
+    if (this.#aborted || this.#closed || !this.#server[isBound]) return;
     try {
       await runAgain((run) => this.serve(run, null, null));
     } catch (error) {

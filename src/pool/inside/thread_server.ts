@@ -13,7 +13,7 @@ import { LazyTimer } from "../../base/time.ts";
 import { abortSafely } from "../../base/unawaited.ts";
 import { listenerError } from "../../core/loop/accept_errors.ts";
 import type { AnyServer } from "../../core/base_server.ts";
-import { assertBound, queueLimit } from "../../core/bind.ts";
+import { isBound, queueLimit } from "../../core/bind.ts";
 import { runHandler } from "../../core/run_handler.ts";
 import { internals, StreamSocket } from "../../sockets/stream_socket.ts";
 import type { WorkerTurn } from "./accept_turns.ts";
@@ -111,7 +111,9 @@ export function threadServer(
       this.serverAddress = worker.init.serverAddress;
     }
 
-    override [assertBound](): void {}
+    override get [isBound](): boolean {
+      return true; // it listens only for one client at a time
+    }
 
     override get [queueLimit](): number {
       return 0; // the main isolate takes what waits in the queue

@@ -8,7 +8,7 @@ import type { TCPAddr } from "../../base/address.ts";
 import type { ServerStats } from "../../core/server_stats.ts";
 
 /** The counters that are numbers, in the order in which they lie in memory. */
-const COUNTERS = [
+export const COUNTERS = [
   "accepted",
   "active",
   "peak",
