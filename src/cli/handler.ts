@@ -8,7 +8,7 @@ import type { SocketAddress } from "../base/address.ts";
 import { type Command, UsageError } from "./args.ts";
 import { messageOf, nameOf } from "../base/errors.ts";
 import { setImporting } from "../base/startup.ts";
-import { isHandlerClass } from "../core/run_handler.ts";
+import { isHandler, isHandlerClass } from "../core/run_handler.ts";
 import type { RequestHandlerLike } from "../core/base_server.ts";
 
 /** A handler of any family, as far as anybody can tell before it runs. */
@@ -68,7 +68,7 @@ function firstOf(message: string): string {
 
 function namedHandler(module: string, name: string, exported: Exports): Handler {
   const value = Object.hasOwn(exported, name) ? exported[name] : undefined;
-  if (isHandler(value)) return value;
+  if (isHandler<Handler>(value)) return value;
   const names = Object.keys(exported).filter((each) => isHandler(exported[each])).join(", ");
   const reason = value === undefined ? `no export of "${module}"` : "no request handler";
   const hint = names === "" ? "there is no handler in there" : `expected ${names}`;
@@ -78,8 +78,10 @@ function namedHandler(module: string, name: string, exported: Exports): Handler 
 /** The handler of a module where nobody says which. */
 function onlyHandler(module: string, exported: Exports): Handler {
   const { default: main } = exported;
-  if (isHandler(main)) return main;
-  const handlers = [...new Set(Object.values(exported).filter(isHandler))];
+  if (isHandler<Handler>(main)) return main;
+  const handlers = [
+    ...new Set(Object.values(exported).filter((value) => isHandler<Handler>(value))),
+  ];
   const classes = handlers.filter((handler) => isHandlerClass(handler));
   const [handler, second] = classes.length > 0 ? classes : handlers;
   if (handler === undefined) {
@@ -88,13 +90,6 @@ function onlyHandler(module: string, exported: Exports): Handler {
   if (second === undefined) return handler;
   const names = Object.keys(exported).filter((name) => isHandler(exported[name])).join(", ");
   throw new UsageError(`Cannot choose a handler of "${module}": name it with --class: ${names}`);
-}
-
-/** Whether a value is a handler class, or a function that is no class. */
-function isHandler(value: unknown): value is Handler {
-  if (typeof value !== "function") return false;
-  return isHandlerClass(value as Handler) ||
-    !/^class\b/.test(Function.prototype.toString.call(value));
 }
 
 /** Refuses a handler of streams for datagrams, and the reverse; one that is on no stream handler fits both. */

@@ -33,24 +33,25 @@ export function isHandlerClass(value: AnyFunction): value is AnyHandlerClass {
     typeof prototype.finish === "function";
 }
 
+/** Whether a value is a handler class, or a function that is no class. */
+export function isHandler<Handler extends AnyFunction>(value: unknown): value is Handler {
+  if (typeof value !== "function") return false;
+  return isHandlerClass(value as Handler) ||
+    !/^class\b/.test(Function.prototype.toString.call(value));
+}
+
 /**
  * Checks what a server was given as its handler.
  *
  * @throws {TypeError} When it is neither a handler class nor a function.
  */
 export function checkHandler(value: unknown): void {
-  if (typeof value !== "function") {
-    const what = Deno.inspect(value);
-    throw new TypeError(
-      `Cannot use ${what} as request handler: expected a handler class or a function`,
-    );
-  }
-  const isClass = /^class\b/.test(Function.prototype.toString.call(value));
-  if (!isClass || isHandlerClass(value as AnyFunction)) return;
-  const name = nameOf(value);
-  throw new TypeError(
-    `Cannot use class "${name}" as request handler: it does not extend BaseRequestHandler`,
-  );
+  if (isHandler(value)) return;
+  const what = typeof value === "function" ? `class "${nameOf(value)}"` : Deno.inspect(value);
+  const why = typeof value === "function"
+    ? "it does not extend BaseRequestHandler"
+    : "expected a handler class or a function";
+  throw new TypeError(`Cannot use ${what} as request handler: ${why}`);
 }
 
 /**
