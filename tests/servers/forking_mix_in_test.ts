@@ -874,7 +874,7 @@ Deno.test("ForkingTCPServer: a handler's signal is aborted when the client reset
 
 Deno.test("fault 22: ForkingTCPServer: clients that end their streams without a word are told what they came for", async () => {
   await using fixture = serve(PidHandler, { minSpareChildren: 0 });
-  const waiting = Array.from({ length: 16 }, () => exchange(fixture.address, ""));
+  const waiting = Array.from({ length: 8 }, () => exchange(fixture.address, ""));
   for (const told of await Promise.all(waiting)) assertMatch(told, /^\d+ undefined$/);
   assertEquals(fixture.errors, []);
 });
@@ -894,9 +894,9 @@ Deno.test("fault 22: ForkingTCPServer starts few children side by side for clien
     if (starting > most * Math.ceil(time / 250)) tooMany.push(`${starting} after ${time} ms`);
     return true;
   };
-  for (let count = 0; count < 60; count++) (await connect(address)).close();
+  for (let count = 0; count < 30; count++) (await connect(address)).close();
   assertMatch(await exchange(address, "hello\n"), /^\d+ /);
-  assertEquals([asked, tooMany], [61, []]);
+  assertEquals([asked, tooMany], [31, []]);
 });
 
 /** A gate that holds back the children of a server, and the settings for one child that waits at it until it is removed. */
