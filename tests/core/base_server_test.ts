@@ -1490,6 +1490,56 @@ for (const family of FAMILIES) {
   }
 }
 
+Deno.test("ConcurrentTCPServer logs a ServerExit of handleError() for a request that is cut off, and goes on", async () => {
+  const logger = new ListLogger();
+  class CutHandler extends StreamRequestHandler {
+    override async handle() {
+      if (await this.rfile.readlineText() === "stay") await aborted(this.signal);
+      else await this.wfile.write("served");
+    }
+  }
+  const server = new ConcurrentTCPServer(LOOPBACK, CutHandler, { requestTimeout: 50, logger });
+  server.handleError = () => {
+    throw new ServerExit(3);
+  };
+  await using _ = start(server);
+  await exchange(server.serverAddress, "stay\n").catch(() => {}); // it is reset, or sees the end
+  await until(() => logger.lines.length > 0);
+  assertEquals(logger.lines.length, 1);
+  assertStringIncludes(logger.lines[0]!, "error: Cannot exit: ServerExit: Server exit with code 3");
+  assertEquals(await exchange(server.serverAddress, "\n"), "served");
+});
+
+Deno.test("TCPServer.drain() ends in peace when a client that had waited ends the server", async () => {
+  const logger = new ListLogger();
+  const exit = () => {
+    throw new ServerExit(1);
+  };
+  const server = new TCPServer(LOOPBACK, exit, { logger });
+  using client = await connect(server.serverAddress);
+  await server.drain();
+  assertEquals((await readAll(client)).length, 0);
+  assertEquals(server.state, "closed");
+  assertEquals(logger.lines, ["debug: Server stops while it drains: Server exit with code 1"]);
+});
+
+Deno.test("TCPServer whose listener was closed by others logs that its own serverClose() failed", async () => {
+  const logger = new ListLogger();
+  class FailingServer extends TCPServer {
+    override async serverClose(): Promise<void> {
+      await super.serverClose();
+      throw new Error("not closed");
+    }
+  }
+  const server = new FailingServer(LOOPBACK, () => {}, { logger });
+  const serving = server.serveForever();
+  server.socket!.close();
+  await serving;
+  await until(() => logger.lines.length === 2);
+  assertStringIncludes(logger.lines[0]!, "its listener was closed by others");
+  assertStringIncludes(logger.lines[1]!, "error: Cannot close server: Error: not closed");
+});
+
 Deno.test("BaseServer.ref() keeps the program alive again", async () => {
   const program = `${tempFolder()}/main.ts`;
   await Deno.writeTextFile(

@@ -119,6 +119,31 @@ Deno.test("TLSListener.close() ends an accept that waits for a handshake to end"
   conn.close();
 });
 
+Deno.test("TLSListener gives connections without Deno's TLS that are whole, until it is closed", async () => {
+  const { promise: replaced, resolve: onReplace } = Promise.withResolvers<unknown>();
+  using listener = listen({ maxHandshakes: 0, patience: 0, onReplace });
+  const conns = listener[Symbol.asyncIterator]();
+  const accepting = conns.next();
+  await replaced;
+  const connecting = connectTLS(listener.addr as never);
+  using conn = (await accepting).value as Deno.TlsConn;
+  const [client] = await Promise.all([connecting, conn.handshake()]);
+  using _ = client;
+  assertEquals([conn.localAddr, conn.remoteAddr], [client.remoteAddr, client.localAddr]);
+  assertEquals(await conn.read(new Uint8Array(0)), 0);
+  conn.unref();
+  conn.ref();
+  const echoing = conn.readable.pipeTo(conn.writable);
+  await writeAll(client, bytes("hello"));
+  await client.closeWrite();
+  assertEquals(text(await readAll(client)), "hello");
+  await echoing;
+  conn.close();
+  await assertRejects(() => conn.write(new Uint8Array(1)), Deno.errors.Interrupted);
+  listener.close();
+  assertEquals((await conns.next()).done, true);
+});
+
 Deno.test("TLSListener.accept() listens without Deno's TLS when no handshake ends, and what it has holds no more", async () => {
   const replaced: string[] = [];
   const onReplace = (message: string) => replaced.push(message);

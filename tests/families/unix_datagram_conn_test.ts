@@ -51,6 +51,20 @@ async function receiveTexts(client: Deno.DatagramConn, count: number): Promise<s
 
 const NUMBERS = Array.from({ length: 100 }, (_, index) => `${index}`);
 
+Deno.test("UnixDatagramConn gives each datagram to a loop, which ends with it, and joins no group", async () => {
+  using conn = openConn();
+  using client = openClient();
+  for (const word of ["one", "two"]) await client.send(bytes(word), conn.addr);
+  const words: string[] = [];
+  for await (const [data, { transport }] of conn) {
+    words.push(`${text(data)} ${transport}`);
+    if (words.length === 2) conn.close();
+  }
+  assertEquals(words, ["one unixpacket", "two unixpacket"]);
+  await assertRejects(() => conn.joinMulticastV4(), Deno.errors.NotSupported);
+  await assertRejects(() => conn.joinMulticastV6(), Deno.errors.NotSupported);
+});
+
 Deno.test("UnixDatagramConn.send() sends while a receive waits, which goes on", async () => {
   using conn = openConn();
   using client = openClient();

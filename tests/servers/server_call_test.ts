@@ -16,6 +16,7 @@ import {
   ForkingTCPServer,
   ForkingUDPServer,
   PoolTCPServer,
+  type SocketAddress,
   TCPServer,
   ThreadingTCPServer,
   ThreadingUDPServer,
@@ -32,12 +33,14 @@ import {
   SumHandler,
   TalkHandler,
 } from "./call_handlers.ts";
+import { ServerStub } from "../../src/workers/inside/server_stub.ts";
 import {
   bytes,
   datagramClient,
   exchange,
   ListLogger,
   LOOPBACK,
+  settle,
   start,
   text,
   until,
@@ -259,6 +262,16 @@ for (const Server of [ThreadingServer, ForkingServer]) {
     }
   });
 }
+
+Deno.test("ServerStub.call() is refused once the request has ended, and harms nobody who does not await it", async () => {
+  const address: SocketAddress = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
+  const stub = new ServerStub(address, "SOCK_STREAM", null, () => Promise.resolve("answer"));
+  assertEquals(await stub.call("count"), "answer");
+  stub.end();
+  void stub.call("count");
+  await assertRejects(() => stub.call("count"), Deno.errors.BadResource, "the request has ended");
+  await settle();
+});
 
 Deno.test("BaseServer.call() has the types of the server's methods", async () => {
   const server: PlainServer = new PlainServer(LOOPBACK, CallHandler, { bindAndActivate: false });

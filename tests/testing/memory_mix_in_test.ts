@@ -22,6 +22,7 @@ import {
   WorkerDiedError,
 } from "@netkit/socketserver";
 import { MemoryMixIn, serveInTest } from "@netkit/socketserver/testing";
+import { MemoryListener } from "../../src/testing/memory_listener.ts";
 import { AwaitingUnitCommandHandler } from "../handlers.ts";
 import { PoolCommandHandler } from "../servers/pool_handlers.ts";
 import { exchange, ListLogger, LOOPBACK, runProgram, text, TLS, until } from "../harness.ts";
@@ -307,4 +308,22 @@ Deno.test("serveInTest() waits for handlers, and for no more than a second", asy
     await until(() => run.server.stats().active === 1);
   }
   assertEquals([server.state, server.stats().aborted], ["closed", 1]);
+});
+
+Deno.test("MemoryListener and its connections refuse all once they are closed, as Deno's do", async () => {
+  const listener = new MemoryListener(LOOPBACK);
+  const client = listener.connect();
+  let conn: Deno.Conn | undefined;
+  for await (conn of listener) {
+    conn.ref();
+    conn.unref();
+    conn.close();
+    listener.close();
+  }
+  await assertRejects(() => conn!.read(new Uint8Array(1)), Deno.errors.BadResource);
+  await assertRejects(() => conn!.write(new Uint8Array(1)), Deno.errors.BadResource);
+  await assertRejects(() => listener.accept(), Deno.errors.BadResource);
+  assertThrows(() => listener.close(), Deno.errors.BadResource);
+  assertThrows(() => listener.connect(), Deno.errors.ConnectionRefused);
+  assertEquals(await client.recv(1), new Uint8Array(0));
 });
