@@ -78,9 +78,7 @@
  * | `UnixStreamServer`       | `--allow-read=FOLDER --allow-write=FOLDER --allow-net=unix:PATH,unix:PATH.netkit-new`         |
  * | `UnixDatagramServer`     | the same of the clients' paths as well, so better of the folder; `--allow-net --unstable-net` |
  *
- * `PATH` is absolute here. A Unix server uses `PATH.netkit-lock` while it starts, so that one of several
- * gets the path, and a stream server binds `PATH.netkit-new` (a path of up to 96 bytes), so that closing
- * removes no other server's file. With the permissions for `PATH` alone it serves without either.
+ * `PATH` is absolute here; {@linkcode UnixStreamServer} says what the other names are for.
  *
  * A threading server or a pool needs `--allow-read` of the handler's module and of the files that it
  * imports as well, a forking server `--allow-run` of Deno itself (`Deno.execPath()`). Port 0 is
@@ -91,10 +89,9 @@
  *
  * A subprocess may load cached modules and answer its client; all else needs `childPermissions`: imports
  * from elsewhere, `caches` (but its own, in Workers) and `localStorage` need `-A` there, datagrams to
- * others `--allow-net=…`. No permission limits time, memory or the log. For those set `requestTimeout`
- * and `childMemoryLimit`: MiB of heap, for each Worker again, without typed arrays. To limit these, too,
- * start the server by `prlimit --data=800000000`, of which Deno reserves 570 MB. To have handlers run as
- * another user, make them a service of their own, with systemd's `User=` and `MemoryMax=`.
+ * others `--allow-net=…`. No permission limits time, memory or the log: for those set `requestTimeout`
+ * and `childMemoryLimit`, which says how to limit what it leaves out. To have handlers run as another
+ * user, make them a service of their own, with systemd's `User=` and `MemoryMax=`.
  *
  * `deno compile` embeds what Workers run, and the handler's module if the program imports it (with
  * `--bundle` neither); a forking server throws `Deno.errors.NotSupported` then. What is embedded is
@@ -137,19 +134,11 @@
  *   (where `net.unix.max_dgram_qlen` is 10), until it reads or leaves: Deno's `send()` waits and locks the
  *   socket. It can send some 23 datagrams until it waits itself. `requestTimeout` ends the request, but not
  *   the stall. Let only those write to the socket whom you trust, by `socketMode` and the folder's mode.
- * - `unref()` does not reach TLS accepts, Unix datagram receives, and Workers while a server serves.
- * - A client that has bound a Unix path of 108 bytes ends the program of a stream server: Deno panics,
- *   by `Deno.listen()` as by `Deno.serve()` and `node:net`. Admit only whom you trust, by
- *   `socketMode` and the permissions of the folder.
- * - A TLS pool resets clients that come before its first Worker listens, and any drain those that come
- *   between the last accept and the close (at 330 a second one or none, more while the machine stalls).
- * - A write to a client that reads 400 KB/s may wait 7.1 s, in bare Deno, too (see `timeout`).
- * - A TLS connection closed before its handshake keeps its descriptor until the client leaves, and so does
- *   one closed during a write (`timeout`, `requestTimeout`) until the client has read or left. At 64 of them,
- *   counting all of the latter since the start, the server listens anew with `node:tls`, which frees them at
- *   once, but resets the clients in the queue, and is slower by about a third. Those that are served at that
- *   moment may still come on top: leave them descriptors enough by `maxConnections`. Below `ulimit -n 120` those
- *   64 may be all that there are.
+ * - What else concerns one class stands there: {@linkcode TLSServer} and {@linkcode PoolTLSServer} about clients
+ *   that are silent, read nothing, or come early, {@linkcode UnixStreamServer} about one that makes Deno panic,
+ *   {@linkcode BaseServer.unref} and {@linkcode StreamSocket.timeout} about what these do not reach.
+ * - A drain resets clients that come between the last accept and the close (at 330 a second one or none, more
+ *   while the machine stalls).
  * - Deno panics in many places where the system has no descriptor left. Those that a server meets are prepared for:
  *   the first server that is made has Deno load its parser of TypeScript for it, which takes 10 ms, once.
  * - Deno cannot reset a connection. A client whose answer is cut off half-way gets what had gone out

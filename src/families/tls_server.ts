@@ -37,13 +37,15 @@ export interface TLSServerOptions extends TCPServerOptions {
  * The handshake is done in the request's own task, before its handler is made and never in the accept loop, and
  * it has a time limit. A client that fails it costs one line for debugging. Needs `--allow-net`.
  *
- * Deno cannot abandon a handshake: after the time limit the server goes on to the next client, but a client
- * that stays silent keeps its connection, and a descriptor of this process, until it leaves. So no more than 64
- * handshakes are under way or given up at any time. When for a second none of so many ends, the server listens anew
- * on the same port, with TLS by `node:tls`, which frees descriptors at once and takes more processor time, until the
- * program ends. Who waits in the accept queue at that moment is reset, who comes right then is refused, and a
- * warning is logged. That takes the permission to listen on the port; with the one for port 0 alone, new clients
- * wait until others leave.
+ * Deno cannot abandon a handshake or a write: a connection that is closed before its end (`handshakeTimeout`,
+ * `timeout`, `requestTimeout`) keeps a descriptor of this process until the client leaves or, for a write, has read. So
+ * there are no more than 64 handshakes and such connections at any time, those of writes counted since the start. When
+ * for a second none of so many ends, the server listens anew on the same port, with TLS by `node:tls`, which frees
+ * descriptors at once and is slower by about a third, until the program ends. Who waits in the accept queue at that
+ * moment is reset, who comes right then is refused, and a warning is logged. Clients that are served just then may come
+ * on top of the 64: leave them descriptors enough by `maxConnections`; below `ulimit -n 120` those 64 may be all that
+ * there are. To listen anew takes the permission for the port; with the one for port 0 alone, new clients wait until
+ * others leave.
  *
  * @example Make one
  * ```ts

@@ -54,11 +54,12 @@ export interface UnixDatagramServerOptions
  * refused and left alone. Of several servers that start at once exactly one gets the path. Closing removes the file,
  * unless it is another server's by then.
  *
- * Needs `--allow-read` and `--allow-write` for the path, `PATH.netkit-lock` and `PATH.netkit-new`, best for their
- * folder, and `--allow-net` for `unix:PATH` and `unix:PATH.netkit-new`, which is the name that the system knows the
- * socket by. What others have put at these names is refused and left alone. With the permissions for the path alone it
- * serves as well, but two servers that start at once on a dead one's file may both believe that they listen, and closing
- * removes whatever file is at the path; so it does where the path has more than 96 bytes.
+ * Needs `--allow-read` and `--allow-write` for the path, `PATH.netkit-lock`, which it uses while it starts, and
+ * `PATH.netkit-new`, best for their folder, and `--allow-net` for `unix:PATH` and `unix:PATH.netkit-new`, which is the
+ * name that the system knows the socket by. What others have put at these names is refused and left alone. With the
+ * permissions for the path alone it serves as well, but two servers that start at once on a dead one's file may both
+ * believe that they listen, and closing removes whatever file is at the path; so it does where the path has more than
+ * 96 bytes.
  *
  * Deno 2.9 panics, and the program ends, when a client connects that has bound a path of 108 bytes, the longest there
  * is. Give those whom you do not trust no access, by `socketMode` and the permissions of the folder.
