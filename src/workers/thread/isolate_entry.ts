@@ -13,21 +13,6 @@ import {
   type Talk,
 } from "./isolate.ts";
 
-/** The parts of a Worker's global object that are used; its library cannot be named in a published module. */
-interface WorkerScope {
-  addEventListener(
-    type: "message",
-    listener: (event: MessageEvent) => void,
-    options: { once: true },
-  ): void;
-  addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
-  addEventListener(
-    type: "unhandledrejection",
-    listener: (event: PromiseRejectionEvent) => void,
-  ): void;
-  close(): void;
-}
-
 /** How code in a Worker reaches the main isolate. */
 export interface MainIsolate<T extends Talk> {
   /** Says something. */
@@ -67,10 +52,10 @@ export interface IsolateBody<T extends Talk> {
 export function inIsolate<T extends Talk>(
   begin: (init: T["init"], main: MainIsolate<T>) => IsolateBody<T>,
 ): void {
-  const scope = globalThis as unknown as WorkerScope;
-  const close = scope.close.bind(scope);
+  const scope = globalThis as { close: () => void };
+  const { close } = scope;
   const exit = Deno.exit;
-  const greet = ({ data: { port, init, lock } }: MessageEvent<Greeting<T["init"]>>) => {
+  const greet = ({ port, init, lock }: Greeting<T["init"]>) => {
     holdWhileRunning(lock);
     const post: (message: FromIsolate) => void = port.postMessage.bind(port);
     // Deno calls this of the port itself, and not of a prototype that a handler may have patched.
@@ -98,15 +83,14 @@ export function inIsolate<T extends Talk>(
     };
     // It is null or undefined where that was thrown, and where a Worker of this Worker has failed.
     const reasonOf = (event: ErrorEvent) => event.error ?? new Error(event.message);
-    scope.addEventListener("error", (event) => unlessHandled(event, () => fail(reasonOf(event))));
-    scope.addEventListener(
-      "unhandledrejection",
-      (event) => unlessHandled(event, () => fail(event.reason)),
-    );
+    addEventListener("error", (event) => unlessHandled(event, () => fail(reasonOf(event))));
+    addEventListener("unhandledrejection", (event) => {
+      unlessHandled(event, () => fail(event.reason));
+    });
     const body = begin(init, { say, ask, settled: () => exchange.settled(), end });
     port.onmessage = ({ data }: MessageEvent<ExchangeMessage>) => exchange.take(data);
   };
-  scope.addEventListener("message", greet, { once: true });
+  addEventListener("message", (event) => greet((event as MessageEvent).data), { once: true });
 }
 
 /**
