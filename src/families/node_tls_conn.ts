@@ -25,6 +25,8 @@ const contexts = new WeakMap<TLSIdentity, SecureContext>();
  * frees the descriptor at once, whatever the client does. No byte of TLS is read before `handshake()`.
  */
 export class NodeTLSConn implements Deno.TlsConn {
+  readonly localAddr: Deno.NetAddr;
+  readonly remoteAddr: Deno.NetAddr;
   readonly #conn: Deno.TcpConn;
   readonly #identity: TLSIdentity;
   readonly #reads = new SerialQueue();
@@ -48,15 +50,9 @@ export class NodeTLSConn implements Deno.TlsConn {
 
   constructor(conn: Deno.TcpConn, identity: TLSIdentity) {
     this.#conn = conn;
+    this.localAddr = conn.localAddr;
+    this.remoteAddr = conn.remoteAddr;
     this.#identity = identity;
-  }
-
-  get localAddr(): Deno.NetAddr {
-    return this.#conn.localAddr;
-  }
-
-  get remoteAddr(): Deno.NetAddr {
-    return this.#conn.remoteAddr;
   }
 
   get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {

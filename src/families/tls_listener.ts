@@ -55,7 +55,7 @@ export class TLSListener implements Deno.TlsListener {
   #tls: Deno.TlsListener | null;
   /** The listener without. */
   #tcp: Deno.TcpListener | null = null;
-  #addr: Deno.NetAddr;
+  readonly addr: Deno.NetAddr;
   /** Loaded at the start, as this takes descriptors. */
   readonly #loading = import("./node_tls_conn.ts");
   #Conn: typeof NodeTLSConn | null = null;
@@ -69,11 +69,7 @@ export class TLSListener implements Deno.TlsListener {
     this.#limit = maxHandshakes ?? MAX_HANDSHAKES;
     this.#patience = patience ?? PATIENCE;
     this.#tls = Deno.listenTls(listen);
-    this.#addr = this.#tls.addr;
-  }
-
-  get addr(): Deno.NetAddr {
-    return this.#addr;
+    this.addr = this.#tls.addr;
   }
 
   /** Accepts the next client, whose handshake is still to come. */
@@ -126,7 +122,7 @@ export class TLSListener implements Deno.TlsListener {
   }
 
   async #acceptTCP(): Promise<Deno.TlsConn> {
-    const { hostname, port } = this.#addr;
+    const { hostname, port } = this.addr;
     const { tcpBacklog, reusePort } = this.#options;
     this.#tcp ??= Deno.listen({ hostname, port, tcpBacklog, reusePort });
     return new this.#Conn!(await this.#tcp.accept(), this.#options);
@@ -185,7 +181,7 @@ export class TLSListener implements Deno.TlsListener {
   /** Goes on without Deno's TLS. Who waits in the accept queue is reset. */
   async #replace(): Promise<void> {
     const count = this.#held;
-    const host = formatAddress(this.#addr);
+    const host = formatAddress(this.addr);
     // With the permission for port 0 alone nothing can listen on the port that the system gave.
     if (Deno.permissions.querySync({ name: "net", host }).state !== "granted") {
       this.#unread = 0; // handshakes end one day, and these would keep everybody out for good

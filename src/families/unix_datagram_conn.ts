@@ -26,6 +26,7 @@ interface QueuedSend {
 export class UnixDatagramConn implements Deno.DatagramConn {
   /** The file that the bind made; null for an abstract name. */
   readonly #file: SocketFile | null;
+  readonly addr: Deno.Addr;
   readonly #conn: Deno.DatagramConn;
   readonly #token: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
   /** Bound to no path, and made when it is first needed: it sends the wake-ups. */
@@ -54,11 +55,8 @@ export class UnixDatagramConn implements Deno.DatagramConn {
       removedByDeno: false,
     });
     this.#conn = socket;
+    this.addr = socket.addr;
     this.#file = file;
-  }
-
-  get addr(): Deno.Addr {
-    return this.#conn.addr;
   }
 
   async receive(
@@ -158,9 +156,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   /** Where to send to ourselves, also when the working directory has changed. */
   #ownAddress(): Deno.Addr {
     const path = this.#file?.path;
-    return path !== undefined && fitsSocket(path)
-      ? { transport: "unixpacket", path }
-      : this.#conn.addr;
+    return path !== undefined && fitsSocket(path) ? { transport: "unixpacket", path } : this.addr;
   }
 
   /**

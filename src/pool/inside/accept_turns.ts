@@ -119,10 +119,6 @@ export class WorkerTurn {
     return this.run !== 0 && atomics.load(this.#cells, RUN) === this.run;
   }
 
-  get state(): TurnState {
-    return this.#record.state;
-  }
-
   /**
    * Waits until it may wait in accept.
    *

@@ -52,9 +52,10 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
   view: PoolServerStub | null = null;
   readonly main: MainIsolate<PoolTalk>;
   readonly record: WorkerRecord;
+  /** Set before the server is made. */
+  Handler!: HandlerClass;
   #acceptErrors = 0;
   #countTimer: ReturnType<typeof setTimeout> | undefined;
-  #Handler: HandlerClass | null = null;
   #server: ConcurrentTCPServer | null = null;
   /** The same server, where it takes turns with others. */
   #thread: ThreadServer | null = null;
@@ -67,14 +68,10 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
     this.record = new WorkerRecord(init.record);
   }
 
-  get Handler(): HandlerClass {
-    return this.#Handler!;
-  }
-
   /** Loads the handler and listens. */
   async #listen(): Promise<void> {
     const { init: { handler, address: { tcpBacklog, ...address }, tls, turns } } = this;
-    const Handler = this.#Handler = await loadHandler(handler);
+    const Handler = this.Handler = await loadHandler(handler);
     const options = {
       requestQueueSize: tcpBacklog,
       blockOnClose: false, // the main isolate waits, if anybody

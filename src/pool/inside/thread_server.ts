@@ -102,7 +102,7 @@ export function threadServer(
     /** Since when it is idle, or paused, by the clock of `performance.now()`. */
     #idleSince = 0;
     readonly #idleTimer = new LazyTimer(() => {
-      if (turn.state === TURN.BUSY) return;
+      if (worker.record.state === TURN.BUSY) return;
       if (performance.now() >= this.#idleDue) this.#cancel();
       else this.#watchIdle();
     });
@@ -221,7 +221,7 @@ export function threadServer(
 
     /** Ends the wait for a client or for a turn, which then looks around. */
     #cancel(): void {
-      if (turn.state === TURN.WAITING) {
+      if (worker.record.state === TURN.WAITING) {
         this.#isCancelled = true;
         this.socket?.[Symbol.dispose]();
       } else {
