@@ -42,8 +42,8 @@ export abstract class Supervisor<Worker extends Supervised> {
    * Twice as long each time that none of those has ended that were young together: it may be the processors after all.
    */
   protected readonly youth: number = 250;
-  /** How often that was so in a row, this time included. */
-  #rounds = 0;
+  /** How often that was so in a row. */
+  #inVain = 0;
   /** Those that are up. */
   protected readonly up: Set<Worker> = new Set();
   /** When the next start may be tried. */
@@ -106,14 +106,14 @@ export abstract class Supervisor<Worker extends Supervised> {
   /** Starts one now. */
   protected startOne(): void {
     const { failures } = this.backoff;
-    if (this.#young.size === 0) this.#rounds++;
     const timer = setTimeout(() => {
       this.#young.delete(coming);
+      if (this.#young.size === 0) this.#inVain++;
       this.fill();
-    }, this.youth * 2 ** (this.#rounds - 1));
+    }, this.youth * 2 ** this.#inVain);
     const isOver = () => {
       clearTimeout(timer);
-      this.#rounds = 0;
+      this.#inVain = 0;
       this.#young.delete(coming);
       this.coming.delete(coming);
     };
