@@ -190,6 +190,25 @@ export class BlockingCaller extends StreamRequestHandler {
   }
 }
 
+/** Blocks in a read while a call is under way, and says what came of it. */
+export class BusyCaller extends StreamRequestHandler {
+  static override readonly moduleUrl = import.meta.url;
+  static override readonly blocking = true;
+
+  override async handle(): Promise<void> {
+    const call = this.server.call as (name: string, ...args: unknown[]) => Promise<unknown>;
+    const answer = call.call(this.server, "later", "answer");
+    const read = () => new TextDecoder().decode(this.rfile.readlineSync());
+    let early: string;
+    try {
+      early = read();
+    } catch (error) {
+      early = `${error}`;
+    }
+    await this.wfile.write(`${early}, then ${await answer} and ${read()}`);
+  }
+}
+
 /** Has more answers on their way than there is room for, and then neither takes them nor awaits. */
 export class DeafCaller extends StreamRequestHandler {
   static override readonly moduleUrl = import.meta.url;

@@ -24,6 +24,7 @@ import {
 } from "@netkit/socketserver";
 import {
   BlockingCaller,
+  BusyCaller,
   CallHandler,
   DeafCaller,
   EchoCaller,
@@ -262,6 +263,14 @@ for (const Server of [ThreadingServer, ForkingServer]) {
     }
   });
 }
+
+Deno.test("BaseServer.call(): a handler in a subprocess cannot block in a read before it has its answer, and is told so", async () => {
+  await using started = start(new ForkingServer(LOOPBACK, BusyCaller));
+  assertMatch(
+    await exchange(started.server.serverAddress, "hello\n"),
+    /^Busy: Cannot block in a read: .* is under way .* await it first, then answer and hello\n$/,
+  );
+});
 
 Deno.test("ServerStub.call() is refused once the request has ended, and harms nobody who does not await it", async () => {
   const address: SocketAddress = { transport: "tcp", hostname: "127.0.0.1", port: 1 };
