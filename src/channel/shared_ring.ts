@@ -1,17 +1,26 @@
 /**
  * Bytes between the main isolate and a Web Worker through shared memory: a ring for each direction.
  *
- * No message is posted for a read or a write: who waits sleeps on a control word (`Atomics.wait`, or
- * `Atomics.waitAsync` where the isolate must not block), and who changes something wakes it.
+ * No message is posted for a read or a write: a Worker that waits sleeps on a control word (`Atomics.wait`, or
+ * `Atomics.waitAsync` where it must not block), the main isolate waits for its doorbell, and who changes something wakes
+ * it.
  *
  * @module
  */
 import * as atomics from "./atomics.ts";
 import { checkInteger } from "../base/options.ts";
 import type { BlockingChannel } from "./channel.ts";
+import { type Bell, Doorbell, ring } from "./doorbell.ts";
 
 /** Which end of a channel: that of the main isolate or that of the worker. */
 export type RingSide = "main" | "worker";
+
+/** The memory of a channel, which both ends have. */
+export interface RingMemory {
+  readonly buffer: SharedArrayBuffer;
+  /** Wakes the main end. */
+  readonly bell: Bell;
+}
 
 /**
  * How many bytes each direction holds when nobody says. With room for two frames of 64 KiB one is written while
@@ -44,6 +53,8 @@ const HEADER_WORDS = 80;
 const HEADER_BYTES = HEADER_WORDS * Int32Array.BYTES_PER_ELEMENT;
 
 const DONE = Promise.resolve();
+/** Of this isolate, for all main ends in it. */
+const doorbell = new Doorbell();
 
 /** One direction as one of its two ends sees it. */
 class Ring {
@@ -54,10 +65,19 @@ class Ring {
   waiting = false;
   readonly #control: Int32Array<SharedArrayBuffer>;
   readonly #data: Uint8Array<SharedArrayBuffer>;
+  readonly #bell: Bell;
+  readonly #isMain: boolean;
   readonly #written: number;
   readonly #read: number;
 
-  constructor(buffer: SharedArrayBuffer, direction: 0 | 1, role: "reader" | "writer") {
+  constructor(
+    { buffer, bell }: RingMemory,
+    direction: 0 | 1,
+    role: "reader" | "writer",
+    side: RingSide,
+  ) {
+    this.#bell = bell;
+    this.#isMain = side === "main";
     const capacity = (buffer.byteLength - HEADER_BYTES) / 2;
     const first = direction * DIRECTION_WORDS;
     this.#control = new Int32Array(buffer, 0, HEADER_WORDS);
@@ -125,6 +145,10 @@ class Ring {
         atomics.store(this.#control, this.ownWait, 1);
         const result = attempt();
         if (result !== undefined) return result;
+        if (this.#isMain) {
+          await doorbell.wait(this.#bell.slot);
+          continue;
+        }
         const woken = atomics.waitAsync(this.#control, this.ownWait, 1);
         if (woken.async) await woken.value;
       }
@@ -154,7 +178,8 @@ class Ring {
   wake(word: number): void {
     if (atomics.load(this.#control, word) === 0) return;
     atomics.store(this.#control, word, 0);
-    atomics.notify(this.#control, word);
+    if (this.#isMain === (word === this.ownWait)) ring(this.#bell);
+    else atomics.notify(this.#control, word);
   }
 }
 
@@ -170,6 +195,7 @@ class Ring {
 export class RingChannel implements BlockingChannel {
   readonly canTimeOut = true;
   readonly #control: Int32Array<SharedArrayBuffer>;
+  readonly #bell: Bell;
   /** What this end reads from, and what it writes to. */
   readonly #in: Ring;
   readonly #out: Ring;
@@ -185,7 +211,7 @@ export class RingChannel implements BlockingChannel {
    * @param origin Where the counters of bytes begin; tests start them shortly before they wrap.
    * @throws {RangeError} When `capacity` is not a power of two up to 1 GiB.
    */
-  static allocate(capacity: number = DEFAULT_CAPACITY, origin = 0): SharedArrayBuffer {
+  static allocate(capacity: number = DEFAULT_CAPACITY, origin = 0): RingMemory {
     checkInteger("capacity", capacity, 1, 2 ** 30);
     if ((capacity & (capacity - 1)) !== 0) {
       throw new RangeError(
@@ -197,16 +223,17 @@ export class RingChannel implements BlockingChannel {
     for (const first of [0, DIRECTION_WORDS]) {
       control[first + WRITTEN] = control[first + READ] = origin;
     }
-    return buffer;
+    return { buffer, bell: doorbell.take() };
   }
 
   /** Makes an end, one for each side, of what {@linkcode RingChannel.allocate} gave. */
-  constructor(buffer: SharedArrayBuffer, side: RingSide) {
+  constructor(memory: RingMemory, side: RingSide) {
     const own = side === "main" ? 0 : 1;
     const peer = side === "main" ? 1 : 0;
-    this.#control = new Int32Array(buffer, 0, HEADER_WORDS);
-    this.#out = new Ring(buffer, own, "writer");
-    this.#in = new Ring(buffer, peer, "reader");
+    this.#control = new Int32Array(memory.buffer, 0, HEADER_WORDS);
+    this.#bell = memory.bell;
+    this.#out = new Ring(memory, own, "writer", side);
+    this.#in = new Ring(memory, peer, "reader", side);
     this.#own = ENDS + own * END_WORDS;
     this.#peer = ENDS + peer * END_WORDS;
   }
@@ -304,10 +331,11 @@ export class RingChannel implements BlockingChannel {
     if (this.#closed) return;
     this.#closed = true;
     atomics.store(this.#control, this.#own + CLOSED, 1);
-    for (const ring of [this.#in, this.#out]) {
-      ring.wake(ring.ownWait);
-      ring.wake(ring.peerWait);
+    for (const way of [this.#in, this.#out]) {
+      way.wake(way.ownWait);
+      way.wake(way.peerWait);
     }
+    ring(this.#bell, true); // a Worker that was killed while it rang has woken nobody
   }
 
   #interruptPeer(interrupted: boolean): void {

@@ -13,7 +13,7 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { RingChannel, type RingMemory } from "../../src/channel/shared_ring.ts";
 import { bytes, pattern, text } from "../harness.ts";
 import { readText, receive, send } from "./talk.ts";
 
@@ -30,9 +30,9 @@ class Pair {
   readonly #timer = setInterval(() => {}, 60_000);
 
   constructor(capacity?: number, origin?: number) {
-    const buffer = RingChannel.allocate(capacity, origin);
-    this.main = new RingChannel(buffer, "main");
-    this.worker = new RingChannel(buffer, "worker");
+    const memory = RingChannel.allocate(capacity, origin);
+    this.main = new RingChannel(memory, "main");
+    this.worker = new RingChannel(memory, "worker");
   }
 
   [Symbol.dispose](): void {
@@ -121,7 +121,7 @@ async function interruptible(
 /** What is posted to a Worker of these tests. */
 interface Order {
   job: keyof typeof JOBS;
-  buffers: SharedArrayBuffer[];
+  memories: RingMemory[];
 }
 
 const worker = globalThis as unknown as {
@@ -129,8 +129,8 @@ const worker = globalThis as unknown as {
   postMessage: (result: unknown) => void;
 };
 if ("WorkerGlobalScope" in globalThis) {
-  worker.onmessage = async ({ data: { job, buffers } }) => {
-    const channels = buffers.map((buffer) => new RingChannel(buffer, "worker"));
+  worker.onmessage = async ({ data: { job, memories } }) => {
+    const channels = memories.map((memory) => new RingChannel(memory, "worker"));
     worker.postMessage(await JOBS[job](channels as [RingChannel]));
   };
 }
@@ -143,17 +143,17 @@ class HandlerWorker {
   readonly #worker = new Worker(import.meta.url, { type: "module" });
 
   constructor(job: keyof typeof JOBS, { channels = 1, capacity = 4 * KIB, origin = 0 } = {}) {
-    const buffers = Array.from(
+    const memories = Array.from(
       { length: channels },
       () => RingChannel.allocate(capacity, origin),
     );
-    this.channels = buffers.map((buffer) => new RingChannel(buffer, "main"));
+    this.channels = memories.map((memory) => new RingChannel(memory, "main"));
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#worker.onmessage = ({ data }) => resolve(data);
     this.#worker.onerror = (event) => reject(new Error(event.message));
     promise.catch(() => {}); // a test that cares awaits it
     this.result = promise;
-    this.#worker.postMessage({ job, buffers } satisfies Order);
+    this.#worker.postMessage({ job, memories } satisfies Order);
   }
 
   get channel(): RingChannel {

@@ -24,7 +24,7 @@ import {
   StreamSocket,
   type StreamTransport,
 } from "@netkit/socketserver";
-import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { RingChannel, type RingMemory } from "../../src/channel/shared_ring.ts";
 import { converse } from "../conversation.ts";
 import { bytes, exchange, LOOPBACK, settle, start, text } from "../harness.ts";
 
@@ -218,7 +218,7 @@ const JOBS = {
 /** What is posted to a Worker of these tests. */
 interface Order {
   job: keyof typeof JOBS;
-  buffer: SharedArrayBuffer;
+  memory: RingMemory;
 }
 
 const worker = globalThis as unknown as {
@@ -226,8 +226,8 @@ const worker = globalThis as unknown as {
   postMessage: (result: unknown) => void;
 };
 if ("WorkerGlobalScope" in globalThis) {
-  worker.onmessage = async ({ data: { job, buffer } }) => {
-    const socket = new StreamSocket(new RingTransport(new RingChannel(buffer, "worker")));
+  worker.onmessage = async ({ data: { job, memory } }) => {
+    const socket = new StreamSocket(new RingTransport(new RingChannel(memory, "worker")));
     worker.postMessage(await JOBS[job](socket));
   };
 }
@@ -240,14 +240,14 @@ class HandlerWorker {
   readonly #worker = new Worker(import.meta.url, { type: "module" });
 
   constructor(job: keyof typeof JOBS) {
-    const buffer = RingChannel.allocate(1024);
-    this.channel = new RingChannel(buffer, "main");
+    const memory = RingChannel.allocate(1024);
+    this.channel = new RingChannel(memory, "main");
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.#worker.onmessage = ({ data }) => resolve(data);
     this.#worker.onerror = (event) => reject(new Error(event.message));
     promise.catch(() => {}); // a test that cares awaits it
     this.result = promise;
-    this.#worker.postMessage({ job, buffer } satisfies Order);
+    this.#worker.postMessage({ job, memory } satisfies Order);
   }
 
   /** What the Worker has written, at least `size` bytes of it. */

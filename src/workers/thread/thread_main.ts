@@ -6,12 +6,12 @@
 import { inIsolate } from "./isolate_entry.ts";
 import { Runner } from "../inside/runner.ts";
 import { type ErrorMessage, toErrorMessage } from "../../channel/messages.ts";
-import { RingChannel } from "../../channel/shared_ring.ts";
+import { RingChannel, type RingMemory } from "../../channel/shared_ring.ts";
 
 /** What a Worker and the main isolate say to each other beside the channel. */
 export interface ThreadTalk {
   /** The memory of the channel. */
-  init: { memory: SharedArrayBuffer };
+  init: { memory: RingMemory };
   /** Which request is cut off, or the context of those that come; the reply says no more than that it was heard. */
   command: { abort: number } | { posted: number; context: unknown };
   reply: Record<never, never>;
