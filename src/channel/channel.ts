@@ -1,9 +1,10 @@
 /**
  * What a byte transport between the main isolate and a worker (a Web Worker or a subprocess) looks like.
  *
- * This folder brings bytes and values to a worker and back: by memory that is shared with a Web Worker (`shared_ring.ts`), by
- * the pipes of a subprocess (`pipe.ts` here, `stdio.ts` there), and, on either, as frames. It uses `base/` and a type of
- * `sockets/`; `workers/` and `pool/` talk by it.
+ * This folder is what the main isolate and a worker say to each other: frames, on whatever carries bytes, and the messages
+ * in them. What carries the bytes stands with each kind of worker: memory that is shared with a Web Worker
+ * (`workers/thread/shared_ring.ts`), and the pipes of a subprocess (`workers/process/pipe.ts`). It uses `base/` and a type
+ * of `sockets/`; `workers/` and `pool/` talk by it.
  *
  * @module
  */

@@ -15,7 +15,7 @@ import { FrameReader } from "../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, FROM_WORKER, newKey, TO_WORKER } from "../../src/channel/frames.ts";
 import { pack, unpack } from "../../src/channel/payload.ts";
-import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { RingChannel } from "../../src/workers/thread/shared_ring.ts";
 import { assertSame } from "../conversation.ts";
 import { bytes, pattern, text } from "../harness.ts";
 

@@ -24,7 +24,7 @@ import {
   StreamSocket,
   type StreamTransport,
 } from "@netkit/socketserver";
-import { RingChannel, type RingMemory } from "../../src/channel/shared_ring.ts";
+import { RingChannel, type RingMemory } from "../../src/workers/thread/shared_ring.ts";
 import { converse } from "../conversation.ts";
 import { bytes, exchange, LOOPBACK, settle, start, text } from "../harness.ts";
 

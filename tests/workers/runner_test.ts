@@ -16,7 +16,7 @@ import { FrameWriter } from "../../src/channel/frame_writer.ts";
 import { FRAME, type FrameType, FROM_WORKER } from "../../src/channel/frames.ts";
 import { pack, unpack } from "../../src/channel/payload.ts";
 import { Runner } from "../../src/workers/inside/runner.ts";
-import { RingChannel } from "../../src/channel/shared_ring.ts";
+import { RingChannel } from "../../src/workers/thread/shared_ring.ts";
 import { serialize } from "node:v8";
 import { StreamCommandHandler } from "../handlers.ts";
 import { bytes, text } from "../harness.ts";

@@ -11,7 +11,7 @@
 import { closeSync, fstatSync, openSync } from "node:fs";
 import process from "node:process";
 import { DESCRIPTORS as FOLDER, MOVE_PATHS, NOTHING } from "./process_contract.ts";
-import type { StdioInput, StdioOutput } from "../../channel/stdio.ts";
+import type { StdioInput, StdioOutput } from "./stdio.ts";
 
 /** Copies are looked for below this descriptor; they are made when Deno starts. */
 const MAX_COPY = 64;

@@ -10,7 +10,7 @@ import { ABORT_SIGNAL, closedMark } from "./process_contract.ts";
 import { descriptors, exit, isChild, stderr } from "./process_setup.ts";
 import { describeThrown } from "../../base/errors.ts";
 import { ABORT_FAULT } from "../../base/unawaited.ts";
-import { StdioChannel } from "../../channel/stdio.ts";
+import { StdioChannel } from "./stdio.ts";
 import { Runner } from "../inside/runner.ts";
 
 const encoder = new TextEncoder();

@@ -1,8 +1,9 @@
 /**
  * A subprocess that runs a handler.
  *
- * This folder is what only subprocesses need: this is the main side of one, and the others but `process_contract.ts` are
- * what it runs: `process_setup.ts`, the handler's module, and `process_main.ts`, which uses `inside/`.
+ * This folder is what only subprocesses need: this is the main side of one, and the others but `process_contract.ts` and
+ * `pipe.ts` are what it runs: `process_setup.ts`, the handler's module, and `process_main.ts`, which uses `inside/`. Bytes
+ * go by `pipe.ts` here and `stdio.ts` there.
  *
  * @module
  */
@@ -18,7 +19,7 @@ import {
 } from "./process_contract.ts";
 import type { ShortageListener } from "../descriptor_gate.ts";
 import type { Init } from "../../channel/messages.ts";
-import { PipeChannel } from "../../channel/pipe.ts";
+import { PipeChannel } from "./pipe.ts";
 import { FRAME, newKey } from "../../channel/frames.ts";
 import { HandlerWorker, type WorkerEnd } from "../worker.ts";
 

@@ -6,7 +6,7 @@
 import { inIsolate } from "./isolate_entry.ts";
 import { Runner } from "../inside/runner.ts";
 import { type ErrorMessage, toErrorMessage } from "../../channel/messages.ts";
-import { RingChannel, type RingMemory } from "../../channel/shared_ring.ts";
+import { RingChannel, type RingMemory } from "./shared_ring.ts";
 
 /** What a Worker and the main isolate say to each other beside the channel. */
 export interface ThreadTalk {

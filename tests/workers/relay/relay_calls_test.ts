@@ -5,7 +5,7 @@
  */
 import { assertEquals, assertThrows } from "@std/assert";
 import { RelayCalls } from "../../../src/workers/relay/relay_calls.ts";
-import { RingChannel } from "../../../src/channel/shared_ring.ts";
+import { RingChannel } from "../../../src/workers/thread/shared_ring.ts";
 import { FrameReader } from "../../../src/channel/frame_reader.ts";
 import { FrameWriter } from "../../../src/channel/frame_writer.ts";
 import { FRAME, MAX_CALLS, TO_WORKER } from "../../../src/channel/frames.ts";

@@ -13,10 +13,10 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { PipeChannel } from "../../src/channel/pipe.ts";
-import { StdioChannel, type StdioInput } from "../../src/channel/stdio.ts";
-import { bytes, CONFIG, pattern, text } from "../harness.ts";
-import { readText, receive, send } from "./talk.ts";
+import { PipeChannel } from "../../../src/workers/process/pipe.ts";
+import { StdioChannel, type StdioInput } from "../../../src/workers/process/stdio.ts";
+import { bytes, CONFIG, pattern, text } from "../../harness.ts";
+import { readText, receive, send } from "../talk.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

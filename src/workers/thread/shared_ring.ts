@@ -7,9 +7,9 @@
  *
  * @module
  */
-import * as atomics from "./atomics.ts";
-import { checkInteger } from "../base/options.ts";
-import type { BlockingChannel } from "./channel.ts";
+import * as atomics from "../../channel/atomics.ts";
+import { checkInteger } from "../../base/options.ts";
+import type { BlockingChannel } from "../../channel/channel.ts";
 import { type Bell, Doorbell, ring } from "./doorbell.ts";
 
 /** Which end of a channel: that of the main isolate or that of the worker. */

@@ -4,8 +4,8 @@
  * @module
  */
 import { assertEquals } from "@std/assert";
-import { type Bell, Doorbell, ring } from "../../src/channel/doorbell.ts";
-import { RingChannel, type RingMemory } from "../../src/channel/shared_ring.ts";
+import { type Bell, Doorbell, ring } from "../../../src/workers/thread/doorbell.ts";
+import { RingChannel, type RingMemory } from "../../../src/workers/thread/shared_ring.ts";
 
 const ASLEEP = 0;
 

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { BlockingChannel } from "./channel.ts";
+import type { BlockingChannel } from "../../channel/channel.ts";
 import { broken, BUFFER_BYTES, busy, closed, interrupted, Pending, Unread } from "./pipe.ts";
 
 /** What a child reads from: `Deno.stdin`, or what was kept of it. */

@@ -13,9 +13,9 @@ import {
   assertStrictEquals,
   assertThrows,
 } from "@std/assert";
-import { RingChannel, type RingMemory } from "../../src/channel/shared_ring.ts";
-import { bytes, pattern, text } from "../harness.ts";
-import { readText, receive, send } from "./talk.ts";
+import { RingChannel, type RingMemory } from "../../../src/workers/thread/shared_ring.ts";
+import { bytes, pattern, text } from "../../harness.ts";
+import { readText, receive, send } from "../talk.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Channel } from "./channel.ts";
+import type { Channel } from "../../channel/channel.ts";
 
 /** The pipes of a `Deno.ChildProcess`, seen from its parent. */
 export interface ChildPipes {

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import * as atomics from "./atomics.ts";
+import * as atomics from "../../channel/atomics.ts";
 
 /** How many slots there are, which later channels share: who is woken in vain looks and waits again. */
 const SLOTS = 1024;
