@@ -152,7 +152,8 @@ export class TLSServer extends TCPServer {
     try {
       const handshake = request.handshake();
       if (limit === null) await handshake;
-      else await watchdog.watch(handshake, limit, () => noHandshakeIn(limit));
+      else {await watchdog.watch(handshake, limit, () =>
+          new Deno.errors.TimedOut(`no end within ${limit} ms`));}
       this.#ready.add(request);
     } catch (cause) {
       request.close();
@@ -192,10 +193,6 @@ function checkIdentity({ cert, key, alpnProtocols }: TLSServerOptions): void {
 function checkPEM(name: string, value: unknown, armour: RegExp): void {
   if (typeof value === "string" && armour.test(value)) return;
   throw new TypeError(`Cannot use option '${name}': expected PEM text ("-----BEGIN ...")`);
-}
-
-function noHandshakeIn(limit: number): Error {
-  return new Deno.errors.TimedOut(`no end within ${limit} ms`);
 }
 
 /** Whether `Deno.listenTls()` failed for what is in the certificate or the key. */

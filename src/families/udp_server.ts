@@ -240,7 +240,10 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
       throw listenerError(error);
     }
     this.#buffer = buffer;
-    if (isOwnAddress(this.serverAddress, address as SocketAddress)) throw ownDatagram();
+    if (isOwnAddress(this.serverAddress, address as SocketAddress)) {
+      const message = "a datagram came from the server's own address and is dropped";
+      throw Object.assign(new Error(message), { code: OWN_ADDRESS });
+    }
     // The buffer is for the next datagram; the copy is the handler's to keep.
     return [[received.slice(), this.#datagramSocket!], printable(address as Addr)];
   }
@@ -257,11 +260,6 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
       throw noteSource(new DatagramTooLongError(this.maxPacketSize), request[0]);
     }
   }
-}
-
-function ownDatagram(): Error {
-  const message = "a datagram came from the server's own address and is dropped";
-  return Object.assign(new Error(message), { code: OWN_ADDRESS });
 }
 
 function checkReusePort(name: string, value: unknown): boolean {

@@ -174,7 +174,12 @@ export function ForkingMixIn<Base extends Constructor<AnyServer>>(Base: Base): F
 
     // deno-lint-ignore no-explicit-any -- see Constructor
     constructor(...args: any[]) {
-      refuseWhenCompiled(nameOf(new.target));
+      if (Deno.build.standalone) { // it would start itself, without end
+        const name = nameOf(new.target);
+        throw new Deno.errors.NotSupported(
+          `Cannot use ${name} in a program made by deno compile: it has no Deno to start; use a threading server`,
+        );
+      }
       super(...args);
       this.#executor = execute(this, {
         kind: "child",
@@ -284,12 +289,4 @@ function nameSetting(error: unknown): void {
       }
     }
   }
-}
-
-/** A compiled program would start itself instead of Deno, without end. */
-function refuseWhenCompiled(server: string): void {
-  if (!Deno.build.standalone) return;
-  throw new Deno.errors.NotSupported(
-    `Cannot use ${server} in a program made by deno compile: it has no Deno to start; use a threading server`,
-  );
 }

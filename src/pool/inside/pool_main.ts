@@ -16,7 +16,6 @@ import type { ServerLogger } from "../../base/log.ts";
 import type { DrainResult } from "../../base/options.ts";
 import { delay } from "../../base/time.ts";
 import { toErrorMessage } from "../../channel/messages.ts";
-import type { ServerStats } from "../../core/server_stats.ts";
 import {
   inIsolate,
   type IsolateBody,
@@ -154,9 +153,9 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
         await server.shutdown();
         await this.#serving;
         // Alone in its Worker, a request is the one "under way" that shutdown() waits for everywhere.
-        while (server.maxConnections === 1 && isBusy(server.stats())) {
-          await delay(STOP_INTERVAL);
-        }
+        while (
+          server.maxConnections === 1 && server.stats().active > 0 && server.state !== "closed"
+        ) await delay(STOP_INTERVAL);
         return {};
       case "close":
         if (this.#thread !== null) this.#thread.retire();
@@ -196,10 +195,6 @@ class PoolWorkerMain implements WorkerContext, IsolateBody<PoolTalk> {
       this.main.say({ type: "log", level, message });
     return { debug: line("debug"), info: line("info"), warn: line("warn"), error: line("error") };
   }
-}
-
-function isBusy({ active, state }: ServerStats): boolean {
-  return active > 0 && state !== "closed";
 }
 
 if (import.meta.main) inIsolate<PoolTalk>((init, main) => new PoolWorkerMain(init, main));

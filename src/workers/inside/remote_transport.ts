@@ -58,7 +58,8 @@ export class RemoteTransport implements StreamTransport {
   ) {
     this.#frames = frames;
     this.#calls = calls;
-    calls.onCall = () => this.#onCall();
+    // The client's bytes are held back until a call has its answer, or we ask for them.
+    calls.onCall = () => this.#isReading ? this.#tell(FRAME.MORE) : void this.#readForCalls();
     this.localAddr = connection.localAddr;
     this.remoteAddr = connection.remoteAddr;
     this.#alpnProtocol = connection.alpnProtocol;
@@ -106,12 +107,6 @@ export class RemoteTransport implements StreamTransport {
     return Math.min(first.length, p.length);
   }
 
-  /** A call has been sent: the client's bytes are held back until it has its answer, or we ask for them. */
-  #onCall(): void {
-    if (this.#isReading) this.#tell(FRAME.MORE);
-    else void this.#readForCalls();
-  }
-
   /** Reads frames while calls are the only ones to wait for one, also when the client is cut off; never rejects. */
   async #readForCalls(): Promise<void> {
     if (this.#pump !== null) return;
@@ -125,7 +120,8 @@ export class RemoteTransport implements StreamTransport {
         if (type === FRAME.RETURN) await (this.#reading = this.#calls.take());
         else this.#note(type);
         if (reader.left > 0) await this.#keepPayload();
-        this.#arrived();
+        this.#pump.resolve(); // a read that waits looks at what has come
+        this.#pump = Promise.withResolvers();
       }
     } catch (error) {
       this.#calls.end(error as Error); // the server has gone
@@ -139,12 +135,6 @@ export class RemoteTransport implements StreamTransport {
     const payload = this.#frames.reader.payload();
     this.#reading = payload;
     this.#early.push(await payload);
-  }
-
-  /** Lets a read that waits look at what has come. */
-  #arrived(): void {
-    this.#pump!.resolve();
-    this.#pump = Promise.withResolvers();
   }
 
   readSync(p: Uint8Array, timeout: number | null): number | null {

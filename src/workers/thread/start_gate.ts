@@ -81,7 +81,10 @@ export async function startWithDescriptors<T>(
         isShort = true;
         shortage?.waits(lack);
       }
-      if (waited > limit) throw shortageError(limit, lack);
+      if (waited > limit) {
+        const message = `Cannot start Worker: ${describeLack(lack)}, for ${limit} ms`;
+        throw Object.assign(new Error(message), { code: "EMFILE" });
+      }
       await delay(Math.min(Math.max(waited / 10, MIN_PAUSE), MAX_PAUSE), signal);
       signal.throwIfAborted();
     }
@@ -141,9 +144,4 @@ function countLeft(url: string, most: number): number {
   } finally {
     for (const file of files) file.close();
   }
-}
-
-function shortageError(limit: number, lack: Lack): Error {
-  const message = `Cannot start Worker: ${describeLack(lack)}, for ${limit} ms`;
-  return Object.assign(new Error(message), { code: "EMFILE" });
 }
