@@ -34,7 +34,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   /** Whether Deno's socket is locked by a receive, and whether its wake-up has been sent. */
   #receiving = false;
   #woken = false;
-  #sends: QueuedSend[] = [];
+  readonly #sends: QueuedSend[] = [];
   /** Settles when the queue has been sent; null while nothing is being sent. */
   #sending: Promise<void> | null = null;
   /** What goes out by that, one datagram after the other. */
@@ -86,9 +86,6 @@ export class UnixDatagramConn implements Deno.DatagramConn {
 
   send(data: Uint8Array, address: Deno.Addr): Promise<number> {
     if (this.#closed) return Promise.reject(closedError());
-    if (!this.#receiving && this.#sending === null && this.#sends.length === 0) {
-      return this.#sendAlone(data, address);
-    }
     // A wake-up that is sent to our path may go to a successor by now, or to nobody.
     if (this.#receiving && this.#file !== null && !isStillThere(this.#file)) {
       return this.#sendUnnamed(data, address);
@@ -96,6 +93,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
     const settle = Promise.withResolvers<number>();
     this.#sends.push({ data, address, settle });
     if (this.#receiving) this.#wakeReceive();
+    else this.#sending ??= this.#sendQueued();
     return settle.promise;
   }
 
@@ -120,17 +118,6 @@ export class UnixDatagramConn implements Deno.DatagramConn {
 
   joinMulticastV6(): Promise<Deno.MulticastV6Membership> {
     return Promise.reject(new Deno.errors.NotSupported("Cannot join multicast on a Unix socket"));
-  }
-
-  /** Sends with nothing else under way, and holds back what comes meanwhile. */
-  async #sendAlone(data: Uint8Array, address: Deno.Addr): Promise<number> {
-    const sent = this.#conn.send(data, address);
-    const settled = sent.then(() => {}, () => {}).then(() => {
-      this.#sending = null;
-      if (this.#sends.length > 0 && !this.#receiving) this.#sending ??= this.#sendQueued();
-    });
-    this.#sending = settled;
-    return await sent;
   }
 
   async #sendQueued(): Promise<void> {
@@ -159,9 +146,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
     return path !== undefined && fitsSocket(path) ? { transport: "unixpacket", path } : this.addr;
   }
 
-  /**
-   * Sends from a socket without a name. For a reply that is better than nothing, though the client cannot answer it.
-   */
+  /** Sends from a socket without a name: for a reply better than nothing, though the client cannot answer it. */
   #sendUnnamed(data: Uint8Array, address: Deno.Addr): Promise<number> {
     return this.#unnamedSends.run(async () => {
       if (this.#closed) throw closedError();
