@@ -12,6 +12,7 @@
  * @module
  */
 import { formatAddress } from "../base/address.ts";
+import { errorCode } from "../base/errors.ts";
 import { settlesWithin } from "../base/time.ts";
 import type { NodeTLSConn, TLSIdentity } from "./node_tls_conn.ts";
 
@@ -36,17 +37,12 @@ export interface TLSListenerOptions extends TLSIdentity {
   patience?: number;
 }
 
-/** A TLS connection of Deno's whose handshake has not ended. */
-interface Handshake {
-  /** Closes the connection for good. */
-  close: () => void;
-}
-
 /** A listener on TCP with TLS, which goes on without Deno's before too many closed connections hold descriptors. */
 export class TLSListener implements Deno.TlsListener {
   readonly #options: TLSListenerOptions;
   readonly #patience: number;
-  readonly #handshakes = new Set<Handshake>();
+  /** The handshakes that have not ended; each is called when it has, or when all are to end. */
+  readonly #handshakes = new Set<() => void>();
   /** How many connections were closed during a write. */
   #unread = 0;
   /** How many there may be of both. */
@@ -87,7 +83,7 @@ export class TLSListener implements Deno.TlsListener {
     this.#endWait?.();
     this.#tls?.[Symbol.dispose]();
     this.#tcp?.[Symbol.dispose]();
-    for (const { close } of this.#handshakes) close();
+    for (const end of this.#handshakes) end();
   }
 
   [Symbol.dispose](): void {
@@ -113,8 +109,7 @@ export class TLSListener implements Deno.TlsListener {
       if (!this.#closed) this.#track(conn);
       return conn;
     } catch (error) {
-      const { code } = error as { code?: unknown };
-      if (code === "EMFILE" || code === "ENFILE") {
+      if (["EMFILE", "ENFILE"].includes(errorCode(error))) {
         this.#limit = Math.min(this.#limit, Math.max(MIN_HANDSHAKES, this.#held));
       }
       throw error;
@@ -149,20 +144,18 @@ export class TLSListener implements Deno.TlsListener {
       });
     };
     let isClosed = false;
-    const handshake: Handshake = {
-      close: () => {
-        if (!this.#handshakes.delete(handshake)) return;
-        conn.close = closeAndCount;
-        if (isClosed) close();
-      },
+    const end = () => {
+      if (!this.#handshakes.delete(end)) return;
+      conn.close = closeAndCount;
+      if (isClosed) close();
     };
-    this.#handshakes.add(handshake);
+    this.#handshakes.add(end);
     conn.close = () => {
       isClosed = true;
       reject(new Deno.errors.Interrupted("operation canceled"));
     };
     conn.handshake().then(resolve, reject).finally(() => {
-      handshake.close();
+      end();
       this.#limit = this.#options.maxHandshakes ?? MAX_HANDSHAKES;
       this.#endWait?.();
     });

@@ -146,13 +146,8 @@ export class ServeLoop<Request, Addr extends SocketAddress> implements ServingLo
     if (!run.over) this.#acceptor.wake();
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     this.#closed = true;
-    return this.#close();
-  }
-
-  /** Resolves when the port is free. */
-  async #close(): Promise<void> {
     if (this.closesLast) await this.requests.idle();
     const closed = this.#acceptor.close();
     try {
