@@ -156,6 +156,15 @@ export const CONTENDERS: readonly Contender[] = [
     command: (tools, service) => run(tools, "servers/bare.ts", service),
   },
   {
+    name: "deno-workers",
+    title: "Deno.listen in Workers",
+    group: "others",
+    services: STREAMS,
+    most: THREADS,
+    command: (tools, service, clients) =>
+      run(tools, "servers/workers.ts", service, String(clients)),
+  },
+  {
     name: "deno-node",
     title: "node:net in Deno",
     group: "others",
