@@ -77,6 +77,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
     this.supervisor = supervise({
       ...{ size, settings, onLost, onPoisoned, onReady },
       start: (waiting, ending) => this.#startWorker(waiting, ending),
+      isShort: () => this.#gate.isShort,
       onLoss: (line, ...errors) => logOf(this.#server, "error", line, ...errors),
       onFailure: (error) => this.fail(error),
     });

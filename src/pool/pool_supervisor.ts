@@ -35,6 +35,8 @@ export interface PoolSupervisorOptions {
    * @param ending Aborted when any that has not come up is to end.
    */
   start: (waiting: AbortSignal, ending: AbortSignal) => Promise<PoolWorker>;
+  /** Whether there are too few descriptors for all. */
+  isShort: () => boolean;
   /** Called when Workers are to serve. */
   settings: () => PoolSettings;
   /** Told that a Worker listens. */
@@ -145,7 +147,10 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     return unresponsive.size;
   }
 
-  /** Makes all drain and end; starts those for that which are missing, except after `close()`. */
+  /**
+   * Makes all drain and end. Those that are missing are started for that, except after `close()`, and where there are too
+   * few descriptors for them: those there are drain without them.
+   */
   async drain(): Promise<DrainResult> {
     try {
       this.settings ??= this.options.settings();
@@ -158,7 +163,7 @@ export class PoolSupervisor extends Supervisor<PoolWorker> {
     this.#endWaiting();
     this.#isDraining = true;
     this.#awaitDrainDue();
-    if (!isClosed && this.drainsQueue) {
+    if (!isClosed && this.drainsQueue && (this.alive === 0 || !this.options.isShort())) {
       while (this.alive < this.options.size()) this.startOne();
     }
     const results = await Promise.all(this.#all().map((coming) => this.#drain(coming)));

@@ -60,6 +60,11 @@ export class AcceptGate {
     this.#options = options;
   }
 
+  /** Whether starts have had to wait and are not over. */
+  get isShort(): boolean {
+    return this.#starts > 0;
+  }
+
   /** Who is to be told of one start. */
   listener(): ShortageListener {
     let waiting: Readonly<Lack> | undefined;
@@ -89,7 +94,7 @@ export class AcceptGate {
    * @throws {Error} With the code "EMFILE", as when the system has no descriptor for the client itself.
    */
   check(waiting: () => number): void {
-    if (this.#starts === 0) return;
+    if (!this.isShort) return;
     const { kind, maxWaiting = Infinity, hasRoom } = this.#options;
     if (waiting() < maxWaiting && hasRoom?.() !== false) return;
     const message = `no descriptors are left for another ${kind}`;
