@@ -29,8 +29,8 @@ export interface ReadSource {
 /** Options of a {@linkcode BufferedReader}. */
 export interface BufferedReaderOptions {
   /**
-   * The size of the buffer in bytes; -1 chooses 8192, and 0 never reads ahead of what is asked for, at the
-   * price of a system call for each byte of a line.
+   * The size of the buffer in bytes, which it has once reads fill it; -1 chooses 8192, and 0 never reads ahead of what
+   * is asked for, at the price of a system call for each byte of a line.
    *
    * @default {-1}
    */

@@ -17,6 +17,8 @@ export type Result = Uint8Array<ArrayBuffer> | Steps<Uint8Array<ArrayBuffer>>;
 
 /** The buffer's size when nobody says, in bytes; Python's `io.DEFAULT_BUFFER_SIZE`. */
 const DEFAULT_BUFFER_SIZE = 8192;
+/** How large a buffer is at first, in bytes; it doubles, up to its size, when a read fills it. Most clients send little. */
+const FIRST_BUFFER_SIZE = 1024;
 /** How much memory a read of known size gets at first, in bytes; more only as its bytes arrive. */
 const MAX_FIRST_ALLOCATION = 64 * 1024;
 
@@ -31,7 +33,7 @@ const EMPTY = new Uint8Array(0);
 export class ReadBuffer {
   /** Where the bytes come from. */
   #source: object;
-  /** How many bytes a read ahead asks for; 0 for none. */
+  /** How many bytes a read ahead asks for at the most; 0 for none. */
   readonly #bufferSize: number;
   #buffer: Uint8Array = EMPTY;
   #start = 0;
@@ -187,16 +189,20 @@ export class ReadBuffer {
    */
   #room(wanted: number, limit: number): Uint8Array {
     const unread = this.#end - this.#start;
+    const isFull = this.#end === this.#buffer.length;
     if (unread === 0) {
       this.#start = this.#end = 0;
       // What a long line made grow is given back once it has been read.
       if (this.#buffer.length > this.#bufferSize) this.#buffer = EMPTY;
     }
     const { length } = this.#buffer;
-    if (this.#end === length) {
-      const first = Math.max(this.#bufferSize, Math.min(unread + wanted, MAX_FIRST_ALLOCATION));
-      const target = Math.min(Math.max(length * 2, first), Math.max(limit, this.#bufferSize));
-      if (target > length && unread * 2 >= length) {
+    const isSmall = length < this.#bufferSize;
+    if (this.#end === length || isFull && isSmall) {
+      const ahead = Math.min(this.#bufferSize, FIRST_BUFFER_SIZE);
+      const first = Math.max(ahead, Math.min(unread + wanted, MAX_FIRST_ALLOCATION));
+      const doubled = isSmall ? Math.min(length * 2, this.#bufferSize) : length * 2;
+      const target = Math.min(Math.max(doubled, first), Math.max(limit, this.#bufferSize));
+      if (target > length && (isSmall || unread * 2 >= length)) {
         this.#buffer = grown(this.#buffer.subarray(this.#start, this.#end), target);
       } else {
         this.#buffer.copyWithin(0, this.#start, this.#end);

@@ -353,7 +353,29 @@ Deno.test("BufferedReader.read() reads ahead for small frames", async () => {
     assertEquals(text(await reader.read(4)), "0123");
     assertEquals(text(await reader.readExactly(6)), "456789");
   }
-  assertEquals(source.asked, [8192, 8192]);
+  assertLess(source.asked.length, 8); // for 10,000 bytes
+});
+
+Deno.test("BufferedReader has a small buffer until a read fills it", async () => {
+  const source = new ChunkSource("short\n", "another\n", "x\n".repeat(20_000));
+  const reader = new BufferedReader(source);
+  await reader.readline();
+  await reader.readline();
+  assertEquals(source.asked, [1024, 1024]);
+  for await (const _ of reader) { /* all of them */ }
+  // What a line begins with is kept, so that some reads ask for a little less.
+  assertEquals(source.asked.slice(2, 5).map((size) => Math.ceil(size / 1024)), [1, 2, 4]);
+  assertEquals(Math.max(...source.asked), 8192);
+  assertLess(source.asked.length, 12);
+});
+
+Deno.test("BufferedReader has a buffer of no more than the size it is told", async () => {
+  for (const bufferSize of [1, 100, 1024, 3000]) {
+    const source = new ChunkSource("x\n".repeat(20_000));
+    const reader = new BufferedReader(source, { bufferSize });
+    for await (const _ of reader) { /* all of them */ }
+    assertEquals(Math.max(...source.asked), Math.max(bufferSize, 1));
+  }
 });
 
 Deno.test("BufferedReader.readline() gives lines with their ends", async () => {
@@ -688,7 +710,7 @@ Deno.test("BufferedReader gives a grown buffer back once the long line is read",
   const before = source.asked.length;
   assertEquals(text(await reader.readline()), "short\n");
   assertEquals(text(await reader.readline()), "another\n");
-  assertEquals(Math.max(...source.asked.slice(before)), 8192);
+  assertEquals(Math.max(...source.asked.slice(before)), 1024);
 });
 
 Deno.test("BufferedReader reads many short lines without growing", async () => {
