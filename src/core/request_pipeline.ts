@@ -54,23 +54,16 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
   readonly serve = async (request: Request, clientAddress: Addr): Promise<void> => {
     const { requests } = this;
     const server = this.#server;
-    const perSource = server.maxConnectionsPerSource;
-    let source: string | null;
+    requests.begin(request);
+    let outcome: "completed" | "failed" | "rejected" = "failed";
+    let timer: ReturnType<typeof setTimeout> | undefined;
     try {
-      source = perSource === null ? null : sourceOf(clientAddress);
-    } catch (error) {
-      return await this.#fail(error, request, clientAddress);
-    }
-    requests.begin(request, source);
-    if (source !== null && requests.countFrom(source) > perSource!) {
-      await this.cutOff(request);
-      requests.end(request, "rejected");
-      return;
-    }
-    const limit = server.requestTimeout;
-    const timer = limit === null ? undefined : this.#setLimit(limit, request, clientAddress);
-    let outcome: "completed" | "failed" | "rejected" = "rejected";
-    try {
+      const { maxConnectionsPerSource: most, requestTimeout: limit } = server;
+      const isTooMany = most !== null &&
+        requests.countFrom(request, sourceOf(clientAddress)) > most;
+      outcome = "rejected";
+      if (isTooMany) return await this.cutOff(request);
+      if (limit !== null) timer = this.#setLimit(limit, request, clientAddress);
       const verified = server.verifyRequest(request, clientAddress);
       if (verified === true || await verified) {
         outcome = "failed";
@@ -93,17 +86,6 @@ export class RequestPipeline<Request, Addr extends SocketAddress> {
       requests.end(request, outcome);
     }
   };
-
-  /** Ends a request that fails before its first step: it came from an own `getRequest()`, with an odd address. */
-  async #fail(error: unknown, request: Request, clientAddress: Addr): Promise<void> {
-    this.requests.begin(request);
-    try {
-      await handleFault(this.#server, error, request, clientAddress);
-    } finally {
-      await this.#end(request);
-      this.requests.end(request, "failed");
-    }
-  }
 
   /** On its own because a closure in `serve()` would cost every request its context. */
   #setLimit(limit: number, request: Request, clientAddress: Addr): ReturnType<typeof setTimeout> {
@@ -195,12 +177,8 @@ export class RequestTracker<Request> {
     this.#onAbortError = onAbortError;
   }
 
-  /**
-   * Notes that a request is under way.
-   *
-   * @param source Where it comes from, when that is to be counted.
-   */
-  begin(request: Request, source: string | null = null): void {
+  /** Notes that a request is under way. */
+  begin(request: Request): void {
     this.#accepted++;
     if (++this.size > this.#peak) this.#peak = this.size;
     const same = this.#active.get(request);
@@ -213,15 +191,19 @@ export class RequestTracker<Request> {
       controller: null,
       aborted: false,
       reason: undefined,
-      source,
+      source: null,
       timer: undefined,
     });
-    if (source !== null) this.#sources.set(source, this.countFrom(source) + 1);
   }
 
-  /** How many requests from a source are under way. */
-  countFrom(source: string): number {
-    return this.#sources.get(source) ?? 0;
+  /** Notes where a request under way comes from, and gives how many from there are. */
+  countFrom(request: Request, source: string): number {
+    const active = this.#active.get(request)!;
+    const before = this.#sources.get(source) ?? 0;
+    if (active.source !== null) return before; // the same value again
+    active.source = source;
+    this.#sources.set(source, before + 1);
+    return before + 1;
   }
 
   end(request: Request, outcome: Outcome): void {
@@ -239,7 +221,7 @@ export class RequestTracker<Request> {
   }
 
   #leave(source: string): void {
-    const left = this.countFrom(source) - 1;
+    const left = this.#sources.get(source)! - 1;
     if (left > 0) this.#sources.set(source, left);
     else this.#sources.delete(source);
   }
