@@ -150,7 +150,6 @@ export class TCPServer<Addr extends SocketAddress = TCPAddr>
   ) {
     // The check of each class gives its own kind of address, which the checker cannot follow.
     super(new.target.checkAddress(serverAddress) as Addr, RequestHandlerClass, options);
-    this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
   }
 

@@ -130,7 +130,6 @@ export class UDPServer<Addr extends SocketAddress = UDPAddr>
   ) {
     // The check of each class gives its own kind of address, which the checker cannot follow.
     super(new.target.checkAddress(serverAddress) as Addr, RequestHandlerClass, options);
-    this.checkSettings();
     bindAndActivate(this, options.bindAndActivate);
   }
 
