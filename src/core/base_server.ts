@@ -1,11 +1,11 @@
 /**
  * What all servers have in common: how they are run and ended, and the overridable steps of a request.
  *
- * This is the entrance to the folder, which holds a server without its socket: its life cycle (`lifecycle.ts`), its
- * loop (`loop/`), the course of a request (`request_pipeline.ts`, `run_handler.ts`), and the handlers
- * (`request_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins and the pool are built on
- * it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`, `verifyRequest()`,
- * `processRequest()`, `prepareRequest()`, `finishRequest()`, `runHandler()`, `shutdownRequest()`, `closeRequest()`.
+ * This is the entrance to the folder, which holds a server without its socket: this, how it runs (`loop/`), and the
+ * handlers (`request_handler.ts`, `run_handler.ts`). It uses `base/` and `sockets/`; the families of servers, the mix-ins
+ * and the pool are built on it. One request goes `Acceptor.serve()`, `getRequest()`, `RequestPipeline.serve()`,
+ * `verifyRequest()`, `processRequest()`, `prepareRequest()`, `finishRequest()`, `runHandler()`, `shutdownRequest()`,
+ * `closeRequest()`.
  *
  * @module
  */
@@ -13,7 +13,7 @@ import type { ClientAddress, SocketAddress, SocketType } from "../base/address.t
 import { defaultLogger } from "../base/default_logger.ts";
 import { isBound, queueLimit, type ServerSocket } from "./bind.ts";
 import { checkLogger, type ServerLogger } from "../base/log.ts";
-import { Lifecycle, type Run, type ServingLoop } from "./lifecycle.ts";
+import { Lifecycle, type Run, type ServingLoop } from "./loop/lifecycle.ts";
 import {
   checkCallback,
   checkTime,

@@ -6,7 +6,7 @@
 import { noteSource } from "../base/errors.ts";
 import { handleFault } from "../core/faults.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
-import { type Call, calls, type Run } from "../core/lifecycle.ts";
+import { type Call, calls, type Run } from "../core/loop/lifecycle.ts";
 import { StreamSocket } from "../sockets/stream_socket.ts";
 import type { StreamTransport } from "../sockets/streams.ts";
 import { callServer } from "../core/server_call.ts";

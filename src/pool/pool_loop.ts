@@ -1,7 +1,7 @@
 /**
  * How Workers serve that accept the clients, while this isolate starts, stops and drains them.
  *
- * The states are those of `core/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`.
+ * The states are those of `core/loop/lifecycle.ts`; what the Workers do in each is decided in `pool_supervisor.ts`.
  *
  * This folder has Workers that accept clients by themselves, from a queue that they share (`shared_listener.ts`): those of a
  * pool, each with many clients, and those of a threading server (`thread_loop.ts`, `thread_supervisor.ts`), which have one
@@ -16,7 +16,7 @@ import { logOf } from "../core/faults.ts";
 import { KindLimit, passOn, type ServerLogger } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
 import { delay, settlesWithin } from "../base/time.ts";
-import type { Drain, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
+import type { Drain, Run, ServingLoop, Tick } from "../core/loop/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import type { TCPServer } from "../families/tcp_server.ts";
 import { AcceptGate } from "../workers/descriptor_gate.ts";

@@ -9,7 +9,7 @@ import { WorkerDiedError } from "../base/errors.ts";
 import { logOf } from "../core/faults.ts";
 import { oneLine } from "../base/log.ts";
 import type { DrainResult } from "../base/options.ts";
-import type { Drain, Run, ServingLoop, Tick } from "../core/lifecycle.ts";
+import type { Drain, Run, ServingLoop, Tick } from "../core/loop/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { BaseServer } from "../core/base_server.ts";
 import { cloneContext } from "../workers/context.ts";

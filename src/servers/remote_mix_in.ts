@@ -8,7 +8,7 @@ import { nameOf } from "../base/errors.ts";
 import { logOf } from "../core/faults.ts";
 import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
-import { isInside } from "../core/lifecycle.ts";
+import { isInside } from "../core/loop/lifecycle.ts";
 import { remoteServers } from "../core/run_handler.ts";
 import { admitMore } from "../core/loop/serve_loop.ts";
 import type { ServerStats } from "../core/server_stats.ts";

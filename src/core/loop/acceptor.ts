@@ -6,7 +6,7 @@
 import { printable } from "../../base/address.ts";
 import { AcceptErrors } from "./accept_errors.ts";
 import type { ServerExit } from "../../base/errors.ts";
-import { type Call, calls, type Run, type Tick } from "../lifecycle.ts";
+import { type Call, calls, type Run, type Tick } from "./lifecycle.ts";
 import { delay, settlesWithin } from "../../base/time.ts";
 
 /** How long `stop()` waits for an accept that goes on although its listener is closed, in milliseconds. */

@@ -2,8 +2,9 @@
  * Serving in this isolate: an {@linkcode Acceptor} gets the requests, a {@linkcode RequestPipeline} takes them through
  * their steps, and this closes the listener and drains.
  *
- * This folder gets requests from a listener, survives what fails there (`accept_errors.ts`), and stops. A `BaseServer` uses
- * it unless it was told another way to serve; what a request meets is in `request_pipeline.ts` of the folder above.
+ * This folder is how a server runs: its life cycle (`lifecycle.ts`), which is the same whichever way it serves, and the usual
+ * way, which gets requests from a listener (`acceptor.ts`), survives what fails there (`accept_errors.ts`), and takes each
+ * through the hooks of the server to its end (`request_pipeline.ts`).
  *
  * | state of the listener | left by | for |
  * |---|---|---|
@@ -18,7 +19,7 @@ import { Acceptor } from "./acceptor.ts";
 import { formatAddress, type SocketAddress, type SocketType } from "../../base/address.ts";
 import { isBound, queueLimit, type ServerSocket } from "../bind.ts";
 import { errorCode, messageOf, type ServerExit } from "../../base/errors.ts";
-import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "../lifecycle.ts";
+import type { Drain, LifecycleHost, Run, ServingLoop, Tick } from "./lifecycle.ts";
 import { logOf, tellFault } from "../faults.ts";
 import { RateLimit } from "../../base/log.ts";
 import type { DrainResult } from "../../base/options.ts";
@@ -27,7 +28,7 @@ import {
   type PipelineHost,
   RequestPipeline,
   type RequestTracker,
-} from "../request_pipeline.ts";
+} from "./request_pipeline.ts";
 import type { ServerState, ServerStats } from "../server_stats.ts";
 import { settlesWithin } from "../../base/time.ts";
 

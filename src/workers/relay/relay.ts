@@ -18,7 +18,7 @@
  */
 import type { DatagramSocket } from "../../sockets/datagram_socket.ts";
 import { isInstance, isPeerGone, noteSource, propertyOf } from "../../base/errors.ts";
-import { ABORT_GRACE } from "../../core/request_pipeline.ts";
+import { ABORT_GRACE } from "../../core/loop/request_pipeline.ts";
 import { internals, type StreamSocket } from "../../sockets/stream_socket.ts";
 import {
   fromErrorMessage,

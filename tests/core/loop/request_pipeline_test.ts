@@ -4,7 +4,7 @@
  * @module
  */
 import { assert, assertEquals, assertFalse, assertStrictEquals } from "@std/assert";
-import { type Outcome, RequestTracker } from "../../src/core/request_pipeline.ts";
+import { type Outcome, RequestTracker } from "../../../src/core/loop/request_pipeline.ts";
 
 /** Checks what must hold at any time, and gives the snapshot. */
 function checked(table: RequestTracker<unknown>) {

@@ -17,12 +17,12 @@
  *
  * @module
  */
-import { isBound } from "./bind.ts";
-import { formatAddress, type SocketAddress } from "../base/address.ts";
-import { logOf } from "./faults.ts";
-import type { ServerLogger } from "../base/log.ts";
-import type { DrainResult } from "../base/options.ts";
-import type { ServerState, ServerStats } from "./server_stats.ts";
+import { isBound } from "../bind.ts";
+import { formatAddress, type SocketAddress } from "../../base/address.ts";
+import { logOf } from "../faults.ts";
+import type { ServerLogger } from "../../base/log.ts";
+import type { DrainResult } from "../../base/options.ts";
+import type { ServerState, ServerStats } from "../server_stats.ts";
 import { AsyncLocalStorage } from "node:async_hooks";
 
 /** One run of `serveForever()` or `handleRequest()`. */

@@ -10,12 +10,12 @@
  *
  * @module
  */
-import { type SocketAddress, sourceOf } from "../base/address.ts";
-import { isInstance, noteSource, ServerExit } from "../base/errors.ts";
-import { handleFault, logOf } from "./faults.ts";
-import type { ServerLogger } from "../base/log.ts";
-import { ABORT_FAULT, abortSafely, outlive } from "../base/unawaited.ts";
-import type { ServerState, ServerStats } from "./server_stats.ts";
+import { type SocketAddress, sourceOf } from "../../base/address.ts";
+import { isInstance, noteSource, ServerExit } from "../../base/errors.ts";
+import { handleFault, logOf } from "../faults.ts";
+import type { ServerLogger } from "../../base/log.ts";
+import { ABORT_FAULT, abortSafely, outlive } from "../../base/unawaited.ts";
+import type { ServerState, ServerStats } from "../server_stats.ts";
 
 /** How long aborted handlers get to unwind before the server stops waiting for them, in milliseconds. */
 export const ABORT_GRACE = 100;
