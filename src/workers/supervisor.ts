@@ -6,7 +6,7 @@
  * - missing → coming: its start begins, unless as many have just begun as there are processors for.
  * - coming → up: its start has succeeded. The failures so far are forgotten.
  * - coming → gone: its start has failed. The next try comes after a pause of 5 ms, which doubles each time up to 1 s,
- *   and until one succeeds only one is coming at a time. After three in a row the user decides what justifies another.
+ *   and until one succeeds only one may have just begun. After three in a row the user decides what justifies another.
  * - up → gone: it has ended, whoever wanted that.
  * - up → poisoned: it is given up on, and may go on for ever. poisoned → gone: nothing of it runs any more.
  *
@@ -96,8 +96,8 @@ export abstract class Supervisor<Worker extends Supervised> {
   /** Starts what is missing, as far as failures and processors allow. To be called whenever there may be more to do. */
   fill(): void {
     while (this.isWanted && !this.backoff.pausing) {
-      const limit = this.backoff.failures > 0 ? 1 : this.slow + MAX_YOUNG;
-      const most = Math.min(this.missing(), limit);
+      const young = this.backoff.failures > 0 ? 1 : MAX_YOUNG;
+      const most = Math.min(this.missing(), this.slow + young);
       if (!(this.coming.size < most)) return; // nor where a setting is no number
       this.startOne();
     }

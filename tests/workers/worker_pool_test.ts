@@ -290,6 +290,21 @@ Deno.test("WorkerPool.lease() waits for no start that hangs, however many do, wh
   for (const other of fixture.workers) pool.release(other, true);
 });
 
+Deno.test("WorkerPool.lease() waits for no start that hangs when another has failed", async () => {
+  const gate = Promise.withResolvers<void>();
+  const onStart = (attempt: number) => {
+    if (attempt === 2) throw new Error("no room");
+    return attempt === 1 ? gate.promise : undefined;
+  };
+  await using fixture = new Fixture({ max: 2, onStart });
+  const { pool } = fixture;
+  const leases = [pool.lease(), pool.lease()];
+  const worker = await Promise.race(leases);
+  assertEquals(worker.id, 3);
+  gate.resolve();
+  for (const other of await Promise.all(leases)) pool.release(other, true);
+});
+
 Deno.test("WorkerPool.during() keeps spares ready while the loop runs, and nothing idle afterwards", async () => {
   await using fixture = new Fixture({ minSpare: 2 });
   const { pool, workers } = fixture;
