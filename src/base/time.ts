@@ -103,6 +103,11 @@ export class SerialQueue {
     running.then(forget, forget);
     return running;
   }
+
+  /** Resolves when all operations so far have settled, whatever became of them. */
+  async settled(): Promise<void> {
+    await this.#last?.catch(() => {}); // the caller of that one hears of it
+  }
 }
 
 /**

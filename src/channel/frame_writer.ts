@@ -4,6 +4,7 @@
  * @module
  */
 import type { BlockingChannel, Channel } from "./channel.ts";
+import { SerialQueue } from "../base/time.ts";
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "./frames.ts";
 
 const encoder = new TextEncoder();
@@ -17,8 +18,7 @@ export class FrameWriter<C extends Channel = Channel> {
   #key = NOTHING;
   /** The frame that is being written; used again for the next. */
   #frame = new Uint8Array(1024);
-  /** Settles when the last write so far has; null while there is none. */
-  #last: Promise<void> | null = null;
+  readonly #queue = new SerialQueue();
 
   constructor(channel: C) {
     this.channel = channel;
@@ -31,18 +31,18 @@ export class FrameWriter<C extends Channel = Channel> {
 
   /** Whether a write is under way. */
   get writing(): boolean {
-    return this.#last !== null;
+    return this.#queue.busy;
   }
 
   /** Resolves when the writes so far have settled, however they did. */
-  async settled(): Promise<void> {
-    await this.#last?.catch(() => {}); // the caller of that write hears of it
+  settled(): Promise<void> {
+    return this.#queue.settled();
   }
 
   /** Writes a frame; the payload must stay as it is until the promise settles. */
   write(type: FrameType, payload: Uint8Array = NOTHING): Promise<void> {
-    if (this.#last === null && this.#writeNow(this.#compose(type, payload))) return DONE;
-    return this.#enqueue(() => this.channel.write(this.#compose(type, payload)));
+    if (!this.#queue.busy && this.#writeNow(this.#compose(type, payload))) return DONE;
+    return this.#queue.run(() => this.channel.write(this.#compose(type, payload)));
   }
 
   /**
@@ -54,8 +54,8 @@ export class FrameWriter<C extends Channel = Channel> {
   writeInPlace(frame: Uint8Array, length: number): Promise<void> {
     writeHeader(frame, 0, FRAME.DATA, length);
     const bytes = frame.subarray(0, HEADER_BYTES + length);
-    if (this.#last === null && this.#writeNow(bytes)) return DONE;
-    return this.#enqueue(() => this.channel.write(bytes));
+    if (!this.#queue.busy && this.#writeNow(bytes)) return DONE;
+    return this.#queue.run(() => this.channel.write(bytes));
   }
 
   /**
@@ -68,7 +68,7 @@ export class FrameWriter<C extends Channel = Channel> {
     type: FrameType,
     payload: Uint8Array = NOTHING,
   ): void {
-    if (this.#last !== null) {
+    if (this.#queue.busy) {
       throw new Deno.errors.Busy(
         "Cannot write: an asynchronous write is under way, await it first",
       );
@@ -98,16 +98,6 @@ export class FrameWriter<C extends Channel = Channel> {
     } catch {
       return false; // the channel is closed
     }
-  }
-
-  #enqueue(write: () => Promise<void>): Promise<void> {
-    const written = this.#last === null ? write() : this.#last.then(write, write);
-    this.#last = written;
-    const forget = () => {
-      if (this.#last === written) this.#last = null;
-    };
-    written.then(forget, forget);
-    return written;
   }
 }
 

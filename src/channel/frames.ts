@@ -2,12 +2,12 @@
  * What the main isolate and a worker say to each other: frames of a type and a payload, on any byte transport.
  *
  * A worker is told once which handler it runs (INIT, answered by READY or ERROR). Each request then goes from START to
- * DONE, and what its context is (CONTEXT) before that, where it has changed. In between the client's bytes travel as DATA and END both ways, and a worker may ask for what only the owner
- * of the socket can do: SEND_TO (answered by SENT), SET_OPTION, CLOSE. WAIT and EXPIRED are the time limit of a read that blocks.
- * A handler may call methods of its server (CALL, answered by RETURN in any order). While such calls are under way the
- * client's bytes are sent one part at a time, each of which the worker asks for (MORE): an answer must not wait behind
- * bytes that nobody reads.
- * After DONE a worker drops what still comes, up to the next START.
+ * DONE, and its context (CONTEXT) comes before that, where it has changed. In between the client's bytes travel as DATA and
+ * END both ways, and a worker may ask for what only the owner of the socket can do: SEND_TO (answered by SENT), SET_OPTION,
+ * CLOSE. WAIT and EXPIRED are the time limit of a read that blocks. A handler may call methods of its server (CALL, answered
+ * by RETURN in any order). While such calls are under way the client's bytes are sent one part at a time, each of which the
+ * worker asks for (MORE): an answer must not wait behind bytes that nobody reads. After DONE a worker drops what still
+ * comes, up to the next START.
  *
  * @module
  */
