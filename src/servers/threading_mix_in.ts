@@ -212,7 +212,10 @@ export function ThreadingMixIn<Base extends Constructor<AnyServer>>(Base: Base):
         this.#threads = new ThreadLoop(host, usual, {
           handler: this.#executor.handler,
           whyRelay: () => whyRelay(host, ThreadingServer.prototype, Base.prototype),
-          relay: (loop) => this.#executor.handleOne(loop, () => void this.shutdown()),
+          relay: (loop) => {
+            this.#executor.pool.isProven = true; // as Workers that accept have been of use
+            return this.#executor.handleOne(loop, () => void this.shutdown());
+          },
           size: () => this.#bound.left,
           onEnd: () => this.#executor.pool.fill(),
           onPoisoned,

@@ -109,8 +109,8 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   #loops = 0;
   /** When the last one ended, by the clock of `performance.now()`. */
   #unusedSince = 0;
-  /** Whether a worker has ever been leased. */
-  #isProven = false;
+  /** Whether a worker has ever been leased, or another pool of the server has had one of use. */
+  isProven = false;
   #isClosed = false;
 
   constructor(options: WorkerPoolOptions<Pooled>) {
@@ -196,7 +196,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
    */
   async during(forever: boolean, loop: () => Promise<void>): Promise<void> {
     if (this.#loops++ === 0) {
-      if (!this.#isProven && this.backoff.stopped) this.backoff.reset(); // it begins anew
+      if (!this.isProven && this.backoff.stopped) this.backoff.reset(); // it begins anew
       if (forever) this.warm();
       else this.#use = "held";
     }
@@ -277,7 +277,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     if (this.#waiting.size === 0) this.#options.onStartError(error);
     if (!this.backoff.stopped) return;
     this.#rejectAll(this.backoff.error);
-    if (!this.#isProven) this.#options.onFailure(this.backoff.error);
+    if (!this.isProven) this.#options.onFailure(this.backoff.error);
   }
 
   /** Finds a use for a worker that is ready. */
@@ -307,7 +307,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   /** Notes that a worker is leased. */
   #begin(entry: Entry<Pooled>): void {
     entry.state = "busy";
-    this.#isProven = true;
+    this.isProven = true;
   }
 
   /** Lets an idle worker end. */

@@ -14,8 +14,10 @@ import {
 import {
   type AnyServer,
   BaseRequestHandler,
+  HandlerLoadError,
   PoolTCPServer,
   type ServerLogger,
+  StreamRequestHandler,
   type StreamSocket,
   type TCPAddr,
   TCPServer,
@@ -249,6 +251,46 @@ Deno.test("ThreadingMixIn serves while the main isolate does nothing at all", as
   clients.terminate();
 });
 
+Deno.test("ThreadingMixIn relays, so that clients are told, when no Worker can be started any more, and serves once one can", async () => {
+  const folder = tempFolder();
+  const [flag, path] = [`${folder}/mended`, `${folder}/handler.ts`];
+  const mod = new URL("../../mod.ts", import.meta.url).href;
+  await Deno.writeTextFile(
+    path,
+    `import { StreamRequestHandler } from ${JSON.stringify(mod)};
+    Deno.readTextFileSync(${JSON.stringify(flag)});
+    export class BreakingHandler extends StreamRequestHandler {
+      async handle() { await this.wfile.write("mended"); }
+    }`,
+  );
+  class BreakingHandler extends StreamRequestHandler {
+    static override readonly moduleUrl = `file://${path}`;
+    override async handle() {}
+  }
+  await Deno.writeTextFile(flag, "");
+  const said: string[] = [];
+  const logger = Object.assign(new ListLogger(), { debug: (line: string) => said.push(line) });
+  const options = { logger, maxRequestsPerThread: 1 };
+  const server = new ThreadingTCPServer(LOOPBACK, BreakingHandler, options);
+  const errors: unknown[] = [];
+  server.handleError = (error) => void errors.push(error);
+  await using _ = start(server);
+  assertEquals(await exchange(server.serverAddress, ""), "mended");
+  assertEquals(server.threadingMode.way, "direct");
+  await until(() => server.stats().workers!.spare === 1);
+  await Deno.remove(flag);
+  assertEquals(await exchange(server.serverAddress, ""), "mended");
+  assertEquals(await exchange(server.serverAddress, ""), "");
+  assertInstanceOf(errors[0], HandlerLoadError);
+  assertEquals(server.threadingMode.way, "relay");
+  const relays = said.filter((line) => /relays: no Worker can be started: Cannot load/.test(line));
+  assertEquals(relays.length, 1, said.join("\n"));
+  await Deno.writeTextFile(flag, "");
+  let answer = "";
+  while (answer === "") answer = await exchange(server.serverAddress, "");
+  assertEquals(answer, "mended");
+});
+
 Deno.test("ThreadingMixIn tells a handler that blocks all the same what to declare", async () => {
   const server = direct();
   const errors: unknown[] = [];
@@ -341,7 +383,7 @@ Deno.test("ThreadingMixIn.shutdown() leaves who comes later to the next serveFor
     await server.shutdown();
     await again;
   }
-  assertEquals(server.threadingMode.way, "direct");
+  assertEquals(server.threadingMode.way, "direct", server.threadingMode.reason);
   await server.serverClose();
 });
 
@@ -349,7 +391,7 @@ Deno.test("ThreadingMixIn gives each request of a Worker a copy of the context, 
   const server = new ThreadingTCPServer(LOOPBACK, MarkHandler, { maxThreads: 1 });
   const context = { count: 0 };
   server.requestContext = () => context;
-  assertEquals(server.threadingMode.way, "direct");
+  assertEquals(server.threadingMode.way, "direct", server.threadingMode.reason);
   for (context.count = 1; context.count < 3; context.count++) {
     const serving = server.serveForever();
     for (let request = 0; request < 3; request++) {
@@ -397,7 +439,7 @@ Deno.test("ThreadingMixIn keeps the memory in which Workers take turns from a ha
     for (let n = 0; n < 20; n++) assertEquals(await exchange(server.serverAddress, ""), "forged");
   })();
   assert(await settlesWithin(answers, 20_000), "nobody accepts any more");
-  assertEquals(server.threadingMode.way, "direct");
+  assertEquals(server.threadingMode.way, "direct", server.threadingMode.reason);
 });
 
 for (
