@@ -277,16 +277,15 @@ Deno.test("ThreadingMixIn relays, so that clients are told, when no Worker can b
   await using _ = start(server);
   assertEquals(await exchange(server.serverAddress, ""), "mended");
   assertEquals(server.threadingMode.way, "direct");
-  await until(() => server.stats().workers!.spare === 1);
   await Deno.remove(flag);
-  assertEquals(await exchange(server.serverAddress, ""), "mended");
-  assertEquals(await exchange(server.serverAddress, ""), "");
+  let answer: string;
+  do answer = await exchange(server.serverAddress, ""); while (answer === "mended"); // by who was up
+  assertEquals(answer, "");
   assertInstanceOf(errors[0], HandlerLoadError);
   assertEquals(server.threadingMode.way, "relay");
   const relays = said.filter((line) => /relays: no Worker can be started: Cannot load/.test(line));
   assertEquals(relays.length, 1, said.join("\n"));
   await Deno.writeTextFile(flag, "");
-  let answer = "";
   while (answer === "") answer = await exchange(server.serverAddress, "");
   assertEquals(answer, "mended");
 });
