@@ -29,8 +29,8 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   readonly addr: Deno.Addr;
   readonly #conn: Deno.DatagramConn;
   readonly #token: Uint8Array<ArrayBuffer> = crypto.getRandomValues(new Uint8Array(TOKEN_BYTES));
-  /** Bound to no path, and made when it is first needed: it sends the wake-ups. */
-  #unnamed: Deno.DatagramConn | null = null;
+  /** Bound to no path: it sends the wake-ups. Made at the start, as later there may be no descriptor for it. */
+  readonly #unnamed = Deno.listenDatagram({ transport: "unixpacket" });
   /** Whether Deno's socket is locked by a receive, and whether its wake-up has been sent. */
   #receiving = false;
   #woken = false;
@@ -49,14 +49,16 @@ export class UnixDatagramConn implements Deno.DatagramConn {
    * @throws {Deno.errors.AddrInUse} When a live server has the path, or it is not a socket.
    */
   constructor(path: string, mode: number | null = null) {
-    const { socket, file } = bindSocketFile(path, {
-      bind: (path) => Deno.listenDatagram({ transport: "unixpacket", path }),
-      mode,
-      removedByDeno: false,
-    });
-    this.#conn = socket;
-    this.addr = socket.addr;
-    this.#file = file;
+    const bind = (path: string) => Deno.listenDatagram({ transport: "unixpacket", path });
+    try {
+      const { socket, file } = bindSocketFile(path, { bind, mode, removedByDeno: false });
+      this.#conn = socket;
+      this.addr = socket.addr;
+      this.#file = file;
+    } catch (error) {
+      this.#unnamed.close();
+      throw error;
+    }
   }
 
   async receive(
@@ -104,7 +106,7 @@ export class UnixDatagramConn implements Deno.DatagramConn {
     // While the socket is open no other server takes the path for a dead one's.
     if (this.#file !== null) removeSocketFile(this.#file);
     this.#conn.close();
-    this.#unnamed?.close();
+    this.#unnamed.close();
     for (const { settle } of this.#sends.splice(0)) settle.reject(closedError());
   }
 
@@ -150,7 +152,6 @@ export class UnixDatagramConn implements Deno.DatagramConn {
   #sendUnnamed(data: Uint8Array, address: Deno.Addr): Promise<number> {
     return this.#unnamedSends.run(async () => {
       if (this.#closed) throw closedError();
-      this.#unnamed ??= Deno.listenDatagram({ transport: "unixpacket" });
       return await this.#unnamed.send(data, address);
     });
   }

@@ -77,6 +77,26 @@ Deno.test("UnixDatagramConn.send() sends while a receive waits, which goes on", 
   assertEquals(address, client.addr);
 });
 
+Deno.test("UnixDatagramConn.send() sends while a receive waits, though there is no descriptor left", async () => {
+  using conn = openConn();
+  using client = openClient();
+  const receiving = assertRejects(() => conn.receive());
+  const { listenDatagram } = Deno;
+  Deno.listenDatagram = () => {
+    throw Object.assign(new Error("Too many open files"), { code: "EMFILE" });
+  };
+  try {
+    let sent: number | undefined;
+    conn.send(bytes("hello"), client.addr).then((count) => sent = count, () => {});
+    await until(() => sent === 5);
+    assertEquals(await receiveTexts(client, 1), ["hello"]);
+  } finally {
+    Deno.listenDatagram = listenDatagram;
+    conn.close();
+    await receiving;
+  }
+});
+
 Deno.test("UnixDatagramConn.send() keeps the order of many sends when nothing is received", async () => {
   using conn = openConn();
   using client = openClient();
