@@ -3,9 +3,13 @@
  *
  * @module
  */
-import { ServerExit } from "../base/errors.ts";
+import { HandlerLoadError, ServerExit } from "../base/errors.ts";
 import type { ServerLogger } from "../base/log.ts";
-import { type StartOptions, startWithDescriptors } from "../workers/thread/start_gate.ts";
+import {
+  type StartOptions,
+  startTimes,
+  startWithDescriptors,
+} from "../workers/thread/start_gate.ts";
 import { Isolate } from "../workers/thread/isolate.ts";
 import { fromErrorMessage } from "../channel/messages.ts";
 import type { PoolCommand, PoolInit, PoolNews, PoolTalk } from "./pool_messages.ts";
@@ -66,7 +70,8 @@ export class PoolWorker implements Supervised {
   /**
    * Starts a Worker, once there are descriptors for it; resolves when it listens.
    *
-   * @throws {unknown} Why it does not.
+   * @throws {HandlerLoadError} When loading the handler fails or takes too long.
+   * @throws {unknown} Why else it does not.
    */
   static async start(
     init: Omit<PoolInit, "record">,
@@ -78,12 +83,18 @@ export class PoolWorker implements Supervised {
       const worker = new PoolWorker(init, events);
       const terminate = () => worker.terminate();
       ending.addEventListener("abort", terminate);
+      const { moduleUrl, className } = init.handler;
+      const timer = setTimeout(() => {
+        const reason = `no end of that within ${startTimes.load} ms`;
+        worker.#isolate.terminate(new HandlerLoadError(moduleUrl, className, reason));
+      }, startTimes.load);
       try {
         if (await worker.#isolate.order({ name: "listen" }) !== null) return worker;
       } catch (error) {
         terminate();
         throw error;
       } finally {
+        clearTimeout(timer);
         ending.removeEventListener("abort", terminate);
       }
       const { error } = await worker.ended;

@@ -3,9 +3,11 @@
  *
  * @module
  */
-import { assertEquals } from "@std/assert";
-import { ThreadingTCPServer } from "@netkit/socketserver";
-import { exchange, LOOPBACK, start } from "../harness.ts";
+import { assertEquals, assertInstanceOf, assertStringIncludes } from "@std/assert";
+import { HandlerLoadError, PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
+import { startTimes } from "../../src/workers/thread/start_gate.ts";
+import { exchange, ListLogger, LOOPBACK, start, until, withTimes } from "../harness.ts";
+import { EndlessHandler } from "./endless_handlers.ts";
 import { HangingHandler } from "./hanging_handlers.ts";
 
 Deno.test("ThreadingMixIn waits for no Worker whose handler's module is never loaded, though Workers accept", async () => {
@@ -16,3 +18,17 @@ Deno.test("ThreadingMixIn waits for no Worker whose handler's module is never lo
   const { starting, started } = server.stats().workers!;
   assertEquals([starting, started], [1, 1]);
 });
+
+for (const Server of [PoolTCPServer, ThreadingTCPServer]) {
+  Deno.test(`${Server.name}.serveForever() rejects when the handler's module is never loaded, though Workers accept`, async () => {
+    using _times = withTimes(startTimes, { load: 100 });
+    const server = new Server(LOOPBACK, EndlessHandler, { logger: new ListLogger() });
+    let error: unknown;
+    server.serveForever().catch((reason) => error = reason);
+    await until(() => error !== undefined);
+    assertInstanceOf(error, HandlerLoadError);
+    assertStringIncludes(error.message, "no end of that within 100 ms");
+    await server.serverClose();
+    await server.finished;
+  });
+}

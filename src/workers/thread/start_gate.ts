@@ -10,6 +10,12 @@ import { errorCode } from "../../base/errors.ts";
 import { delay } from "../../base/time.ts";
 import { describeLack, type Lack, type ShortageListener } from "../descriptor_gate.ts";
 
+/** How long Workers get, in milliseconds; an object, so that tests can have them get less. */
+export const startTimes = {
+  /** How long one may take to load its handler. */
+  load: 60_000,
+};
+
 /** How many descriptors a Worker takes while it starts, when it loads modules side by side. */
 const PER_WORKER = 40;
 /** How many it gives back when it ends. */

@@ -7,7 +7,7 @@
  *
  * @module
  */
-import { type StartOptions, startWithDescriptors } from "./start_gate.ts";
+import { type StartOptions, startTimes, startWithDescriptors } from "./start_gate.ts";
 import { Isolate } from "./isolate.ts";
 import { fromErrorMessage, type Init } from "../../channel/messages.ts";
 import { RingChannel } from "./shared_ring.ts";
@@ -17,9 +17,7 @@ import type { ThreadTalk } from "./thread_main.ts";
 /** Never called: puts what a Worker runs into the module graph, for `deno cache` and `deno compile`. */
 export const entryModules = (): Promise<unknown>[] => [import("./thread_main.ts")];
 
-/** How long a Worker may take to load its handler, in milliseconds. */
-const START_LIMIT = 60_000;
-/** How long it may wait for descriptors before, in milliseconds. */
+/** How long a Worker may wait for descriptors before it loads its handler, in milliseconds. */
 const SHORTAGE_LIMIT = 30_000;
 
 /** What a Worker depends on. */
@@ -51,7 +49,7 @@ export class ThreadWorker extends HandlerWorker {
     const startOptions = { url: init.moduleUrl, limit: SHORTAGE_LIMIT, ...options };
     return await startWithDescriptors(startOptions, async () => {
       const worker = new ThreadWorker(options.onAbortFault);
-      await worker.initWithin(START_LIMIT, init, options.signal);
+      await worker.initWithin(startTimes.load, init, options.signal);
       return worker;
     });
   }
