@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { existsSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
@@ -386,11 +387,16 @@ Deno.test("ThreadingMixIn.serverClose() does not wait for a module that never en
 
 Deno.test("ThreadingMixIn.serverClose() does not wait for long for a module on which a client waits", async () => {
   using _times = withTimes(executorTimes, { closeGrace: 500 });
-  const Handler = inModule("await new Promise(() => {}); export class TextHandler {}");
+  const loading = `${tempFolder()}/loading`;
+  const Handler = inModule(`
+    Deno.writeTextFileSync(${JSON.stringify(loading)}, "");
+    await new Promise(() => {});
+    export class TextHandler {}
+  `);
   const server = new RecordingServer(LOOPBACK, Handler);
   const serving = server.serveForever();
   const asked = exchange(server.serverAddress, "");
-  await until(() => server.stats().active === 1);
+  await until(() => server.stats().active === 1 && existsSync(loading));
   await server.serverClose();
   await serving;
   assertEquals(await asked, "");
