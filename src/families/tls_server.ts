@@ -151,9 +151,8 @@ export class TLSServer extends TCPServer {
     const watchdog = new Watchdog();
     try {
       const handshake = request.handshake();
-      if (limit === null) await handshake;
-      else {await watchdog.watch(handshake, limit, () =>
-          new Deno.errors.TimedOut(`no end within ${limit} ms`));}
+      const late = () => new Deno.errors.TimedOut(`no end within ${limit} ms`);
+      await (limit === null ? handshake : watchdog.watch(handshake, limit, late));
       this.#ready.add(request);
     } catch (cause) {
       request.close();
