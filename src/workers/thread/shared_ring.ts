@@ -1,19 +1,14 @@
 /**
- * Bytes between the main isolate and a Web Worker through shared memory: a ring for each direction.
- *
- * No message is posted for a read or a write: a Worker that waits sleeps on a control word (`Atomics.wait`, or
- * `Atomics.waitAsync` where it must not block), the main isolate waits for its doorbell, and who changes something wakes
- * it.
+ * Bytes between the main isolate and a Web Worker through shared memory: a ring for each direction. No message is posted
+ * for a read or a write.
  *
  * @module
  */
 import * as atomics from "../../channel/atomics.ts";
 import { checkInteger } from "../../base/options.ts";
 import type { BlockingChannel } from "../../channel/channel.ts";
-import { type Bell, Doorbell, ring } from "./doorbell.ts";
-
-/** Which end of a channel: that of the main isolate or that of the worker. */
-export type RingSide = "main" | "worker";
+import { type Bell, ring } from "./doorbell.ts";
+import { beginAt, doorbell, Ring, RING_WORDS, type RingParts, type RingSide } from "./ring.ts";
 
 /** The memory of a channel, which both ends have. */
 export interface RingMemory {
@@ -28,23 +23,11 @@ export interface RingMemory {
  */
 const DEFAULT_CAPACITY = 128 * 1024;
 
-// The control words of one direction, as indexes of 32-bit words. What the writer changes and what the reader
-// changes stand 64 bytes apart, so that the two threads do not fight over one cache line.
-/** How many bytes have been written, modulo 2^32. */
-const WRITTEN = 0;
-/** 1 while the writer waits; who wakes it sets 0. */
-const WRITER_WAITS = 1;
-/** How many bytes have been read, modulo 2^32. */
-const READ = 16;
-/** 1 while the reader waits; who wakes it sets 0. */
-const READER_WAITS = 17;
-/** How many words a direction has; those of the direction to the main end follow those to the worker. */
-const DIRECTION_WORDS = 32;
-/** Where the words of the ends begin, after those of the directions. */
-const ENDS = 64;
+// The control words: those of the ring to the worker, those of the ring to the main end, and those of the two ends.
+/** Where the words of the ends begin. */
+const ENDS = 2 * RING_WORDS;
 /** How many words an end has. */
 const END_WORDS = 2;
-// The control words of one end.
 /** 1 when it has closed. */
 const CLOSED = 0;
 /** How often its reads were interrupted and let go on: odd while they are interrupted. */
@@ -53,134 +36,16 @@ const HEADER_WORDS = 80;
 const HEADER_BYTES = HEADER_WORDS * Int32Array.BYTES_PER_ELEMENT;
 
 const DONE = Promise.resolve();
-/** Of this isolate, for all main ends in it. */
-const doorbell = new Doorbell();
 
-/** One direction as one of its two ends sees it. */
-class Ring {
-  /** The words on which this end waits, and the other. */
-  readonly ownWait: number;
-  readonly peerWait: number;
-  /** Whether this end waits asynchronously. */
-  waiting = false;
-  readonly #control: Int32Array<SharedArrayBuffer>;
-  readonly #data: Uint8Array<SharedArrayBuffer>;
-  readonly #bell: Bell;
-  readonly #isMain: boolean;
-  readonly #written: number;
-  readonly #read: number;
-
-  constructor(
-    { buffer, bell }: RingMemory,
-    direction: 0 | 1,
-    role: "reader" | "writer",
-    side: RingSide,
-  ) {
-    this.#bell = bell;
-    this.#isMain = side === "main";
-    const capacity = (buffer.byteLength - HEADER_BYTES) / 2;
-    const first = direction * DIRECTION_WORDS;
-    this.#control = new Int32Array(buffer, 0, HEADER_WORDS);
-    this.#data = new Uint8Array(buffer, HEADER_BYTES + direction * capacity, capacity);
-    this.#written = first + WRITTEN;
-    this.#read = first + READ;
-    this.ownWait = first + (role === "reader" ? READER_WAITS : WRITER_WAITS);
-    this.peerWait = first + (role === "reader" ? WRITER_WAITS : READER_WAITS);
-  }
-
-  /** How many bytes have been written, modulo 2^32. */
-  get written(): number {
-    return atomics.load(this.#control, this.#written);
-  }
-
-  /** Copies into `p` what is there up to the byte `written`; returns how much. */
-  take(p: Uint8Array, written: number): number {
-    const read = atomics.load(this.#control, this.#read);
-    // The difference of two 32-bit counters is right after they have wrapped, too.
-    const filled = (written - read) | 0;
-    const count = Math.min(filled, p.length);
-    if (count === 0) return 0;
-    const capacity = this.#data.length;
-    const start = read & (capacity - 1);
-    const first = Math.min(count, capacity - start);
-    p.set(this.#data.subarray(start, start + first));
-    if (first < count) p.set(this.#data.subarray(0, count - first), first);
-    atomics.store(this.#control, this.#read, (read + count) | 0);
-    // A writer that waits goes on when half of the ring is free, not for every few bytes. It is never
-    // forgotten: a reader that goes on finds half free before it finds nothing and waits.
-    if ((filled - count) * 2 <= capacity) this.wake(this.peerWait);
-    return count;
-  }
-
-  /** How many bytes are there. */
-  get unread(): number {
-    return (this.written - atomics.load(this.#control, this.#read)) | 0;
-  }
-
-  /** How many bytes there is room for. */
-  get room(): number {
-    return this.#data.length - this.unread;
-  }
-
-  /** Copies what there is room for out of `p`, from `from` on; returns how much. */
-  put(p: Uint8Array, from: number): number {
-    const { written } = this;
-    const capacity = this.#data.length;
-    const count = Math.min(this.room, p.length - from);
-    if (count === 0) return 0;
-    const start = written & (capacity - 1);
-    const first = Math.min(count, capacity - start);
-    this.#data.set(first === p.length ? p : p.subarray(from, from + first), start);
-    if (first < count) this.#data.set(p.subarray(from + first, from + count));
-    atomics.store(this.#control, this.#written, (written + count) | 0);
-    this.wake(this.peerWait);
-    return count;
-  }
-
-  /** Makes `attempt` until it gives something, whenever this end is woken. */
-  async wait<T>(attempt: () => T | undefined): Promise<T> {
-    this.waiting = true;
-    try {
-      while (true) {
-        atomics.store(this.#control, this.ownWait, 1);
-        const result = attempt();
-        if (result !== undefined) return result;
-        if (this.#isMain) {
-          await doorbell.wait(this.#bell.slot);
-          continue;
-        }
-        const woken = atomics.waitAsync(this.#control, this.ownWait, 1);
-        if (woken.async) await woken.value;
-      }
-    } finally {
-      this.waiting = false;
-      atomics.store(this.#control, this.ownWait, 0);
-    }
-  }
-
-  /** As {@linkcode Ring.wait}, blocking; `undefined` when `timeout` milliseconds are over. */
-  waitSync<T>(attempt: () => T | undefined, timeout: number): T | undefined {
-    const deadline = performance.now() + timeout;
-    try {
-      while (true) {
-        atomics.store(this.#control, this.ownWait, 1);
-        const result = attempt();
-        const left = deadline - performance.now();
-        if (result !== undefined || left <= 0) return result;
-        atomics.wait(this.#control, this.ownWait, 1, left);
-      }
-    } finally {
-      atomics.store(this.#control, this.ownWait, 0);
-    }
-  }
-
-  /** Wakes who waits on a word; what it waits for must have been stored before. */
-  wake(word: number): void {
-    if (atomics.load(this.#control, word) === 0) return;
-    atomics.store(this.#control, word, 0);
-    if (this.#isMain === (word === this.ownWait)) ring(this.#bell);
-    else atomics.notify(this.#control, word);
-  }
+/** The parts of the ring of a direction: 0 to the worker, 1 to the main end. */
+function ringOf({ buffer, bell }: RingMemory, direction: 0 | 1): RingParts {
+  const capacity = (buffer.byteLength - HEADER_BYTES) / 2;
+  const first = direction * RING_WORDS * Int32Array.BYTES_PER_ELEMENT;
+  return {
+    control: new Int32Array(buffer, first, RING_WORDS),
+    data: new Uint8Array(buffer, HEADER_BYTES + direction * capacity, capacity),
+    bell,
+  };
 }
 
 /**
@@ -219,11 +84,9 @@ export class RingChannel implements BlockingChannel {
       );
     }
     const buffer = new SharedArrayBuffer(HEADER_BYTES + 2 * capacity);
-    const control = new Int32Array(buffer, 0, HEADER_WORDS);
-    for (const first of [0, DIRECTION_WORDS]) {
-      control[first + WRITTEN] = control[first + READ] = origin;
-    }
-    return { buffer, bell: doorbell.take() };
+    const memory = { buffer, bell: doorbell.take() };
+    for (const direction of [0, 1] as const) beginAt(ringOf(memory, direction).control, origin);
+    return memory;
   }
 
   /** Makes an end, one for each side, of what {@linkcode RingChannel.allocate} gave. */
@@ -232,8 +95,8 @@ export class RingChannel implements BlockingChannel {
     const peer = side === "main" ? 1 : 0;
     this.#control = new Int32Array(memory.buffer, 0, HEADER_WORDS);
     this.#bell = memory.bell;
-    this.#out = new Ring(memory, own, "writer", side);
-    this.#in = new Ring(memory, peer, "reader", side);
+    this.#out = new Ring(ringOf(memory, own), "writer", side);
+    this.#in = new Ring(ringOf(memory, peer), "reader", side);
     this.#own = ENDS + own * END_WORDS;
     this.#peer = ENDS + peer * END_WORDS;
   }

@@ -2,8 +2,8 @@
  * A Web Worker that runs a handler.
  *
  * This folder is what only Web Workers need: this is the main side of one, and `thread_main.ts` what it runs, which uses
- * `inside/`. Bytes go by `shared_ring.ts`, whose main end waits at `doorbell.ts`. As the Workers of `pool/` do, they talk
- * by the port of `isolate.ts`, whose other end is `isolate_entry.ts`, and start when `start_gate.ts` lets them.
+ * `inside/`. Bytes go by `shared_ring.ts`. As the Workers of `pool/` do, they talk by the port of `isolate.ts`, whose other
+ * end is `isolate_entry.ts`, and start when `start_gate.ts` lets them.
  *
  * @module
  */
