@@ -30,8 +30,7 @@ export function mayBlock(Handler: unknown): boolean {
 /** A handler class, and how workers can load it. */
 export class HandlerModule {
   readonly #Handler: unknown;
-  /** What workers are told; for others to read. */
-  init: Init;
+  #init: Init;
   /** Resolves when the module has been looked at, as far as it can be; null before the first start. */
   #seen: Promise<void> | null = null;
   /** Whether the module exports another class of that name, and not this one. */
@@ -39,7 +38,12 @@ export class HandlerModule {
 
   constructor(Handler: unknown, init: Init) {
     this.#Handler = Handler;
-    this.init = init;
+    this.#init = init;
+  }
+
+  /** What workers are told. */
+  get init(): Init {
+    return this.#init;
   }
 
   /**
@@ -58,10 +62,10 @@ export class HandlerModule {
     let worker: Started | undefined;
     try {
       try {
-        worker = await start(this.init);
+        worker = await start(this.#init);
       } catch (error) {
         if (!await this.#mend(error)) throw error;
-        worker = await start(this.init);
+        worker = await start(this.#init);
       }
     } finally {
       await seen;
@@ -77,7 +81,7 @@ export class HandlerModule {
 
   #refuseHidden(): void {
     if (!this.#isHidden) return;
-    const { moduleUrl, className } = this.init;
+    const { moduleUrl, className } = this.#init;
     const reason = "it exports another class of that name; export this one, and give it another";
     throw new HandlerLoadError(moduleUrl, className, reason);
   }
@@ -93,8 +97,8 @@ export class HandlerModule {
    */
   async #mend(error: unknown): Promise<boolean> {
     if (errorCode(error) !== AMBIGUOUS) return false;
-    if (this.init.exportName === undefined) await settlesWithin(this.#findExport(), LOOK_LIMIT);
-    return this.init.exportName !== undefined;
+    if (this.#init.exportName === undefined) await settlesWithin(this.#findExport(), LOOK_LIMIT);
+    return this.#init.exportName !== undefined;
   }
 
   /** Looks at the module where it is loaded here already, so that this runs nothing. */
@@ -107,11 +111,11 @@ export class HandlerModule {
 
   async #findExport(): Promise<void> {
     try {
-      const exported: Record<string, unknown> = await import(this.init.moduleUrl);
+      const exported: Record<string, unknown> = await import(this.#init.moduleUrl);
       const names = Object.getOwnPropertyNames(exported);
       const exportName = names.find((name) => this.#isExportedAs(exported, name));
-      if (exportName !== undefined) this.init = { ...this.init, exportName };
-      else this.#isHidden = handlersNamed(exported, this.init.className, "").length > 0;
+      if (exportName !== undefined) this.#init = { ...this.#init, exportName };
+      else this.#isHidden = handlersNamed(exported, this.#init.className, "").length > 0;
     } catch {
       // The worker's error stands.
     }

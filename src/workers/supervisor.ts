@@ -214,10 +214,8 @@ const MAX_FAILURES = 3;
 /** Counts the starts that fail in a row, and holds back the next one. */
 export class StartBackoff {
   readonly #resume: () => void;
-  /** How many starts have failed in a row; for others to read. */
-  failures = 0;
-  /** The first of their errors; of a try on demand, its own. */
-  error: unknown;
+  #failures = 0;
+  #error: unknown;
   #pause: ReturnType<typeof setTimeout> | undefined;
   readonly #deaths = new Backoff(MIN_PAUSE, MAX_PAUSE);
   /** When the pause after the last death was over, by the clock of `performance.now()`. */
@@ -228,9 +226,19 @@ export class StartBackoff {
     this.#resume = resume;
   }
 
+  /** How many starts have failed in a row. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** The first of their errors; of a try on demand, its own. */
+  get error(): unknown {
+    return this.#error;
+  }
+
   /** Whether so many have failed that only demand justifies another try. */
   get stopped(): boolean {
-    return this.failures >= MAX_FAILURES;
+    return this.#failures >= MAX_FAILURES;
   }
 
   /** Whether the next start has to wait. */
@@ -245,9 +253,9 @@ export class StartBackoff {
    * @returns Whether it counts.
    */
   failed(error: unknown, failuresBefore: number): boolean {
-    if (failuresBefore < this.failures) return false;
-    if (failuresBefore === 0 || failuresBefore >= MAX_FAILURES) this.error = error;
-    this.failures = failuresBefore + 1;
+    if (failuresBefore < this.#failures) return false;
+    if (failuresBefore === 0 || failuresBefore >= MAX_FAILURES) this.#error = error;
+    this.#failures = failuresBefore + 1;
     this.#beginPause(Math.min(MIN_PAUSE * 2 ** failuresBefore, MAX_PAUSE));
     if (this.stopped) Deno.unrefTimer(this.#pause!); // nobody waits for it
     return true;
@@ -264,8 +272,8 @@ export class StartBackoff {
 
   /** Forgets the failures, after a success or for a new beginning, and ends the pause that they caused. */
   reset(): void {
-    if (this.failures > 0) this.close();
-    this.failures = 0;
+    if (this.#failures > 0) this.close();
+    this.#failures = 0;
   }
 
   /** Ends the pause for good. */

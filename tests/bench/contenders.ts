@@ -162,7 +162,7 @@ export const CONTENDERS: readonly Contender[] = [
     services: STREAMS,
     most: THREADS,
     command: (tools, service, clients) =>
-      run(tools, "servers/workers.ts", service, String(clients)),
+      run(tools, "servers/bare.ts", service, String(Math.max(40, clients))),
   },
   {
     name: "deno-node",

@@ -673,15 +673,19 @@ Deno.test("fault 19: cli --stats serves on when standard error is closed", async
   assertEquals((await child.status).code, 0);
 });
 
-Deno.test("fault 19: cli --mode threading serves and drains while nobody reads standard error", async () => {
-  const path = await failingModule();
-  await using child = new Deno.Command(Deno.execPath(), {
-    args: runArgs(CLI, ["-A", "--no-check"], [path, ...TCP, "--mode", "threading"]),
+/** Serves a handler that fails when it is told to, and leaves it to the test to read standard error. */
+async function serveFailing(...options: string[]): Promise<Deno.ChildProcess> {
+  return new Deno.Command(Deno.execPath(), {
+    args: runArgs(CLI, ["-A", "--no-check"], [await failingModule(), ...TCP, ...options]),
     cwd: FOLDER,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
   }).spawn();
+}
+
+Deno.test("fault 19: cli --mode threading serves and drains while nobody reads standard error", async () => {
+  await using child = await serveFailing("--mode", "threading");
   const where = await listening(child.stdout);
   // A pipe holds 64 KiB, and 256 Ki characters may wait; each line has more than 4 KiB.
   for (let n = 0; n < 150; n++) assertEquals(await exchange(where, "fail\n"), "");
@@ -693,13 +697,7 @@ Deno.test("fault 19: cli --mode threading serves and drains while nobody reads s
 });
 
 Deno.test("fault 19: cli says how many lines were lost when standard error is read again", async () => {
-  await using child = new Deno.Command(Deno.execPath(), {
-    args: runArgs(CLI, ["-A", "--no-check"], [await failingModule(), ...TCP]),
-    cwd: FOLDER,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
+  await using child = await serveFailing();
   const where = await listening(child.stdout);
   for (let n = 0; n < 150; n++) assertEquals(await exchange(where, "fail\n"), "");
   let [lost, shown] = [0, 0];

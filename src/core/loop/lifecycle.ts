@@ -95,8 +95,7 @@ export class Lifecycle {
   readonly #server: LifecycleHost;
   readonly #loop: ServingLoop;
   readonly #finished = Promise.withResolvers<void>();
-  /** For others to read. */
-  state: ServerState = "idle";
+  #state: ServerState = "idle";
   #run: Run | null = null;
   #draining: Promise<DrainResult> | null = null;
   /** Resolves when the port is free again; null while the server is open. */
@@ -111,6 +110,10 @@ export class Lifecycle {
   constructor(server: LifecycleHost, loop: ServingLoop) {
     this.#server = server;
     this.#loop = loop;
+  }
+
+  get state(): ServerState {
+    return this.#state;
   }
 
   /** Resolves when the server is closed and nothing runs any more. */
@@ -147,7 +150,7 @@ export class Lifecycle {
         `Cannot serve on "${address}": it is not bound; call serverBind() and serverActivate() first`,
       );
     }
-    this.state = "serving";
+    this.#state = "serving";
     await this.#runUntilEnd(forever, serve, signal);
   }
 
@@ -180,7 +183,7 @@ export class Lifecycle {
       call.running = false;
       run.over = true;
       if (this.#run === run) this.#run = null;
-      if (this.state === "serving") this.state = "idle";
+      if (this.#state === "serving") this.#state = "idle";
       run.ended.resolve();
     }
   }
@@ -216,7 +219,7 @@ export class Lifecycle {
   }
 
   async #close(run: Run | null): Promise<void> {
-    this.state = "closed";
+    this.#state = "closed";
     if (run !== null) this.#stop(run);
     try {
       await this.#loop.close();
@@ -246,7 +249,7 @@ export class Lifecycle {
   }
 
   async #drain(): Promise<DrainResult> {
-    if (this.#closing === null) this.state = "draining";
+    if (this.#closing === null) this.#state = "draining";
     try {
       return await this.#loop.drain({
         run: this.#run,

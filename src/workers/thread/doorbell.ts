@@ -40,8 +40,8 @@ export function ring({ cells, slot }: Bell, always = false): void {
 /** The bell, for the isolate that answers it. */
 export class Doorbell {
   readonly #cells = new Int32Array(new SharedArrayBuffer(WORDS * Int32Array.BYTES_PER_ELEMENT));
-  /** Those who wait, by slot. */
-  readonly #waiting: (() => void)[][] = Array.from({ length: SLOTS }, () => []);
+  /** Those who wait, by slot; most isolates, such as those of Workers, have no channel. */
+  readonly #waiting: (() => void)[][] = [];
   #slots = 0;
   #waiters = 0;
   #answering = false;
@@ -55,7 +55,7 @@ export class Doorbell {
   wait(slot: number): Promise<void> {
     this.#waiters++;
     return new Promise((resolve) => {
-      this.#waiting[slot]!.push(resolve);
+      (this.#waiting[slot] ??= []).push(resolve);
       if (!this.#answering) void this.#answer(); // never rejects
     });
   }
@@ -83,8 +83,8 @@ export class Doorbell {
   }
 
   #call(slot: number): void {
-    const waiting = this.#waiting[slot]!;
+    const waiting = this.#waiting[slot]?.splice(0) ?? [];
     this.#waiters -= waiting.length;
-    for (const resolve of waiting.splice(0)) resolve();
+    for (const resolve of waiting) resolve();
   }
 }

@@ -1,5 +1,7 @@
 /**
- * What one would write on Deno without the package, at its fastest: `bare.ts SERVICE`. Lines are echoed as bytes.
+ * What one would write on Deno without the package, at its fastest: `bare.ts SERVICE` on the event loop, and
+ * `bare.ts SERVICE WORKERS` in so many Workers, each of which accepts by itself and serves one client at a time, as those
+ * of a threading server do. Lines are echoed as bytes.
  *
  * @module
  */
@@ -29,7 +31,7 @@ async function echo(conn: Deno.TcpConn): Promise<void> {
   }
 }
 
-if (service === "udp") {
+async function answerDatagrams(): Promise<void> {
   const socket = Deno.listenDatagram({ transport: "udp", ...address });
   console.log((socket.addr as Deno.NetAddr).port);
   const buffer = new Uint8Array(65507);
@@ -38,6 +40,43 @@ if (service === "udp") {
     await socket.send(data, client);
   }
 }
-const listener = Deno.listen(address);
-console.log(listener.addr.port);
-while (true) echo(await listener.accept()); // many at a time: none is awaited
+
+/** Listens with all others that name the same port, which the types do not show. */
+function listenWithOthers(port: number): Deno.TcpListener {
+  const options = { ...address, port, loadBalanced: true };
+  return Deno.listen(options as Deno.TcpListenOptions);
+}
+
+const worker = globalThis as unknown as {
+  onmessage: (event: MessageEvent<number>) => void;
+  postMessage: (message: unknown) => void;
+};
+
+async function startWorkers(count: number): Promise<void> {
+  const probe = Deno.listen(address);
+  const { port } = probe.addr;
+  probe.close();
+  for (let left = count; left > 0; left--) {
+    const other = new Worker(import.meta.url, { type: "module" });
+    const isUp = new Promise((resolve) => other.onmessage = resolve);
+    other.postMessage(port);
+    await isUp;
+  }
+  console.log(port);
+}
+
+if ("WorkerGlobalScope" in globalThis) {
+  worker.onmessage = async ({ data: port }) => {
+    const listener = listenWithOthers(port);
+    worker.postMessage("up");
+    while (true) await echo(await listener.accept());
+  };
+} else if (service === "udp") {
+  await answerDatagrams();
+} else if (Deno.args[1] !== undefined) {
+  await startWorkers(Number(Deno.args[1]));
+} else {
+  const listener = Deno.listen(address);
+  console.log(listener.addr.port);
+  while (true) echo(await listener.accept()); // many at a time: none is awaited
+}
