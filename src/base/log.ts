@@ -175,14 +175,15 @@ export class RateLimit {
    * Asks whether a line may be written now.
    *
    * @param now The time, in milliseconds, from a clock that never goes back.
-   * @returns How many lines were held back since the last, or `null` when this one is held back too.
+   * @param lines How many lines it stands for, itself included.
+   * @returns For how many it is written that were held back, or `null` when it is held back too.
    */
-  take(now: number): number | null {
+  take(now: number, lines = 1): number | null {
     if (now < this.#next) {
-      this.#held++;
+      this.#held += lines;
       return null;
     }
-    const held = this.#held;
+    const held = this.#held + lines - 1;
     this.#next = now + 1000;
     this.#held = 0;
     return held;
@@ -192,6 +193,9 @@ export class RateLimit {
 /** How many kinds of lines are told apart; the others share a limit. */
 const MAX_KINDS = 64;
 
+/** How a line ends that stands for others. */
+const HELD = / \(and (\d{1,15}) like it since the last line\)$/;
+
 /** Lets one line of each kind through a second, for what strangers can cause as often as they like. */
 export class KindLimit {
   readonly #limits = new Map<string, RateLimit>();
@@ -200,13 +204,21 @@ export class KindLimit {
    * Asks whether a line may be written now.
    *
    * @param kind What lines are counted with this one.
+   * @param lines How many lines it stands for, itself included.
    * @returns What to append to the line, or `null` when it is held back.
    */
-  take(kind: string): string | null {
+  take(kind: string, lines = 1): string | null {
     const name = this.#limits.size < MAX_KINDS || this.#limits.has(kind) ? kind : "";
     let limit = this.#limits.get(name);
     if (limit === undefined) this.#limits.set(name, limit = new RateLimit());
-    const held = limit.take(performance.now());
+    const held = limit.take(performance.now(), lines);
     return held === null ? null : held === 0 ? "" : ` (and ${held} like it since the last line)`;
+  }
+
+  /** Takes a line that another limit has let through, with those that it stands for; `null` when it is held back here. */
+  takeLine(kind: string, line: string): string | null {
+    const held = HELD.exec(line);
+    const more = this.take(kind, 1 + Number(held?.[1] ?? 0));
+    return more === null ? null : line.slice(0, held?.index) + more;
   }
 }

@@ -206,7 +206,7 @@ export class PoolLoop<Supervisor extends PoolSupervisor = PoolSupervisor> implem
   /** Passes on a line of a Worker; of each kind there is one a second, as clients may have caused it. */
   #passOn(level: keyof ServerLogger, text: string): void {
     const [kind = ""] = text.split('"', 1);
-    const more = this.#lines.take(kind);
-    if (more !== null) passOn(this.#server.logger, level, text + more);
+    const line = this.#lines.takeLine(kind, text);
+    if (line !== null) passOn(this.#server.logger, level, line);
   }
 }

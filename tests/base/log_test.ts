@@ -231,6 +231,8 @@ Deno.test("RateLimit.take() lets one line through a second and counts the others
   assertEquals([1001, 1999].map((now) => limit.take(now)), [null, null]);
   assertEquals(limit.take(5000), 2);
   assertEquals(limit.take(6000), 0);
+  assertEquals([limit.take(6001, 4), limit.take(6002)], [null, null]);
+  assertEquals(limit.take(7000, 3), 7);
 });
 
 /** Makes a server of each kind that runs handlers somewhere else. */
@@ -474,6 +476,25 @@ for (const [mode, make] of Object.entries(MODES)) {
     for (const client of clients) client.close();
   });
 }
+
+Deno.test("KindLimit.takeLine() counts the lines that another limit has held back", () => {
+  const { now } = performance;
+  try {
+    let time = 5000;
+    performance.now = () => time;
+    const limit = new KindLimit();
+    const take = (line: string) => limit.takeLine("a", line);
+    const and = (count: number) => ` (and ${count} like it since the last line)`;
+    assertEquals(take(`one${and(3)}`), `one${and(3)}`);
+    assertEquals([take(`two${and(5)}`), take("three")], [null, null]);
+    time = 6000;
+    assertEquals(take(`four${and(2)}`), `four${and(9)}`); // 6, 1 and 2
+    time = 7000;
+    assertEquals(take(`five${and(1)} or so`), `five${and(1)} or so`);
+  } finally {
+    performance.now = now;
+  }
+});
 
 Deno.test("KindLimit.take() has a limit for each kind, and one for all kinds after 64", () => {
   const limit = new KindLimit();

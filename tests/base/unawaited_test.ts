@@ -59,7 +59,7 @@ const MODES: [string, Make][] = [
   ],
   [
     "ThreadingTCPServer",
-    (options) => new ThreadingTCPServer(LOOPBACK, Handler, { minSpareThreads: 1, ...options }),
+    (options) => new ThreadingTCPServer(LOOPBACK, Handler, { maxThreads: 1, ...options }), // one that counts
   ],
   [
     "ThreadingUnixStreamServer",
@@ -83,28 +83,31 @@ const nextLine = () => delay(1010);
 
 /** How many warnings there were, those included that lines only count. */
 function counted(what: "read" | "write", { lines }: ListLogger): number {
-  const counts = String.raw`(?: \(and \d+ like it since the last line\))*`;
   const pattern = new RegExp(
-    `^warn: Handler of client "[^"]*" left a ${what} behind, which failed: await it, or catch its error${counts}$`,
+    `^warn: Handler of client "[^"]*" left a ${what} behind, which failed: await it, or catch its error` +
+      String.raw`(?: \(and (\d+) like it since the last line\))?$`,
   );
   let count = 0;
   for (const line of lines) {
     assertMatch(line, pattern);
-    count += 1;
-    for (const [, more] of line.matchAll(/\(and (\d+) like it/g)) count += Number(more);
+    count += 1 + Number(pattern.exec(line)![1] ?? 0);
   }
   return count;
 }
 
-/** Waits until lines have told of all that was left behind, and of one more after a while. */
-async function hasWarned(server: AnyServer, logger: ListLogger): Promise<void> {
-  // Of a Worker that accepts, the main isolate gets no more than a line a second, which it counts as one.
-  const isExact = !(server instanceof PoolTCPServer || server instanceof ThreadingTCPServer);
-  const all = READS.length + 1;
-  await until(() => {
-    const count = counted("read", logger);
-    return isExact ? count === all : logger.lines.length > 1 && count <= all;
-  });
+/** Leaves reads behind, a second apart, until lines have told of them and of all before. */
+async function untilAllAreTold(logger: ListLogger, talk: Talk, before: number): Promise<void> {
+  // The line of a Worker may come a moment too early for the main isolate, which counts it with the next.
+  for (let [all, tries] = [before + 1, 5];; all++, tries--) {
+    await nextLine();
+    assertEquals(await talk(READS[0]!), "done");
+    const areTold = () => counted("read", logger) === all;
+    try {
+      return await until(areTold, tries > 1 ? 500 : undefined);
+    } catch (error) {
+      if (tries === 1 || counted("read", logger) > all) throw error;
+    }
+  }
 }
 
 /** A test of each mode, all side by side: they wait for the next line of a kind, or for the end of a request's time. */
@@ -138,9 +141,7 @@ inEachMode(
     const kinds = [...READS, "caught", "nothing"];
     for (const what of kinds) assertEquals(await talk(what), "done", what);
     assertEquals(server.stats().completed, kinds.length);
-    await nextLine();
-    assertEquals(await talk(READS[0]!), "done");
-    await hasWarned(server, logger);
+    await untilAllAreTold(logger, talk, READS.length);
     assertLess(logger.lines.length, READS.length);
   },
 );
@@ -161,7 +162,7 @@ inEachMode(
       assertEquals((await talk(WRITES[0]!)).replaceAll("x", ""), "done");
       await until(() => counted("write", logger) > WRITES.length);
     } else {
-      assertLess(workers.started, completed);
+      assertLess(workers.started, WRITES.length);
     }
     await until(() => goingOn.count === 0);
   },
@@ -194,9 +195,7 @@ Deno.test("fault 12: PoolTCPServer outlives each kind of read that a handler lea
   await until(() => server.stats().completed === READS.length);
   const { workers } = server.stats();
   assertEquals([workers!.started, workers!.poisoned], [1, 0]);
-  await nextLine();
-  assertEquals(await ask(server.serverAddress, READS[0]!), "done");
-  await hasWarned(server, logger);
+  await untilAllAreTold(logger, (what) => ask(server.serverAddress, what), READS.length);
   await server.shutdown();
   await serving;
 });

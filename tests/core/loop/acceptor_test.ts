@@ -8,7 +8,6 @@ import { ConcurrentTCPServer, type StreamSocket, TCPServer, UDPServer } from "@n
 import type { DatagramRequest, SocketAddress } from "@netkit/socketserver";
 import { listenerError } from "../../../src/core/loop/accept_errors.ts";
 import { Acceptor } from "../../../src/core/loop/acceptor.ts";
-import { RateLimit } from "../../../src/base/log.ts";
 import { connect as nodeConnect } from "node:net";
 import {
   connect,
@@ -439,12 +438,6 @@ Deno.test("TCPServer.serveForever() ends and says why when somebody else has clo
   assertEquals(server.state, "closed");
   assertEquals(logger.lines.length, 1);
   assertStringIncludes(logger.lines[0]!, "its listener was closed by others");
-});
-
-Deno.test("RateLimit.take() lets one line a second through and tells how many it held back", () => {
-  const limit = new RateLimit();
-  const taken = [5000, 5001, 5500, 5999, 6000, 6999, 7000, 9000].map((now) => limit.take(now));
-  assertEquals(taken, [0, null, null, null, 3, null, 1, 0]);
 });
 
 const ACCEPT_ERRORS: Record<string, () => Error> = {
