@@ -5,7 +5,7 @@
  */
 import type { SocketAddress } from "../base/address.ts";
 import type { DatagramRequest } from "../sockets/datagram_socket.ts";
-import { noteSource, ServerExit } from "../base/errors.ts";
+import { HandlerLoadError, noteSource, ServerExit } from "../base/errors.ts";
 import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
 import type { ServeOptions } from "../base/options.ts";
 import type { AnyServer } from "../core/base_server.ts";
@@ -17,7 +17,7 @@ import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
 import { type Context, ContextSource } from "./context.ts";
 import { Relay, type RemoteRequest } from "./relay/relay.ts";
 import { AcceptGate, type ShortageListener } from "./descriptor_gate.ts";
-import type { HandlerWorker } from "./worker.ts";
+import { CLOSED_BEFORE, type HandlerWorker } from "./worker.ts";
 import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";
 import type { HandlerModule } from "./handler_module.ts";
 import type { Init } from "../channel/messages.ts";
@@ -297,7 +297,7 @@ export class Executor<W extends HandlerWorker> {
    */
   async close(closeServer: () => Promise<void>, over: Promise<void>): Promise<void> {
     // A request under way may wait for a worker that never comes up.
-    this.#closeTimer ??= setTimeout(() => this.#closing.abort(), executorTimes.closeGrace);
+    this.#closeTimer ??= setTimeout(() => this.#endStarts(), executorTimes.closeGrace);
     void over.then(() => this.end());
     await closeServer();
   }
@@ -306,7 +306,12 @@ export class Executor<W extends HandlerWorker> {
   end(): void {
     clearTimeout(this.#closeTimer);
     void this.pool.close().then(this.#noneLeft.resolve); // it never rejects
-    this.#closing.abort();
+    this.#endStarts();
+  }
+
+  #endStarts(): void {
+    const { moduleUrl, className } = this.handler.init;
+    this.#closing.abort(new HandlerLoadError(moduleUrl, className, CLOSED_BEFORE));
   }
 }
 

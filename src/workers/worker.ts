@@ -23,6 +23,9 @@ import { pack, unpack } from "../channel/payload.ts";
 import type { Context } from "./context.ts";
 import { endedError } from "../core/server_call.ts";
 
+/** Why a handler is not there whose start the close of its server has ended. */
+export const CLOSED_BEFORE = "no end of that before the server closed";
+
 /** How a worker ended, and with which error, if that is known. */
 export interface WorkerEnd extends WorkerStatus {
   error?: unknown;
@@ -132,7 +135,7 @@ export abstract class HandlerWorker {
       this.killNow();
     };
     const timer = setTimeout(kill, limit, `no end of that within ${limit} ms`);
-    const abort = () => kill("no end of that before the server closed");
+    const abort = () => kill(CLOSED_BEFORE);
     signal?.addEventListener("abort", abort);
     try {
       await this.init(init);
