@@ -12,7 +12,7 @@ import type { DrainResult } from "../base/options.ts";
 import type { Drain, Run, ServingLoop, Tick } from "../core/loop/lifecycle.ts";
 import type { ServerState, ServerStats } from "../core/server_stats.ts";
 import { BaseServer } from "../core/base_server.ts";
-import { cloneContext } from "../workers/context.ts";
+import { cloneContext } from "../workers/relay/context.ts";
 import type { WorkerEnd } from "../workers/worker.ts";
 import { AcceptTurns } from "./inside/accept_turns.ts";
 import { PoolLoop, type PoolLoopOptions } from "./pool_loop.ts";

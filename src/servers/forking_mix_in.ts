@@ -11,7 +11,7 @@ import { logOf } from "../core/faults.ts";
 import { integerFrom, nullOr, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ProcessWorker } from "../workers/process/process_worker.ts";
-import type { Executor } from "../workers/executor.ts";
+import type { Executor } from "../workers/relay/executor.ts";
 import type { AnyServer } from "../core/base_server.ts";
 import type { RemoteHandlerClass } from "../core/server_view.ts";
 import { remoteMixIn } from "./remote_mix_in.ts";

@@ -10,7 +10,7 @@ import type { TLSIdentity } from "../families/node_tls_conn.ts";
 import { logOf } from "../core/faults.ts";
 import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/options.ts";
 import { defineSettings, type Settings } from "../base/settings.ts";
-import { cloneContext } from "../workers/context.ts";
+import { cloneContext } from "../workers/relay/context.ts";
 import { handlerModule } from "../workers/handler_module.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";
 import { PoolLoop } from "../pool/pool_loop.ts";

@@ -13,7 +13,7 @@ import { remoteServers } from "../core/run_handler.ts";
 import { admitMore } from "../core/loop/serve_loop.ts";
 import type { ServerStats } from "../core/server_stats.ts";
 import { ConcurrentMixIn, type Constructor } from "../families/concurrent_mix_in.ts";
-import { Executor, type ExecutorOptions } from "../workers/executor.ts";
+import { Executor, type ExecutorOptions } from "../workers/relay/executor.ts";
 import { type HandlerModule, handlerModule } from "../workers/handler_module.ts";
 import type { HandlerWorker } from "../workers/worker.ts";
 

@@ -10,7 +10,7 @@ import { checkBoolean, integerFrom, type ServeOptions, timeFrom } from "../base/
 import { defineSettings, type Settings } from "../base/settings.ts";
 import { ABORT_FAULT } from "../base/unawaited.ts";
 import { hasRoomForClient } from "../workers/thread/start_gate.ts";
-import type { Executor } from "../workers/executor.ts";
+import type { Executor } from "../workers/relay/executor.ts";
 import { ThreadWorker } from "../workers/thread/thread_worker.ts";
 import { type AnyServer, degradeWhen, serveBy } from "../core/base_server.ts";
 import { POISONED_SETTING, PoisonedBound, type PoisonedHost } from "../pool/poisoned.ts";

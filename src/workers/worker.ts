@@ -4,9 +4,9 @@
  * This folder runs handlers away from the main isolate. The servers of `servers/` call it; it uses `core/`, `channel/`,
  * `sockets/` and `base/`. A request takes this way through it:
  *
- * 1. `executor.ts` describes the request and leases a worker from `worker_pool.ts`, which `supervisor.ts` keeps filled.
+ * 1. `relay/executor.ts` describes it and leases a worker from `worker_pool.ts`, which `supervisor.ts` keeps filled.
  * 2. The worker is a Web Worker, of `thread/`, or a subprocess, of `process/`. It has loaded the handler before.
- * 3. `relay/` sends it the request, passes the client's bytes on both ways, and collects what came of it.
+ * 3. `relay/relay.ts` sends it the request, passes the client's bytes on both ways, and collects what came of it.
  * 4. `inside/` is what runs in the worker: it makes the handler with sockets that are made of frames.
  *
  * Where there are few file descriptors, `thread/start_gate.ts` holds back Workers, and `descriptor_gate.ts` clients.
@@ -20,8 +20,17 @@ import { FrameReader } from "../channel/frame_reader.ts";
 import { FrameWriter } from "../channel/frame_writer.ts";
 import { FRAME, FROM_WORKER, MAX_DATA } from "../channel/frames.ts";
 import { pack, unpack } from "../channel/payload.ts";
-import type { Context } from "./context.ts";
 import { endedError } from "../core/server_call.ts";
+
+/** What `requestContext()` of a server gave, as it was at one moment. */
+export interface Context {
+  /** Tells it from those before; 0 for `undefined`. */
+  readonly version: number;
+  /** What `deserialize()` of `node:v8` reads; empty where only `value` can be sent. */
+  readonly packed: Uint8Array<ArrayBuffer>;
+  /** A clone, to be posted; `undefined` for what goes by `packed`. */
+  readonly value: unknown;
+}
 
 /** Why a handler is not there whose start the close of its server has ended. */
 export const CLOSED_BEFORE = "no end of that before the server closed";

@@ -29,7 +29,7 @@ import {
   UDPServer,
   WorkerDiedError,
 } from "@netkit/socketserver";
-import { executorTimes } from "../../src/workers/executor.ts";
+import { executorTimes } from "../../src/workers/relay/executor.ts";
 import { ProcessWorker } from "../../src/workers/process/process_worker.ts";
 import { delay } from "../../src/base/time.ts";
 import { reset, resettable } from "../conversation.ts";

@@ -34,7 +34,7 @@ import {
   UDPServer,
   WorkerDiedError,
 } from "@netkit/socketserver";
-import { executorTimes } from "../../src/workers/executor.ts";
+import { executorTimes } from "../../src/workers/relay/executor.ts";
 import { assertSame, reset, resettable } from "../conversation.ts";
 import DefaultHandler, {
   AwaitingUnitCommandHandler,

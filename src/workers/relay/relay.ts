@@ -12,7 +12,7 @@
  *   the client was sent to it, the request is untaken: another worker may run it.
  *
  * What has a mechanism of its own stands beside: calls of the server (`relay_calls.ts`) and the datagrams that a handler
- * sends (`relay_replies.ts`). `executor.ts` uses this folder.
+ * sends (`relay_replies.ts`). `executor.ts` is the entrance to the folder.
  *
  * @module
  */
@@ -29,10 +29,9 @@ import {
 } from "../../channel/messages.ts";
 import { FRAME, type FrameType, HEADER_BYTES, MAX_DATA } from "../../channel/frames.ts";
 import { pack, unpack } from "../../channel/payload.ts";
-import type { Context } from "../context.ts";
 import { RelayCalls } from "./relay_calls.ts";
 import { RelayReplies } from "./relay_replies.ts";
-import type { HandlerWorker } from "../worker.ts";
+import type { Context, HandlerWorker } from "../worker.ts";
 
 /** How long a worker may go on sending after it has been told that its client is gone, in milliseconds. */
 const SEND_GRACE = 1000;

@@ -4,12 +4,12 @@
  * @module
  */
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { Executor, executorTimes } from "../../src/workers/executor.ts";
-import { HandlerModule } from "../../src/workers/handler_module.ts";
-import type { HandlerWorker } from "../../src/workers/worker.ts";
-import { HandlerLoadError } from "../../mod.ts";
-import { delay } from "../../src/base/time.ts";
-import { until, withTimes } from "../harness.ts";
+import { Executor, executorTimes } from "../../../src/workers/relay/executor.ts";
+import { HandlerModule } from "../../../src/workers/handler_module.ts";
+import type { HandlerWorker } from "../../../src/workers/worker.ts";
+import { HandlerLoadError } from "../../../mod.ts";
+import { delay } from "../../../src/base/time.ts";
+import { until, withTimes } from "../../harness.ts";
 
 Deno.test("Executor.close() ends starts that wait for descriptors, and says what they were", async () => {
   using _ = withTimes(executorTimes, { closeGrace: 1 });

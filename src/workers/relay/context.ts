@@ -5,18 +5,9 @@
  */
 import type { Buffer } from "node:buffer";
 import { serialize } from "node:v8";
-import { isInstance } from "../base/errors.ts";
-import { MAX_CONTEXT } from "../channel/frames.ts";
-
-/** A context as it was at one moment. */
-export interface Context {
-  /** Tells it from those before; 0 for `undefined`. */
-  readonly version: number;
-  /** What `deserialize()` of `node:v8` reads; empty where only `value` can be sent. */
-  readonly packed: Uint8Array<ArrayBuffer>;
-  /** A clone, to be posted; `undefined` for what goes by `packed`. */
-  readonly value: unknown;
-}
+import { isInstance } from "../../base/errors.ts";
+import { MAX_CONTEXT } from "../../channel/frames.ts";
+import type { Context } from "../worker.ts";
 
 const NONE: Context = { version: 0, packed: new Uint8Array(), value: undefined };
 

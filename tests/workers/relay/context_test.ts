@@ -12,11 +12,11 @@ import {
   assertThrows,
 } from "@std/assert";
 import { ForkingTCPServer, PoolTCPServer, ThreadingTCPServer } from "@netkit/socketserver";
-import { settlesWithin } from "../../src/base/time.ts";
-import { cloneContext, ContextSource } from "../../src/workers/context.ts";
-import { ContextHandler, CounterHandler, MarkHandler } from "../servers/forking_handlers.ts";
-import { RelayingTCPServer } from "../servers/relaying_server.ts";
-import { exchange, ListLogger, LOOPBACK, start, until } from "../harness.ts";
+import { settlesWithin } from "../../../src/base/time.ts";
+import { cloneContext, ContextSource } from "../../../src/workers/relay/context.ts";
+import { ContextHandler, CounterHandler, MarkHandler } from "../../servers/forking_handlers.ts";
+import { RelayingTCPServer } from "../../servers/relaying_server.ts";
+import { exchange, ListLogger, LOOPBACK, start, until } from "../../harness.ts";
 
 const MIB = 1024 * 1024;
 const TOO_LONG = "Cannot send what requestContext() gave: it has ";

@@ -1,26 +1,29 @@
 /**
  * Serving a server's requests in workers instead of in the main isolate.
  *
+ * This folder is a request's way to a worker and back: `executor.ts` finds a worker for it, with the server's context
+ * (`context.ts`), and `relay.ts` has it run there. `servers/` makes the executors.
+ *
  * @module
  */
-import type { SocketAddress } from "../base/address.ts";
-import type { DatagramRequest } from "../sockets/datagram_socket.ts";
-import { HandlerLoadError, noteSource, ServerExit } from "../base/errors.ts";
-import { KindLimit, oneLine, type ServerLogger } from "../base/log.ts";
-import type { ServeOptions } from "../base/options.ts";
-import type { AnyServer } from "../core/base_server.ts";
-import { calls } from "../core/loop/lifecycle.ts";
-import { callServer } from "../core/server_call.ts";
-import { ENDED } from "../core/loop/request_pipeline.ts";
-import type { ServerStats, WorkerStats } from "../core/server_stats.ts";
-import { internals, type StreamSocket } from "../sockets/stream_socket.ts";
-import { type Context, ContextSource } from "./context.ts";
-import { Relay, type RemoteRequest } from "./relay/relay.ts";
-import { AcceptGate, type ShortageListener } from "./descriptor_gate.ts";
-import { CLOSED_BEFORE, type HandlerWorker } from "./worker.ts";
-import { WorkerPool, type WorkerPoolOptions } from "./worker_pool.ts";
-import type { HandlerModule } from "./handler_module.ts";
-import type { Init } from "../channel/messages.ts";
+import type { SocketAddress } from "../../base/address.ts";
+import type { DatagramRequest } from "../../sockets/datagram_socket.ts";
+import { HandlerLoadError, noteSource, ServerExit } from "../../base/errors.ts";
+import { KindLimit, oneLine, type ServerLogger } from "../../base/log.ts";
+import type { ServeOptions } from "../../base/options.ts";
+import type { AnyServer } from "../../core/base_server.ts";
+import { calls } from "../../core/loop/lifecycle.ts";
+import { callServer } from "../../core/server_call.ts";
+import { ENDED } from "../../core/loop/request_pipeline.ts";
+import type { ServerStats, WorkerStats } from "../../core/server_stats.ts";
+import { internals, type StreamSocket } from "../../sockets/stream_socket.ts";
+import { ContextSource } from "./context.ts";
+import { Relay, type RemoteRequest } from "./relay.ts";
+import { AcceptGate, type ShortageListener } from "../descriptor_gate.ts";
+import { CLOSED_BEFORE, type Context, type HandlerWorker } from "../worker.ts";
+import { WorkerPool, type WorkerPoolOptions } from "../worker_pool.ts";
+import type { HandlerModule } from "../handler_module.ts";
+import type { Init } from "../../channel/messages.ts";
 
 /** How long an {@linkcode Executor} waits, in milliseconds; an object, so that tests can have it wait for less. */
 export const executorTimes = {
