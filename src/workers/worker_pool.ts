@@ -6,6 +6,7 @@
 
 import type { WorkerStats } from "../core/server_stats.ts";
 import { IdleList } from "./idle_list.ts";
+import { LeaseQueue } from "./lease_queue.ts";
 import { type Supervised, Supervisor } from "./supervisor.ts";
 
 /** How long a {@linkcode WorkerPool} waits, in milliseconds; an object, so that tests can have it wait for less. */
@@ -73,11 +74,6 @@ class Entry<Pooled extends PooledWorker> implements Supervised {
   }
 }
 
-/** A lease that waits. */
-interface Waiting<Pooled> extends PromiseWithResolvers<Pooled> {
-  yields: () => boolean;
-}
-
 /**
  * Keeps workers of one kind: hands them out one lease at a time, starts spares while the others run, and ends what
  * is used up, surplus or idle for too long. Never more than `max` are alive, poisoned ones excepted.
@@ -97,8 +93,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
     (longest) => this.#idleDueOf(longest),
     (entry) => this.#retire(entry),
   );
-  /** The leases that wait for a worker; first come, first served, but for those that let others go first. */
-  readonly #waiting = new Set<Waiting<Pooled>>();
+  readonly #waiting = new LeaseQueue<Pooled>();
   /**
    * What becomes of idle workers. While the server serves ("warm"), `minSpare` are kept ready; while it serves one
    * request ("held"), each stays until `idleTimeout`; otherwise ("none") each ends after 100 ms, because a Worker
@@ -137,18 +132,9 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       return spare.worker;
     }
     if (this.backoff.stopped && this.backoff.pausing) throw this.backoff.error;
-    const waiting = { ...Promise.withResolvers<Pooled>(), yields };
-    const abort = (): void => {
-      if (this.#waiting.delete(waiting)) waiting.reject(signal!.reason);
-    };
-    signal?.addEventListener("abort", abort);
-    this.#waiting.add(waiting);
+    const worker = this.#waiting.wait(signal, yields);
     this.fill();
-    try {
-      return await waiting.promise;
-    } finally {
-      signal?.removeEventListener("abort", abort);
-    }
+    return await worker;
   }
 
   /**
@@ -248,7 +234,7 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       this.backoff.close();
       this.endLooks();
       this.#spares.close();
-      this.#rejectAll(closedError());
+      this.#waiting.rejectAll(closedError());
       while (this.#spares.length > 0) this.#retire(this.#spares.take()!);
     }
     await this.gone();
@@ -276,32 +262,23 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
   protected override startFailed(error: unknown): void {
     if (this.#waiting.size === 0) this.#options.onStartError(error);
     if (!this.backoff.stopped) return;
-    this.#rejectAll(this.backoff.error);
+    this.#waiting.rejectAll(this.backoff.error);
     if (!this.isProven) this.#options.onFailure(this.backoff.error);
   }
 
   /** Finds a use for a worker that is ready. */
   #offer(entry: Entry<Pooled>): void {
-    const waiting = this.#nextWaiting();
     if (this.#isClosed || this.alive > this.#options.max()) {
       this.#retire(entry);
-    } else if (waiting !== undefined) {
-      this.#waiting.delete(waiting);
+    } else if (this.#waiting.size > 0) {
       this.#begin(entry);
-      waiting.resolve(entry.worker);
+      this.#waiting.serve(entry.worker);
     } else {
       entry.state = "spare";
       entry.idleSince = performance.now();
       this.#spares.add(entry);
       this.#spares.endDue();
     }
-  }
-
-  /** The lease whose turn it is. */
-  #nextWaiting(): Waiting<Pooled> | undefined {
-    for (const waiting of this.#waiting) if (!waiting.yields()) return waiting;
-    const [first] = this.#waiting;
-    return first;
   }
 
   /** Notes that a worker is leased. */
@@ -335,11 +312,6 @@ export class WorkerPool<Pooled extends PooledWorker> extends Supervisor<Entry<Po
       }
     }
     this.remove(entry);
-  }
-
-  #rejectAll(error: unknown): void {
-    for (const { reject } of this.#waiting) reject(error);
-    this.#waiting.clear();
   }
 
   /** When the spare that has been idle the longest is to end. */
