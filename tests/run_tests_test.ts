@@ -15,6 +15,9 @@ const PASSING = `
   Deno.test.ignore("three", () => {});
 `;
 
+/** A line like that which sums up a run. */
+const COUNTED = "ok | 1000 passed | 0 failed (1s)";
+
 /** The script in a folder with these files, and what it has said when it has ended. */
 async function runTests(files: Record<string, string>, ...args: string[]) {
   const cwd = await writeFiles({ "deno.json": "{}", ...files });
@@ -30,7 +33,8 @@ Deno.test("deno task test runs each test and example once, shows what fails, and
     "tests/a_test.ts": PASSING,
     "tests/deeper/b_test.ts": `${PASSING} Deno.test("bad", () => { throw new Error("spoilt"); });`,
     "tests/c_test.ts": `Deno.test("is killed", () => Deno.kill(Deno.pid, "SIGKILL"));`,
-    "tests/d.test.js": PASSING,
+    "tests/d.test.js": `${PASSING} Deno.test("prints", () => console.log("\\n${COUNTED}\\n"));`,
+    "tests/e_test.ts": `${PASSING} Deno.exit(0);`,
   });
   await using tests = run;
   const { code, stdout, stderr } = await tests.result;
@@ -44,8 +48,11 @@ Deno.test("deno task test runs each test and example once, shows what fails, and
   // One that is killed may not have said which file it runs.
   assertMatch(lines, /^(tests\/c_test\.ts|\d+\/40) \.\.\. FAILED \(\d+s\)$/m);
   assertMatch(lines, /^tests\/deeper\/b_test\.ts \.\.\. FAILED \| 2 passed /m);
-  assertEquals(lines.split("\n").length, 2);
-  assertMatch(summary, /^FAILED \| 7 passed \| 1 failed \| 3 ignored \(\d+s\)$/);
+  // Nor does one that exits while it is loaded.
+  assertMatch(lines, /^\d+\/40 \.\.\. FAILED \| 0 passed \| 0 failed \(\d+s\)$/m);
+  assertStringIncludes(stdout, "tests/e_test.ts called `Deno.exit(0)` from outside any test");
+  assertEquals(lines.split("\n").length, 3);
+  assertMatch(summary, /^FAILED \| 8 passed \| 1 failed \| 3 ignored \(\d+s\)$/);
 });
 
 Deno.test("deno task test fails for a type that is wrong", async () => {
